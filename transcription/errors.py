@@ -1,0 +1,140 @@
+"""The errors of the product: one tree, each with a stable code for clients.
+
+WhisperHubError
+├── MediaError                a file that cannot become samples: never retried
+│   ├── InvalidMediaError     not media, or broken
+│   ├── NoAudioError          media without an audio stream, or without a sample in it
+│   └── MediaTooLongError     more audio than the operator allows
+├── SubmissionError           a request that cannot become a task
+│   ├── EmptyUploadError
+│   ├── UploadTooLargeError
+│   ├── StorageFullError
+│   ├── UnknownModelError
+│   ├── NotAvailableError     part of the interface, not built yet
+│   └── InvalidOptionError
+├── EngineError               inference failed: retried, then failed
+│   └── ModelUnavailableError the model cannot be loaded on this machine
+├── TaskCancelledError        the client withdrew the task while it ran
+├── TaskFinishedError         the task has ended: nothing left to cancel
+└── LeaseLostError            another process owns the task by now
+"""
+
+from __future__ import annotations
+
+
+class WhisperHubError(Exception):
+    """Base of all our errors.
+
+    The message is a sentence for people; it never holds a server path or a secret.
+    """
+
+    code = "internal_error"
+    http_status = 500
+    retryable = False
+
+    @property
+    def message(self) -> str:
+        """The sentence for people."""
+        return str(self.args[0]) if self.args else type(self).__name__
+
+
+class MediaError(WhisperHubError):
+    """The media itself is at fault; another attempt would end the same way."""
+
+    code = "invalid_media"
+    http_status = 422
+
+
+class InvalidMediaError(MediaError):
+    """The bytes are no media we read, or too broken to decode."""
+
+
+class NoAudioError(MediaError):
+    """The media holds no audio."""
+
+    code = "no_audio"
+
+
+class MediaTooLongError(MediaError):
+    """The media holds more audio than WHISPERHUB_MAX_MEDIA_SECONDS."""
+
+    code = "media_too_long"
+
+
+class SubmissionError(WhisperHubError):
+    """A request that cannot become a task."""
+
+    code = "invalid"
+    http_status = 400
+
+
+class EmptyUploadError(SubmissionError):
+    """The uploaded file has no bytes."""
+
+    code = "empty_file"
+
+
+class UploadTooLargeError(SubmissionError):
+    """The upload exceeds WHISPERHUB_MAX_UPLOAD_SIZE."""
+
+    code = "file_too_large"
+    http_status = 413
+
+
+class StorageFullError(SubmissionError):
+    """The media volume has too little free space for this upload."""
+
+    code = "storage_full"
+    http_status = 507
+
+
+class UnknownModelError(SubmissionError):
+    """The request names a model that no slot serves."""
+
+    code = "unknown_model"
+
+
+class NotAvailableError(SubmissionError):
+    """A part of the interface that this release does not serve yet."""
+
+    code = "not_available"
+
+
+class InvalidOptionError(SubmissionError):
+    """A decode option that the engine cannot honour."""
+
+    code = "invalid_option"
+
+
+class EngineError(WhisperHubError):
+    """The engine raised while it worked on a task."""
+
+    code = "engine_error"
+    retryable = True
+
+
+class ModelUnavailableError(EngineError):
+    """The model cannot be found, downloaded or loaded."""
+
+    code = "model_unavailable"
+    retryable = False
+
+
+class TaskCancelledError(WhisperHubError):
+    """The task was cancelled while a worker ran it."""
+
+    code = "cancelled"
+    http_status = 409
+
+
+class TaskFinishedError(WhisperHubError):
+    """The task is in a final state and takes no further change."""
+
+    code = "task_finished"
+    http_status = 409
+
+
+class LeaseLostError(WhisperHubError):
+    """This process no longer owns the task: stop, and write nothing."""
+
+    code = "lease_lost"

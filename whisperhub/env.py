@@ -1,0 +1,137 @@
+"""The only reader of the environment: typed, named once, with a default each.
+
+Every WHISPERHUB_<NAME> may instead come from the file named by WHISPERHUB_<NAME>_FILE,
+so that a secret need not stand in the environment. A value that cannot be read stops
+the start with the variable's name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+
+PREFIX: Final = "WHISPERHUB_"
+UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+TRUE: Final = frozenset({"1", "true", "yes", "on"})
+FALSE: Final = frozenset({"0", "false", "no", "off"})
+
+T = TypeVar("T")
+
+# Name without prefix to its default as a user would write it; docs/configuration.md
+# is compared with this.
+declared: dict[str, str] = {}
+
+
+def read(name: str, default: str, parse: Callable[[str], T]) -> T:
+    """Return the parsed value of one variable and record its name and default.
+
+    Raises:
+        ImproperlyConfigured: the value does not parse; the variable is named.
+    """
+    declared[name] = default
+    variable = PREFIX + name
+    raw = os.environ.get(variable)
+    file_name = os.environ.get(f"{variable}_FILE")
+    if raw is None and file_name:
+        try:
+            raw = Path(file_name).read_text(encoding="utf-8").rstrip("\r\n")
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"{variable}_FILE cannot be read: {error.strerror}."
+            ) from error
+    value = default if raw is None or not raw.strip() else raw
+    try:
+        return parse(value.strip())
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{variable}: {error}") from error
+
+
+def text(name: str, default: str = "") -> str:
+    """One line of text."""
+    return read(name, default, str)
+
+
+def integer(name: str, default: int, *, least: int | None = None) -> int:
+    """A whole number, at least `least`."""
+
+    def parse(raw: str) -> int:
+        try:
+            number = int(raw)
+        except ValueError:
+            raise ValueError(f"{raw!r} is not a whole number.") from None
+        if least is not None and number < least:
+            raise ValueError(f"{number} is below the least allowed, {least}.")
+        return number
+
+    return read(name, str(default), parse)
+
+
+def number(name: str, default: float, *, least: float | None = None) -> float:
+    """A number with or without a fraction, at least `least`."""
+
+    def parse(raw: str) -> float:
+        try:
+            value = float(raw)
+        except ValueError:
+            raise ValueError(f"{raw!r} is not a number.") from None
+        if value != value or (least is not None and value < least):
+            raise ValueError(f"{raw} is below the least allowed, {least}.")
+        return value
+
+    return read(name, f"{default:g}", parse)
+
+
+def boolean(name: str, default: bool) -> bool:
+    """A switch: true/false, yes/no, on/off, 1/0, whatever the case."""
+
+    def parse(raw: str) -> bool:
+        if raw.lower() in TRUE:
+            return True
+        if raw.lower() in FALSE:
+            return False
+        raise ValueError(f"{raw!r} is neither true nor false.")
+
+    return read(name, "true" if default else "false", parse)
+
+
+def size(name: str, default: str) -> int:
+    """A number of bytes, written as 2GiB, 500MiB, 10K or plain digits."""
+
+    def parse(raw: str) -> int:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", raw, re.I)
+        if match is None:
+            raise ValueError(f"{raw!r} is no size such as 2GiB, 500MiB or 1000000.")
+        return int(float(match[1]) * UNITS[match[2].upper()])
+
+    return read(name, default, parse)
+
+
+def choice(name: str, default: str, allowed: Sequence[str]) -> str:
+    """One of a closed set of words."""
+
+    def parse(raw: str) -> str:
+        for word in allowed:
+            if word.lower() == raw.lower():
+                return word
+        raise ValueError(f"{raw!r} is none of {', '.join(allowed)}.")
+
+    return read(name, default, parse)
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A list separated by commas; empty items are dropped."""
+
+    def parse(raw: str) -> list[str]:
+        return [word.strip() for word in raw.split(",") if word.strip()]
+
+    return read(name, default, parse)
+
+
+def path(name: str, default: str, *, base: Path) -> Path:
+    """A folder or file; a relative one is taken from `base`."""
+    return read(name, default, lambda raw: (base / Path(raw).expanduser()).resolve())

@@ -1,0 +1,221 @@
+"""Every setting, each named once; docs/configuration.md describes them for operators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+
+from whisperhub import env, secrets
+from whisperhub.logging import logging_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Where things live ---------------------------------------------------------------
+
+DATA_DIR = env.path("DATA_DIR", "var", base=BASE_DIR)
+MEDIA_ROOT = env.path("MEDIA_DIR", "media", base=DATA_DIR)
+BROKER_DIR = DATA_DIR / "broker"
+MODEL_DIR = env.path("MODEL_DIR", "models", base=DATA_DIR)
+RUN_DIR = DATA_DIR / "run"
+
+# --- Web -----------------------------------------------------------------------------
+
+DEBUG = env.boolean("DEBUG", default=False)
+SECRET_KEY = env.text("SECRET_KEY") or secrets.read_or_create(DATA_DIR / "secret_key")
+HOST = env.text("HOST", "127.0.0.1")
+PORT = env.integer("PORT", 8000, least=1)
+ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("TRUSTED_ORIGINS")
+HTTPS = env.boolean("HTTPS", default=False)
+
+ROOT_URLCONF = "whisperhub.urls"
+ASGI_APPLICATION = "whisperhub.asgi.application"
+WSGI_APPLICATION = "whisperhub.wsgi.application"
+AUTH_USER_MODEL = "accounts.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Behind a proxy that ends TLS, cookies and redirects must say so.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0  # one year
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_results",
+    "whisperhub",
+    "accounts",
+    "transcription",
+    "crawlers",
+    "workers",
+]
+
+MIDDLEWARE = [
+    "whisperhub.request_id.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = True
+
+STATIC_URL = "static/"
+# Static files are served from where the packages hold them, so that there is no
+# collecting step between a checkout and a running service.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = DEBUG
+
+# --- Database ------------------------------------------------------------------------
+
+DATABASE_URL = env.text("DATABASE_URL")
+SQLITE_OPTIONS: dict[str, Any] = {
+    # A deferred transaction that has read cannot wait for the write lock.
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+}
+DATABASES: dict[str, Any] = {
+    "default": dj_database_url.parse(
+        DATABASE_URL or f"sqlite:///{DATA_DIR / 'whisperhub.sqlite3'}"
+    )
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS
+
+# --- Uploads and media ---------------------------------------------------------------
+
+MAX_UPLOAD_BYTES = env.size("MAX_UPLOAD_SIZE", "2GiB")
+MIN_FREE_BYTES = env.size("MIN_FREE_SPACE", "512MiB")
+MAX_MEDIA_SECONDS = env.integer("MAX_MEDIA_SECONDS", 86_400, least=1)
+KEEP_ORIGINALS = env.boolean("KEEP_ORIGINALS", default=False)
+FILE_UPLOAD_TEMP_DIR = MEDIA_ROOT / "incoming"
+# An upload is a file on the media volume from its first byte: moving it into its task's
+# folder is then a rename.
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_PERMISSIONS = 0o600
+DATA_UPLOAD_MAX_NUMBER_FILES = 1
+
+# --- Queue ---------------------------------------------------------------------------
+
+BROKER_URL = env.text("BROKER_URL")
+LEASE_SECONDS = env.number("LEASE_SECONDS", 15, least=1)
+HEARTBEAT_SECONDS = env.number("HEARTBEAT_SECONDS", 3, least=0.1)
+DISPATCH_SECONDS = env.number("DISPATCH_SECONDS", 2, least=0.1)
+MAX_ATTEMPTS = env.integer("MAX_ATTEMPTS", 3, least=1)
+MEDIA_WORKERS = env.integer("MEDIA_WORKERS", 2, least=1)
+
+# --- Models --------------------------------------------------------------------------
+
+SLOTS = env.text("SLOTS")
+DEFAULT_MODEL = env.text("DEFAULT_MODEL")
+ENGINE = env.choice("ENGINE", "faster-whisper", ["faster-whisper", "openai-whisper"])
+CPU_THREADS = env.integer("CPU_THREADS", 0, least=0)
+
+# --- Viewers -------------------------------------------------------------------------
+
+FLOWER_PORT = env.integer("FLOWER_PORT", 5555, least=1)
+FLOWER_USER = env.text("FLOWER_USER", "operator")
+FLOWER_PASSWORD = env.text("FLOWER_PASSWORD")
+
+# --- API -----------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.authentication.ApiKeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PAGINATION_CLASS": "transcription.api.pagination.TaskPagination",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "EXCEPTION_HANDLER": "transcription.api.exceptions.problem_details",
+    "DATETIME_FORMAT": "%Y-%m-%dT%H:%M:%S.%fZ",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "WhisperHub",
+    "DESCRIPTION": (
+        "Speech to text with Whisper on your own machines. Send a recording, get text, "
+        "segments and subtitles."
+    ),
+    "VERSION": "0.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "ENUM_NAME_OVERRIDES": {
+        "TaskStatus": "transcription.models.TranscriptionTask.Status",
+        "TaskPriority": "transcription.models.TranscriptionTask.Priority",
+        "TaskType": "transcription.models.TranscriptionTask.TaskType",
+        "EngineName": "transcription.models.TranscriptionTask.Engine",
+    },
+    "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayRequestDuration": True},
+}
+
+# --- Logs ----------------------------------------------------------------------------
+
+LOG_LEVEL = env.choice(
+    "LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+)
+LOG_DIR = env.path("LOG_DIR", "logs", base=DATA_DIR)
+LOG_FILE_BYTES = env.size("LOG_FILE_SIZE", "10MiB")
+LOG_FILE_COUNT = env.integer("LOG_FILE_COUNT", 7, least=0)
+LOG_TO_FILE = env.boolean("LOG_TO_FILE", default=True)
+LOGGING = logging_config(
+    level=LOG_LEVEL,
+    folder=LOG_DIR if LOG_TO_FILE else None,
+    max_bytes=LOG_FILE_BYTES,
+    backup_count=LOG_FILE_COUNT,
+)
