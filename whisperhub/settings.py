@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+import django_stubs_ext
 
 from whisperhub import env, secrets
 from whisperhub.logging import logging_config
+
+# Classes such as ModelAdmin take type arguments only with this.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
