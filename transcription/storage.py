@@ -89,12 +89,6 @@ def incoming_root() -> Path:
     return Path(settings.FILE_UPLOAD_TEMP_DIR)
 
 
-def ensure_folders() -> None:
-    """Make the media volume's top folders."""
-    for folder in (tasks_root(), incoming_root()):
-        folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
-
-
 def free_bytes() -> int:
     """Free space on the media volume."""
     return shutil.disk_usage(incoming_root()).free
