@@ -135,3 +135,17 @@ def words(name: str, default: str = "") -> list[str]:
 def path(name: str, default: str, *, base: Path) -> Path:
     """A folder or file; a relative one is taken from `base`."""
     return read(name, default, lambda raw: (base / Path(raw).expanduser()).resolve())
+
+
+def folder(name: str, default: str, *, base: Path) -> Path:
+    """A folder of ours, made (0700) if it is not there yet."""
+
+    def parse(raw: str) -> Path:
+        made = (base / Path(raw).expanduser()).resolve()
+        try:
+            made.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ValueError(f"cannot make the folder {made}: {error.strerror}.") from None
+        return made
+
+    return read(name, default, parse)

@@ -6,16 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+import django_stubs_ext
 
 from whisperhub import env, secrets
 from whisperhub.logging import logging_config
+
+# Classes such as ModelAdmin take type arguments only with this.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- Where things live ---------------------------------------------------------------
 
-DATA_DIR = env.path("DATA_DIR", "var", base=BASE_DIR)
-MEDIA_ROOT = env.path("MEDIA_DIR", "media", base=DATA_DIR)
+DATA_DIR = env.folder("DATA_DIR", "var", base=BASE_DIR)
+MEDIA_ROOT = env.folder("MEDIA_DIR", "media", base=DATA_DIR)
 BROKER_DIR = DATA_DIR / "broker"
 MODEL_DIR = env.path("MODEL_DIR", "models", base=DATA_DIR)
 RUN_DIR = DATA_DIR / "run"
@@ -137,6 +141,7 @@ KEEP_ORIGINALS = env.boolean("KEEP_ORIGINALS", default=False)
 FILE_UPLOAD_TEMP_DIR = MEDIA_ROOT / "incoming"
 # An upload is a file on the media volume from its first byte: moving it into its task's
 # folder is then a rename.
+FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True, mode=0o700)
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 FILE_UPLOAD_PERMISSIONS = 0o600
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
@@ -209,7 +214,7 @@ SPECTACULAR_SETTINGS = {
 LOG_LEVEL = env.choice(
     "LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 )
-LOG_DIR = env.path("LOG_DIR", "logs", base=DATA_DIR)
+LOG_DIR = env.folder("LOG_DIR", "logs", base=DATA_DIR)
 LOG_FILE_BYTES = env.size("LOG_FILE_SIZE", "10MiB")
 LOG_FILE_COUNT = env.integer("LOG_FILE_COUNT", 7, least=0)
 LOG_TO_FILE = env.boolean("LOG_TO_FILE", default=True)

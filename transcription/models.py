@@ -1,0 +1,232 @@
+"""The rows: a task, its transcript, and the worker slots that serve models."""
+
+from __future__ import annotations
+
+import uuid
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+
+class TranscriptionTask(models.Model):
+    """One recording on its way to text; the truth about it, whatever a queue says.
+
+    Made by `services.submission`; its state changes only in `services.transitions`.
+    While `lease_token` is set, the process that holds this token, and no other, may
+    write to the row.
+    """
+
+    class Status(models.TextChoices):
+        """Where a task stands; docs/architecture.md draws the arrows."""
+
+        PREPARING = "preparing"
+        QUEUED = "queued"
+        PROCESSING = "processing"
+        COMPLETED = "completed"
+        FAILED = "failed"
+        CANCELLED = "cancelled"
+
+    class Priority(models.TextChoices):
+        """The order of service: all of high before any of normal before any of low."""
+
+        HIGH = "high"
+        NORMAL = "normal"
+        LOW = "low"
+
+    class TaskType(models.TextChoices):
+        """What Whisper does: text in the spoken language, or in English."""
+
+        TRANSCRIBE = "transcribe"
+        TRANSLATE = "translate"
+
+    class Engine(models.TextChoices):
+        """The implementations of Whisper."""
+
+        FASTER_WHISPER = "faster-whisper"
+        OPENAI_WHISPER = "openai-whisper"
+
+    class Source(models.TextChoices):
+        """How the media reached us."""
+
+        UPLOAD = "upload"
+        LINK = "link"
+
+    FINAL: ClassVar[frozenset[str]] = frozenset(
+        {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
+    )
+
+    # The only name a client knows a task by; 122 random bits.
+    public_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="tasks"
+    )
+    request_id = models.CharField(max_length=64, blank=True)
+
+    # What was asked.
+    status = models.CharField(
+        max_length=10, choices=Status, default=Status.PREPARING, editable=False
+    )
+    priority = models.CharField(
+        max_length=6, choices=Priority, default=Priority.NORMAL
+    )
+    task_type = models.CharField(
+        max_length=10, choices=TaskType, default=TaskType.TRANSCRIBE
+    )
+    engine = models.CharField(max_length=20, choices=Engine)
+    model = models.CharField(max_length=100, help_text="The model's name in the API.")
+    language = models.CharField(
+        max_length=10, blank=True, help_text="Empty: detected from the speech."
+    )
+    options = models.JSONField(default=dict, blank=True)
+    platform = models.CharField(
+        max_length=50, blank=True, help_text="A free label of the client's."
+    )
+
+    # The media.
+    source = models.CharField(max_length=6, choices=Source, default=Source.UPLOAD)
+    file_name = models.CharField(
+        max_length=255, blank=True, help_text="The client's name for it: a label only."
+    )
+    file_url = models.CharField(max_length=2048, blank=True)
+    file_size_bytes = models.BigIntegerField(null=True, blank=True)
+    media_format = models.CharField(max_length=50, blank=True)
+    audio_codec = models.CharField(max_length=50, blank=True)
+    sample_rate = models.PositiveIntegerField(null=True, blank=True)
+    channels = models.PositiveSmallIntegerField(null=True, blank=True)
+    has_video = models.BooleanField(null=True, blank=True)
+    media_duration_seconds = models.FloatField(null=True, blank=True)
+
+    # The moments of its way, by the database's clock.
+    created_at = models.DateTimeField(auto_now_add=True)
+    preparation_started_at = models.DateTimeField(null=True, blank=True)
+    queued_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    inference_seconds = models.FloatField(
+        null=True, blank=True, help_text="The engine's own time."
+    )
+
+    # The queue. Empty `dispatched_at`: no hint is on its way, the dispatcher sends one.
+    effective_priority = models.CharField(
+        max_length=6, choices=Priority, default=Priority.NORMAL
+    )
+    dispatched_at = models.DateTimeField(null=True, blank=True)
+    not_before = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(
+        default=0, help_text="Starts of the present stage that were the task's own."
+    )
+    losses = models.PositiveSmallIntegerField(
+        default=0, help_text="Workers that died with it."
+    )
+
+    # The lease.
+    lease_token = models.UUIDField(null=True, blank=True, editable=False)
+    lease_owner = models.CharField(max_length=200, blank=True, editable=False)
+    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    cancel_requested_at = models.DateTimeField(null=True, blank=True)
+
+    # What clients watch.
+    progress = models.FloatField(default=0.0, help_text="Share of the media done, 0-1.")
+    progress_at = models.DateTimeField(null=True, blank=True)
+    detected_language = models.CharField(max_length=10, blank=True)
+    error_code = models.CharField(max_length=50, blank=True)
+    error_message = models.TextField(blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["owner", "-id"], name="task_owner_newest"),
+            models.Index(fields=["owner", "status", "-id"], name="task_owner_status"),
+            # The dispatcher's two questions. (No partial indexes: MariaDB has none.)
+            models.Index(fields=["status", "dispatched_at"], name="task_waiting"),
+            models.Index(fields=["lease_expires_at"], name="task_leased"),
+            models.Index(fields=["lease_token"], name="task_lease_token"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(progress__gte=0, progress__lte=1),
+                name="task_progress_is_a_share",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.public_id} ({self.status})"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the state is final."""
+        return self.status in self.FINAL
+
+
+class Transcript(models.Model):
+    """What an engine heard; written once, together with the move to completed.
+
+    A table of its own, so that lists of tasks never carry it.
+    """
+
+    task = models.OneToOneField(
+        TranscriptionTask,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="transcript",
+    )
+    text = models.TextField()
+    language = models.CharField(max_length=10)
+    language_probability = models.FloatField(null=True)
+    language_probabilities = models.JSONField(default=dict)
+    duration_seconds = models.FloatField()
+    duration_after_vad_seconds = models.FloatField(null=True)
+    segments = models.JSONField(default=list)
+    options = models.JSONField(default=dict, help_text="As the engine used them.")
+    model = models.JSONField(
+        default=dict, help_text="Name, revision, engine, device, compute type."
+    )
+    notices = models.JSONField(default=list, help_text="What a reader must know.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"Transcript of {self.task_id}"
+
+
+class WorkerSlot(models.Model):
+    """One inference process and the model it holds; the process writes it.
+
+    A model counts as served while a slot seen within the last day names it.
+    """
+
+    class State(models.TextChoices):
+        """What the process says of itself."""
+
+        LOADING = "loading"
+        READY = "ready"
+        DRAINING = "draining"
+        STOPPED = "stopped"
+        FAILED = "failed"
+
+    name = models.CharField(max_length=100, unique=True)
+    host = models.CharField(max_length=255)
+    pid = models.PositiveIntegerField()
+    boot_id = models.UUIDField(help_text="New at every start of the process.")
+    device = models.CharField(max_length=50)
+    compute_type = models.CharField(max_length=20, blank=True)
+    engine = models.CharField(max_length=20, choices=TranscriptionTask.Engine)
+    model = models.CharField(max_length=100)
+    model_revision = models.CharField(max_length=100, blank=True)
+    notice = models.CharField(
+        max_length=200, blank=True, help_text="What users of this model must know."
+    )
+    state = models.CharField(max_length=8, choices=State, default=State.LOADING)
+    message = models.TextField(blank=True, help_text="Why it failed, for people.")
+    running_jobs = models.PositiveSmallIntegerField(default=0)
+    memory_bytes = models.BigIntegerField(default=0)
+    started_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["name"]
+        indexes = [models.Index(fields=["model"], name="slot_model")]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.model} on {self.device})"

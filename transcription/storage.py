@@ -1,0 +1,103 @@
+"""Where the files of a task live: one folder each on the media volume.
+
+Paths follow from the task's public id alone, so that no row and no message carries one.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+
+FOLDER_MODE = 0o700
+
+
+@dataclass(frozen=True)
+class TaskFolder:
+    """The files of one task.
+
+    Attributes:
+        public_id: the task's public id.
+    """
+
+    public_id: uuid.UUID
+
+    @property
+    def path(self) -> Path:
+        """The folder; its siblings are spread over 256 folders."""
+        name = str(self.public_id)
+        return tasks_root() / name[:2] / name
+
+    @property
+    def original(self) -> Path:
+        """The media as it came, without any extension of the client's."""
+        return self.path / "original"
+
+    @property
+    def samples(self) -> Path:
+        """Decoded audio: 16 kHz, mono, little-endian int16, no header."""
+        return self.path / "samples.s16le"
+
+    def create(self) -> None:
+        """Make the folder."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
+
+    def take_upload(self, upload: UploadedFile) -> int:
+        """Move an upload in as the original and return its size in bytes.
+
+        A rename where the upload already lies on the media volume.
+        """
+        self.create()
+        if isinstance(upload, TemporaryUploadedFile):
+            upload.file.flush()
+            shutil.move(upload.temporary_file_path(), self.original)
+        else:
+            with self.original.open("wb") as file:
+                for chunk in upload.chunks():
+                    file.write(chunk)
+        return self.original.stat().st_size
+
+    def discard_original(self) -> None:
+        """Delete the media as it came."""
+        self.original.unlink(missing_ok=True)
+
+    def discard_samples(self) -> None:
+        """Delete the decoded audio, and the folder if nothing else is in it."""
+        self.samples.unlink(missing_ok=True)
+        try:
+            self.path.rmdir()
+        except OSError:
+            pass  # The original is kept, or the folder is gone already.
+
+    def discard(self) -> None:
+        """Delete everything of the task."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def tasks_root() -> Path:
+    """The folder of all task folders."""
+    return Path(settings.MEDIA_ROOT) / "tasks"
+
+
+def incoming_root() -> Path:
+    """Where uploads grow until their task takes them."""
+    return Path(settings.FILE_UPLOAD_TEMP_DIR)
+
+
+def free_bytes() -> int:
+    """Free space on the media volume."""
+    return shutil.disk_usage(incoming_root()).free
+
+
+def task_folders() -> Iterator[tuple[TaskFolder, float]]:
+    """Every task folder on the volume, with the moment of its last change."""
+    for path in tasks_root().glob("??/*"):
+        try:
+            yield TaskFolder(uuid.UUID(path.name)), path.stat().st_mtime
+        except (ValueError, FileNotFoundError):
+            continue
