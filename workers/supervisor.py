@@ -265,7 +265,7 @@ class Child:
         """Seconds until the next start, doubled by each early death in a row."""
         if time.monotonic() - self.started_at >= STABLE_SECONDS:
             self.failures = 0
-        seconds = BACKOFF_FIRST_SECONDS * 2**self.failures
+        seconds = BACKOFF_FIRST_SECONDS * 2.0**self.failures
         self.failures += 1
         return min(seconds, BACKOFF_LIMIT_SECONDS)
 
