@@ -1,0 +1,207 @@
+"""Make media files for tests: ordinary, broken and hostile ones. None lies in git."""
+
+from __future__ import annotations
+
+import itertools
+import wave
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+Samples = NDArray[np.int16]
+
+# Suffix, container and codec of the ordinary kinds, and the rates their encoders take.
+AUDIO_KINDS: dict[str, tuple[str, str]] = {
+    "wav": ("wav", "pcm_s16le"),
+    "mp3": ("mp3", "libmp3lame"),
+    "m4a": ("ipod", "aac"),
+    "aac": ("adts", "aac"),
+    "flac": ("flac", "flac"),
+    "ogg": ("ogg", "libopus"),
+    "webm": ("webm", "libopus"),
+    "mka": ("matroska", "flac"),
+}
+
+
+def make_tone(
+    seconds: float, *, rate: int = 16_000, channels: int = 1, seed: int = 0
+) -> Samples:
+    """Make a chirp with some noise, so that a shift or a lost block shows.
+
+    Returns:
+        Samples of shape (n_samples, channels).
+    """
+    count = round(seconds * rate)
+    time = np.arange(count) / rate
+    noise = np.random.default_rng(seed).normal(0, 300, (count, channels))
+    sweep = 6000 * np.sin(2 * np.pi * (200 + 40 * time) * time)
+    return (sweep[:, None] + noise).astype(np.int16)
+
+
+def write_wav(path: Path, samples: Samples, *, rate: int = 16_000) -> Path:
+    """Write samples of shape (n_samples, channels) with the standard library."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return path
+
+
+def write_media(
+    path: Path,
+    samples: Samples | None,
+    *,
+    container: str,
+    audio_codec: str = "aac",
+    rate: int = 16_000,
+    video_codec: str | None = None,
+    video_seconds: float = 1.0,
+    audio_offset_seconds: float = 0.0,
+    audio_streams: int = 1,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Encode samples, and a grey picture if a video codec is named, into one file.
+
+    Args:
+        path: the file to write.
+        samples: shape (n_samples, channels); None for no audio stream.
+        container: FFmpeg's name of the format.
+        audio_codec: FFmpeg's name of the audio encoder.
+        rate: of the samples, in hertz.
+        video_codec: FFmpeg's name of the video encoder.
+        video_seconds: length of the video.
+        audio_offset_seconds: where the audio starts on the file's time line.
+        audio_streams: how many streams carry the same audio.
+        options: for the container.
+    """
+    with av.open(str(path), "w", format=container, options=options or {}) as output:
+        streams: list[Iterator[Any]] = []
+        if video_codec is not None:
+            streams.append(_video_packets(output, video_codec, video_seconds))
+        if samples is not None:
+            streams += [
+                _audio_packets(output, audio_codec, samples, rate, audio_offset_seconds)
+                for _ in range(audio_streams)
+            ]
+        for packets in streams:
+            # The first step of each adds its stream, before the header is written.
+            next(packets)
+        for packet in itertools.chain.from_iterable(streams):
+            output.mux(packet)
+    return path
+
+
+def write_audio(path: Path, samples: Samples, kind: str, *, rate: int = 16_000) -> Path:
+    """Encode samples as one of AUDIO_KINDS."""
+    container, codec = AUDIO_KINDS[kind]
+    return write_media(path, samples, container=container, audio_codec=codec, rate=rate)
+
+
+def write_silent_flac(path: Path, *, hours: float) -> Path:
+    """Write hours of 16 kHz mono silence, some 13 kB an hour, byte by byte.
+
+    Every frame is the longest FLAC allows and holds one constant.
+    """
+    rate, block = 16_000, 65_535
+    frames = round(hours * 3600 * rate / block)
+    with path.open("wb") as file:
+        # Block sizes, unknown frame sizes, then 20 bits of rate, 3 of channels - 1,
+        # 5 of sample bits - 1 and 36 of sample count, then no checksum.
+        packed = rate << 44 | 0 << 41 | 15 << 36 | frames * block
+        info = block.to_bytes(2) * 2 + bytes(6) + packed.to_bytes(8) + bytes(16)
+        file.write(b"fLaC\x80" + len(info).to_bytes(3) + info)
+        for number in range(frames):
+            # A 16-bit block size, 16 kHz; mono, 16 bits; the number coded like UTF-8.
+            head = b"\xff\xf8\x75\x08" + chr(number).encode("utf-8", "surrogatepass")
+            head += (block - 1).to_bytes(2)
+            frame = head + _crc(head, 0x07, 8) + b"\0\0\0"
+            file.write(frame + _crc(frame, 0x8005, 16))
+    return path
+
+
+def write_picture_bomb(path: Path, *, side: int = 16_000) -> Path:
+    """Write audio beside a video track whose only picture is side×side, all grey.
+
+    The picture is a JPEG of two bits for every 64 pixels: side² bytes when decoded.
+    """
+    tables = b"\xff\xdb\0\x43\0" + bytes([1]) * 64
+    size = side.to_bytes(2) * 2
+    tables += b"\xff\xc0\0\x0b\x08" + size + b"\x01\x01\x11\0"
+    for table in (b"\0", b"\x10"):
+        # One code, a single zero bit: no difference, and end of block.
+        tables += b"\xff\xc4\0\x14" + table + b"\x01" + bytes(15) + b"\0"
+    scan = b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + bytes(side * side // 256)
+    jpeg = b"\xff\xd8" + tables + scan + b"\xff\xd9"
+    with av.open(str(path), "w", format="matroska") as output:
+        video: Any = output.add_stream("mjpeg", rate=1)
+        video.width = video.height = side
+        video.pix_fmt = "yuvj420p"
+        audio = _audio_packets(output, "flac", make_tone(1.0), 16_000, 0.0)
+        next(audio)
+        packet = av.Packet(jpeg)
+        packet.stream = video
+        packet.time_base = Fraction(1, 1000)
+        packet.pts = packet.dts = 0
+        output.mux(packet)
+        for audio_packet in audio:
+            output.mux(audio_packet)
+    return path
+
+
+def _crc(data: bytes, polynomial: int, bits: int) -> bytes:
+    """Compute FLAC's CRC-8 or CRC-16, most significant bit first."""
+    value = 0
+    for byte in data:
+        value ^= byte << (bits - 8)
+        for _ in range(8):
+            value <<= 1
+            if value >> bits:
+                value = value & ((1 << bits) - 1) ^ polynomial
+    return value.to_bytes(bits // 8)
+
+
+def _audio_packets(
+    output: Any, codec: str, samples: Samples, rate: int, offset_seconds: float
+) -> Iterator[Any]:
+    """Add an audio stream, yield once, then yield its packets."""
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
+    stream = output.add_stream(codec, rate=rate)
+    stream.layout = layout
+    yield None
+    stream.codec_context.open(strict=False)
+    size = stream.codec_context.frame_size or 1024
+    for start in range(0, len(samples), size):
+        block = samples[start : start + size].reshape(1, -1)
+        frame = _frame(block, rate, start + round(offset_seconds * rate), layout)
+        yield from stream.encode(frame)
+    yield from stream.encode(None)
+
+
+def _video_packets(output: Any, codec: str, seconds: float) -> Iterator[Any]:
+    """Add a small grey video stream, yield once, then yield its packets."""
+    stream = output.add_stream(codec, rate=10)
+    stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+    yield None
+    for index in range(round(seconds * 10)):
+        frame = av.VideoFrame.from_ndarray(
+            np.full((72, 64), 128, np.uint8), format="yuv420p"
+        )
+        frame.pts = index
+        frame.time_base = Fraction(1, 10)
+        yield from stream.encode(frame)
+    yield from stream.encode(None)
+
+
+def _frame(block: Samples, rate: int, pts: int, layout: str = "mono") -> Any:
+    """Wrap interleaved samples of shape (1, n) in a frame."""
+    frame = av.AudioFrame.from_ndarray(block, format="s16", layout=layout)
+    frame.sample_rate = rate
+    frame.pts = pts
+    frame.time_base = Fraction(1, rate)
+    return frame

@@ -1,0 +1,139 @@
+"""Open media: the one place in the product that does.
+
+Media come from strangers, and FFmpeg reads some of them as instructions: playlists that
+name other files or addresses. So every open goes through `open_media`, with a list of
+demuxers that read one file only, the file protocol only, and limits on what merely
+opening may cost. A path is always the server's own; a file object or text of a client
+never reaches FFmpeg. To write a file of our own with `av.open(..., "w")` is no such
+open.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.error
+from av.container import InputContainer
+
+from transcription.errors import InvalidMediaError
+
+# Demuxers that read one file and follow no reference out of it. FFmpeg accepts a
+# demuxer when any of its names is in the list, so "mov" covers mp4, m4a and 3gp.
+FORMAT_WHITELIST = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,"
+    "mxf,ogg,rm,tta,voc,w64,wav,webm,wv"
+)
+
+# What FFmpeg and PyAV were seen to raise on broken files. av.error.EOFError and its
+# siblings are FFmpegErrors; the built-in ones come from PyAV's own code.
+MEDIA_ERRORS = (
+    av.error.FFmpegError,
+    EOFError,
+    ValueError,
+    IndexError,
+    OSError,
+)
+
+NOT_MEDIA = "The file is not audio or video that can be read."
+
+
+@dataclass(frozen=True)
+class OpeningLimits:
+    """What opening one file may cost."""
+
+    # 900 streams in 2 MB took 651 MB to open.
+    max_streams: int = 64
+    # One 8K picture. A 16000×16000 one in 768 kB took 769 MB to open.
+    max_pixels: int = 7680 * 4352
+    # FFmpeg asks between reads, so this bounds a slow disk or a search for the next
+    # packet, not the work on one packet.
+    open_timeout_seconds: float = 30.0
+    read_timeout_seconds: float = 30.0
+
+
+DEFAULT_LIMITS = OpeningLimits()
+
+
+@contextlib.contextmanager
+def open_media(
+    path: Path, *, limits: OpeningLimits = DEFAULT_LIMITS
+) -> Iterator[InputContainer]:
+    """Open a media file of a stranger for reading.
+
+    Only errors of opening become ours: the body may raise OSError for a full disk, say.
+    It wraps what it reads from the container in `media_errors`.
+
+    Args:
+        path: chosen by the server; never text of a client.
+        limits: what opening may cost.
+
+    Raises:
+        InvalidMediaError: not media, broken, or beyond the limits.
+    """
+    with media_errors(NOT_MEDIA):
+        _check_file(path)
+        container = av.open(
+            # An absolute path cannot be read as a protocol ("concat:", "subfile,").
+            str(path.absolute()),
+            mode="r",
+            container_options={
+                "format_whitelist": FORMAT_WHITELIST,
+                "protocol_whitelist": "file",
+                "max_streams": str(limits.max_streams),
+                # Without it FFmpeg decodes pictures while it looks at the streams, and
+                # max_pixels does not reach formats that name their streams late.
+                "codec_whitelist": AUDIO_DECODERS,
+            },
+            options={"max_pixels": str(limits.max_pixels)},
+            metadata_errors="ignore",
+            timeout=(limits.open_timeout_seconds, limits.read_timeout_seconds),
+        )
+    try:
+        yield container
+    finally:
+        container.close()
+
+
+@contextlib.contextmanager
+def media_errors(message: str) -> Iterator[None]:
+    """Turn what FFmpeg and PyAV raise on broken media into InvalidMediaError.
+
+    Their own texts hold the path, so they stay in the chain for the log.
+    """
+    try:
+        yield
+    except av.error.ExitError as error:
+        raise InvalidMediaError("Reading the file took too long.") from error
+    except MEDIA_ERRORS as error:
+        raise InvalidMediaError(message) from error
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no file with bytes in it; opening a pipe would block."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidMediaError(NOT_MEDIA)
+    if status.st_size == 0:
+        raise InvalidMediaError("The file is empty.")
+
+
+def _audio_decoder_names() -> str:
+    """Name every audio decoder of this FFmpeg, comma-separated."""
+    names = set()
+    for name in av.codecs_available:
+        try:
+            codec = av.Codec(name, "r")
+        except ValueError:
+            # An encoder only.
+            continue
+        if codec.type == "audio":
+            names.add(codec.name)
+    return ",".join(sorted(names))
+
+
+AUDIO_DECODERS = _audio_decoder_names()

@@ -1,0 +1,105 @@
+"""Say what a media file claims to hold, without decoding it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition
+
+from transcription.errors import NoAudioError
+from transcription.media.opening import (
+    DEFAULT_LIMITS,
+    NOT_MEDIA,
+    OpeningLimits,
+    media_errors,
+    open_media,
+)
+
+
+@dataclass(frozen=True)
+class MediaFacts:
+    """What the headers of one file say; None where they do not.
+
+    Headers lie, and some formats have only an estimate: use `duration_seconds` for
+    display and early refusal, never as the length.
+    """
+
+    format_name: str
+    duration_seconds: float | None
+    # Cover art is no video.
+    has_video: bool
+    audio_streams: int
+    # These describe the stream that is transcribed, and bit_rate the whole file if the
+    # stream has none of its own.
+    audio_codec: str | None
+    sample_rate: int | None
+    channels: int | None
+    bit_rate: int | None
+
+
+def probe_media(path: Path, *, limits: OpeningLimits = DEFAULT_LIMITS) -> MediaFacts:
+    """Read what the headers of a media file say.
+
+    Raises:
+        InvalidMediaError: not media, broken, or beyond the limits.
+        NoAudioError: media without an audio stream.
+    """
+    with open_media(path, limits=limits) as container, media_errors(NOT_MEDIA):
+        return read_facts(container)
+
+
+def read_facts(container: InputContainer) -> MediaFacts:
+    """Read the facts of an open file; errors of PyAV pass through.
+
+    Raises:
+        NoAudioError: there is no audio stream.
+    """
+    stream = choose_audio_stream(container)
+    codec = stream.codec_context if can_decode(stream) else None
+    duration = container.duration
+    return MediaFacts(
+        format_name=container.format.name,
+        duration_seconds=(
+            duration / av.time_base if duration is not None and duration > 0 else None
+        ),
+        has_video=any(
+            not video.disposition & Disposition.attached_pic
+            for video in container.streams.video
+        ),
+        audio_streams=len(container.streams.audio),
+        audio_codec=codec.codec.canonical_name if codec else None,
+        sample_rate=codec.sample_rate or None if codec else None,
+        channels=codec.channels or None if codec else None,
+        bit_rate=(codec.bit_rate if codec else None) or container.bit_rate or None,
+    )
+
+
+def choose_audio_stream(container: InputContainer) -> AudioStream:
+    """Choose the stream to transcribe: the default one, else the first.
+
+    A stream without a decoder in this FFmpeg is taken only if there is no other.
+
+    Raises:
+        NoAudioError: there is no audio stream.
+    """
+    streams = container.streams.audio
+    if not streams:
+        raise NoAudioError("The file has no audio.")
+    # max() keeps the first of equals.
+    return max(
+        streams,
+        key=lambda stream: (
+            can_decode(stream),
+            bool(stream.disposition & Disposition.default),
+        ),
+    )
+
+
+def can_decode(stream: AudioStream) -> bool:
+    """Whether this FFmpeg has a decoder for the stream."""
+    # PyAV types the context as always there; it is None without a decoder.
+    return bool(stream.codec_context)
