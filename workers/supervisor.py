@@ -75,6 +75,7 @@ class Program:
         must_start: its death before it was ready ends the supervisor; otherwise it is
             started again like any other.
         patience_seconds: from SIGTERM to SIGKILL.
+        final_statuses: exit statuses after which starting it again is of no use.
         hint: a sentence for the operator when it does not come up.
     """
 
@@ -87,6 +88,7 @@ class Program:
     runs_once: bool = False
     must_start: bool = True
     patience_seconds: float = 10.0
+    final_statuses: frozenset[int] = frozenset()
     hint: str = ""
 
 
@@ -551,6 +553,8 @@ class Supervisor:
             return
         if program.runs_once or (program.must_start and not child.was_ready):
             raise self._failure(child, f"stopped at its start ({describe_exit(code)})")
+        if code in program.final_statuses:
+            return
         seconds = child.backoff()
         child.restart_at = time.monotonic() + seconds
         self._console(
