@@ -19,7 +19,7 @@ broker_transport_options = {
     "health_check_interval": 10,
     "retry_on_timeout": False,
 }
-# A request must not wait for a broker that is away: the dispatcher sends the hint later.
+# A request must not wait for a broker that is away: the dispatcher sends later.
 task_publish_retry_policy = {
     "max_retries": 1,
     "interval_start": 0,

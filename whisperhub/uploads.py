@@ -136,7 +136,9 @@ class UploadGuard:
         detail: str,
     ) -> None:
         headers = dict(scope["headers"])
-        request_id = request_id_from(headers.get(b"x-request-id", b"").decode("latin-1"))
+        request_id = request_id_from(
+            headers.get(b"x-request-id", b"").decode("latin-1")
+        )
         body = json.dumps(
             {
                 "type": "about:blank",

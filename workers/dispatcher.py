@@ -71,9 +71,9 @@ class Dispatcher:
 
     def take_back_expired(self) -> int:
         """Put the tasks of silent workers back; returns how many."""
-        expired = TranscriptionTask.objects.filter(
-            lease_expires_at__lt=Now()
-        ).order_by("lease_expires_at")[:BATCH]
+        expired = TranscriptionTask.objects.filter(lease_expires_at__lt=Now()).order_by(
+            "lease_expires_at"
+        )[:BATCH]
         taken = 0
         for task in expired.only("pk", "public_id", "lease_token", "lease_owner"):
             if task.lease_token is None:

@@ -34,7 +34,12 @@ def program_for(slot: SlotPlan) -> Program:
     """The process of a slot as the supervisor sees it."""
     return Program(
         name=slot.name,
-        command=[sys.executable, str(settings.BASE_DIR / "manage.py"), "runslot", str(slot)],
+        command=[
+            sys.executable,
+            str(settings.BASE_DIR / "manage.py"),
+            "runslot",
+            str(slot),
+        ],
         environment={**environment_for(slot), "PYTHONUNBUFFERED": "1"},
         cwd=settings.BASE_DIR,
         must_start=False,

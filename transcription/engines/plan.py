@@ -104,7 +104,9 @@ def parse_slot(item: str, position: int, default_engine: str) -> SlotPlan:
             raise ValueError(f"{item!r} is not of the form {form}.")
     name, device, model = name.strip(), device.strip(), model.strip()
     if not DEVICE.fullmatch(device):
-        raise ValueError(f"{item!r}: the device is cpu, cuda or cuda:N, not {device!r}.")
+        raise ValueError(
+            f"{item!r}: the device is cpu, cuda or cuda:N, not {device!r}."
+        )
     compute_type, engine = "default", default_engine
     # A slash also stands in folders and hub names: only a known word after it counts.
     head, slash, tail = model.rpartition("/")

@@ -70,7 +70,8 @@ def send_hint(task_id: int) -> bool:
             args=[task_id],
             # One id for each start, so that Flower and the result table list them all.
             task_id=f"{task.public_id}-{'p' if preparing else 'a'}{start}",
-            queue=queue(f"{kind}.{task.effective_priority}"),
+            # A queue object: a model that is new here needs no configuration here.
+            queue=queue(f"{kind}.{task.effective_priority}"),  # type: ignore[arg-type]
         )
     except PUBLISH_ERRORS as error:
         breaker.trip()

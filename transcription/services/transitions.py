@@ -165,7 +165,7 @@ def finish_preparation(lease: Lease, decoded: DecodedAudio) -> None:
         attempts=0,
         losses=0,
         media_format=facts.format_name[:50],
-        audio_codec=facts.audio_codec[:50],
+        audio_codec=(facts.audio_codec or "")[:50],
         sample_rate=facts.sample_rate,
         channels=facts.channels,
         has_video=facts.has_video,
@@ -299,9 +299,7 @@ def cancel(task_id: int) -> bool:
     task = TranscriptionTask.objects.filter(pk=task_id)
     waiting = task.filter(
         status__in=[Status.PREPARING, Status.QUEUED], lease_token=None
-    ).update(
-        status=Status.CANCELLED, finished_at=Now(), cancel_requested_at=Now()
-    )
+    ).update(status=Status.CANCELLED, finished_at=Now(), cancel_requested_at=Now())
     if waiting:
         return True
     running = task.filter(
