@@ -1,6 +1,27 @@
-"""Addresses."""
+"""Addresses of the web process."""
 
 from django.contrib import admin
-from django.urls import path
+from django.http import HttpRequest, JsonResponse
+from django.urls import include, path
+from drf_spectacular.views import (
+    SpectacularAPIView,
+    SpectacularRedocView,
+    SpectacularSwaggerView,
+)
 
-urlpatterns = [path("admin/", admin.site.urls)]
+
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Answer that this process lives; touches nothing else."""
+    return JsonResponse({"status": "ok"})
+
+
+urlpatterns = [
+    path("", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("redoc/", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/v1/", include("transcription.api.urls")),
+    path("admin/", admin.site.urls),
+    path("healthz", healthz, name="healthz"),
+]
+handler404 = "transcription.api.exceptions.page_not_found"
+handler500 = "transcription.api.exceptions.server_error"

@@ -1,0 +1,140 @@
+"""The one error shape of the API: RFC 9457 problem details with a stable code."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, JsonResponse
+from django.utils.translation import gettext as _
+from rest_framework import exceptions, status
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from transcription.errors import WhisperHubError
+from whisperhub.request_id import current_request_id
+
+logger = logging.getLogger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class TaskHasNoResultError(exceptions.APIException):
+    """The task ended without a result: failed or cancelled."""
+
+    status_code = status.HTTP_409_CONFLICT
+
+    def __init__(self, code: str, message: str) -> None:
+        """Carry the task's own code and sentence."""
+        super().__init__(message, code)
+
+
+def problem_body(
+    http_status: int,
+    code: str,
+    detail: str,
+    errors: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The members of a problem document."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status_title(http_status),
+        "status": http_status,
+        "code": code,
+        "detail": detail,
+        "request_id": current_request_id.get(),
+    }
+    if errors:
+        body["errors"] = errors
+    return body
+
+
+def status_title(http_status: int) -> str:
+    """The status's name, as HTTP calls it."""
+    from http import HTTPStatus
+
+    return HTTPStatus(http_status).phrase
+
+
+def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's exception handler; None lets an unforeseen error reach the 500 handler."""
+    if isinstance(exc, Http404):
+        exc = exceptions.NotFound()
+    elif isinstance(exc, PermissionDenied):
+        exc = exceptions.PermissionDenied()
+    headers: dict[str, str] = {}
+    errors: dict[str, Any] | None = None
+    if isinstance(exc, WhisperHubError):
+        http_status, code, detail = exc.http_status, exc.code, exc.message
+    elif isinstance(exc, exceptions.ValidationError):
+        http_status, code = exc.status_code, "invalid"
+        detail = _("The request has invalid fields.")
+        errors = _field_errors(exc.get_full_details())
+    elif isinstance(exc, exceptions.APIException):
+        http_status, detail = exc.status_code, str(exc.detail)
+        code = str(getattr(exc.detail, "code", exc.default_code))
+        if auth_header := getattr(exc, "auth_header", None):
+            headers["WWW-Authenticate"] = auth_header
+        if wait := getattr(exc, "wait", None):
+            headers["Retry-After"] = str(int(wait) + 1)
+    else:
+        return None
+    set_rollback()
+    return Response(
+        problem_body(http_status, code, detail, errors),
+        status=http_status,
+        headers=headers,
+        content_type=PROBLEM_JSON,
+    )
+
+
+def _field_errors(details: Any) -> dict[str, Any]:
+    """Field name to a list of {code, message}."""
+    if isinstance(details, list):
+        details = {"non_field_errors": details}
+    return {
+        field: [
+            {"code": item["code"], "message": item["message"]}
+            for item in (items if isinstance(items, list) else [items])
+            if isinstance(item, dict) and "code" in item
+        ]
+        or items
+        for field, items in details.items()
+    }
+
+
+def is_api_request(request: HttpRequest | Request) -> bool:
+    """Whether a program asks, which wants JSON and no page."""
+    return request.path.startswith("/api/")
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> Any:
+    """A 404 outside any view."""
+    if is_api_request(request):
+        return JsonResponse(
+            problem_body(404, "not_found", _("There is nothing at this address.")),
+            status=404,
+            content_type=PROBLEM_JSON,
+        )
+    from django.views.defaults import page_not_found as default_page
+
+    return default_page(request, exception)
+
+
+def server_error(request: HttpRequest) -> Any:
+    """A 500: the log has the traceback under the request id."""
+    if is_api_request(request):
+        return JsonResponse(
+            problem_body(
+                500,
+                "internal_error",
+                _("The server failed on this request. Its log has the request id."),
+            ),
+            status=500,
+            content_type=PROBLEM_JSON,
+        )
+    from django.views.defaults import server_error as default_page
+
+    return default_page(request)

@@ -1,0 +1,376 @@
+"""Rows to JSON and requests to checked values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.reverse import reverse
+
+from transcription.engines.languages import LANGUAGE_CODES
+from transcription.media.subtitles import SRT, VTT
+from transcription.models import Transcript, TranscriptionTask
+from transcription.services.submission import TaskRequest
+
+NULL_SECONDS = {"type": "number", "nullable": True}
+
+
+class TaskCreateSerializer(serializers.Serializer[Any]):
+    """A request for a transcript: a file, or later a link, and how to treat it."""
+
+    file = serializers.FileField(
+        required=False,
+        allow_empty_file=True,
+        help_text=_("Audio or video in any common format."),
+    )
+    file_url = serializers.URLField(
+        required=False,
+        allow_blank=True,
+        max_length=2048,
+        help_text=_("A direct link to audio or video. Not available in this release."),
+    )
+    task_type = serializers.ChoiceField(
+        choices=TranscriptionTask.TaskType.choices,
+        default=TranscriptionTask.TaskType.TRANSCRIBE,
+        help_text=_("`transcribe`: text as spoken. `translate`: text in English."),
+    )
+    language = serializers.ChoiceField(
+        choices=[(code, code) for code in LANGUAGE_CODES],
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text=_("Whisper's code of the spoken language. Empty: detected."),
+    )
+    priority = serializers.ChoiceField(
+        choices=TranscriptionTask.Priority.choices,
+        default=TranscriptionTask.Priority.NORMAL,
+        help_text=_("Queued tasks start in this order: high, normal, low."),
+    )
+    model = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        max_length=100,
+        help_text=_("The name of a served model. Empty: the default model."),
+    )
+    platform = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        default="",
+        max_length=50,
+        help_text=_("A free label that stays with the task."),
+    )
+    word_timestamps = serializers.BooleanField(
+        default=False, help_text=_("Times for each word as well.")
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Check the fields, and that there are no others."""
+        unknown = sorted(set(data) - set(self.fields))
+        if unknown:
+            raise serializers.ValidationError(
+                {
+                    name: [
+                        serializers.ErrorDetail(
+                            _("There is no such field."), code="unknown_field"
+                        )
+                    ]
+                    for name in unknown
+                }
+            )
+        if isinstance(data.get("priority"), str):
+            data = data.copy()
+            data["priority"] = data["priority"].lower()
+        return super().to_internal_value(data)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """One source, no more and no less."""
+        has_file, has_url = "file" in attrs, bool(attrs.get("file_url"))
+        if has_file and has_url:
+            raise serializers.ValidationError(
+                {"file_url": _("Send either a file or a link, not both.")},
+                code="two_sources",
+            )
+        if not has_file and not has_url:
+            raise serializers.ValidationError(
+                {"file": _("Send a file.")}, code="required"
+            )
+        return attrs
+
+    def task_request(self) -> TaskRequest:
+        """The checked values as the service takes them."""
+        checked = self.validated_data
+        return TaskRequest(
+            task_type=checked["task_type"],
+            priority=checked["priority"],
+            model=checked["model"],
+            language=checked["language"],
+            platform=checked["platform"],
+            options={"word_timestamps": checked["word_timestamps"]},
+        )
+
+
+class MediaSerializer(serializers.Serializer[TranscriptionTask]):
+    """What is known of the media; empty until it is prepared."""
+
+    duration_seconds = serializers.FloatField(
+        source="media_duration_seconds", allow_null=True
+    )
+    format = serializers.CharField(source="media_format")
+    audio_codec = serializers.CharField()
+    sample_rate = serializers.IntegerField(allow_null=True)
+    channels = serializers.IntegerField(allow_null=True)
+    has_video = serializers.BooleanField(allow_null=True)
+
+
+class ProgressSerializer(serializers.Serializer[TranscriptionTask]):
+    """How far a task is."""
+
+    share = serializers.FloatField(source="progress", min_value=0, max_value=1)
+    seconds_done = serializers.SerializerMethodField()
+    updated_at = serializers.DateTimeField(source="progress_at", allow_null=True)
+
+    @extend_schema_field(NULL_SECONDS)
+    def get_seconds_done(self, task: TranscriptionTask) -> float | None:
+        """Seconds of the media that are transcribed."""
+        if task.media_duration_seconds is None:
+            return None
+        return round(task.progress * task.media_duration_seconds, 2)
+
+
+class TaskErrorSerializer(serializers.Serializer[TranscriptionTask]):
+    """Why a task failed, or what its next attempt is waiting for."""
+
+    code = serializers.CharField(source="error_code")
+    message = serializers.CharField(source="error_message")
+
+
+class TaskLinksSerializer(serializers.Serializer[TranscriptionTask]):
+    """Addresses that belong to a task."""
+
+    self = serializers.URLField()
+    result = serializers.URLField()
+    subtitles = serializers.URLField()
+
+
+class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
+    """A task as clients see it."""
+
+    id = serializers.UUIDField(source="public_id", read_only=True)
+    media = MediaSerializer(source="*", read_only=True)
+    progress = ProgressSerializer(source="*", read_only=True)
+    error = serializers.SerializerMethodField()
+    links = serializers.SerializerMethodField()
+
+    class Meta:
+        model = TranscriptionTask
+        fields = [
+            "id",
+            "status",
+            "priority",
+            "task_type",
+            "engine",
+            "model",
+            "language",
+            "detected_language",
+            "options",
+            "platform",
+            "source",
+            "file_name",
+            "file_url",
+            "file_size_bytes",
+            "media",
+            "progress",
+            "attempts",
+            "error",
+            "created_at",
+            "queued_at",
+            "started_at",
+            "finished_at",
+            "inference_seconds",
+            "links",
+        ]
+        read_only_fields = fields
+
+    @extend_schema_field(TaskErrorSerializer(allow_null=True))
+    def get_error(self, task: TranscriptionTask) -> dict[str, str] | None:
+        """Code and sentence, or null."""
+        return dict(TaskErrorSerializer(task).data) if task.error_code else None
+
+    @extend_schema_field(TaskLinksSerializer)
+    def get_links(self, task: TranscriptionTask) -> dict[str, str]:
+        """Absolute addresses."""
+        request = self.context.get("request")
+        kwargs = {"public_id": task.public_id}
+        return {
+            "self": reverse("task-detail", kwargs=kwargs, request=request),
+            "result": reverse("task-result", kwargs=kwargs, request=request),
+            "subtitles": reverse("task-subtitles", kwargs=kwargs, request=request),
+        }
+
+
+class PendingResultSerializer(serializers.ModelSerializer[TranscriptionTask]):
+    """The answer to a question for a result that is not there yet."""
+
+    id = serializers.UUIDField(source="public_id", read_only=True)
+    progress = ProgressSerializer(source="*", read_only=True)
+
+    class Meta:
+        model = TranscriptionTask
+        fields = ["id", "status", "progress"]
+        read_only_fields = fields
+
+
+class WordSerializer(serializers.Serializer[Any]):
+    """One timed word."""
+
+    word = serializers.CharField()
+    start = serializers.FloatField()
+    end = serializers.FloatField()
+    probability = serializers.FloatField()
+
+
+class SegmentSerializer(serializers.Serializer[Any]):
+    """A stretch of speech; times in seconds of the media."""
+
+    id = serializers.IntegerField()
+    seek = serializers.IntegerField()
+    start = serializers.FloatField()
+    end = serializers.FloatField()
+    text = serializers.CharField()
+    tokens = serializers.ListField(child=serializers.IntegerField())
+    temperature = serializers.FloatField()
+    avg_logprob = serializers.FloatField()
+    compression_ratio = serializers.FloatField()
+    no_speech_prob = serializers.FloatField()
+    words = WordSerializer(many=True, allow_null=True)
+
+
+class ModelUsedSerializer(serializers.Serializer[Any]):
+    """The model that made a transcript."""
+
+    name = serializers.CharField()
+    revision = serializers.CharField()
+    engine = serializers.CharField()
+    device = serializers.CharField()
+    compute_type = serializers.CharField()
+
+
+class TimingsSerializer(serializers.Serializer[Any]):
+    """Seconds spent in each stage."""
+
+    preparation = serializers.FloatField(allow_null=True)
+    queue = serializers.FloatField(allow_null=True)
+    inference = serializers.FloatField(allow_null=True)
+    total = serializers.FloatField(allow_null=True)
+
+
+class ResultSerializer(serializers.ModelSerializer[Transcript]):
+    """A finished transcript."""
+
+    id = serializers.UUIDField(source="task.public_id", read_only=True)
+    task_type = serializers.CharField(source="task.task_type", read_only=True)
+    language_probabilities = serializers.DictField(child=serializers.FloatField())
+    duration = serializers.FloatField(source="duration_seconds")
+    duration_after_vad = serializers.FloatField(
+        source="duration_after_vad_seconds", allow_null=True
+    )
+    # Stored as they are sent: read back without going through a field each.
+    segments = serializers.SerializerMethodField()
+    options = serializers.DictField()
+    model = serializers.SerializerMethodField()
+    timings = serializers.SerializerMethodField()
+    notices = serializers.ListField(
+        child=serializers.CharField(), help_text=_("What a reader must know.")
+    )
+
+    class Meta:
+        model = Transcript
+        fields = [
+            "id",
+            "task_type",
+            "text",
+            "language",
+            "language_probability",
+            "language_probabilities",
+            "duration",
+            "duration_after_vad",
+            "segments",
+            "options",
+            "model",
+            "timings",
+            "notices",
+        ]
+        read_only_fields = fields
+
+    @extend_schema_field(SegmentSerializer(many=True))
+    def get_segments(self, transcript: Transcript) -> Any:
+        """As stored."""
+        return transcript.segments
+
+    @extend_schema_field(ModelUsedSerializer)
+    def get_model(self, transcript: Transcript) -> Any:
+        """As stored."""
+        return transcript.model
+
+    @extend_schema_field(TimingsSerializer)
+    def get_timings(self, transcript: Transcript) -> dict[str, float | None]:
+        """Differences of the task's moments."""
+        task = transcript.task
+
+        def between(first: Any, last: Any) -> float | None:
+            if first is None or last is None:
+                return None
+            return round((last - first).total_seconds(), 3)
+
+        return {
+            "preparation": between(task.preparation_started_at, task.queued_at),
+            "queue": between(task.queued_at, task.started_at),
+            "inference": task.inference_seconds,
+            "total": between(task.created_at, task.finished_at),
+        }
+
+
+class SubtitleQuerySerializer(serializers.Serializer[Any]):
+    """What subtitles are wanted."""
+
+    output_format = serializers.ChoiceField(
+        choices=[SRT, VTT], default=SRT, help_text=_("SubRip or WebVTT.")
+    )
+
+
+class ServedModelSerializer(serializers.Serializer[Any]):
+    """A model that a request may name."""
+
+    name = serializers.CharField()
+    engine = serializers.CharField()
+    revision = serializers.CharField()
+    state = serializers.ChoiceField(
+        choices=["loading", "ready", "draining", "stopped", "failed"]
+    )
+    slots = serializers.IntegerField(help_text=_("Processes that hold it now."))
+    notice = serializers.CharField(
+        help_text=_("What readers of its results must know; usually empty.")
+    )
+
+
+class ModelListSerializer(serializers.Serializer[Any]):
+    """All models."""
+
+    results = ServedModelSerializer(many=True)
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """An error (RFC 9457)."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    code = serializers.CharField(help_text=_("Stable: for programs."))
+    detail = serializers.CharField(help_text=_("A sentence for people."))
+    request_id = serializers.CharField()
+    errors = serializers.DictField(
+        required=False, help_text=_("By field: a list of code and message.")
+    )

@@ -1,0 +1,202 @@
+"""The REST API: parse, call one service, serialize."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+from urllib.parse import quote
+
+from django.db.models import QuerySet
+from django.http import HttpResponse, HttpResponseBase
+from django.utils.translation import gettext as _
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
+from rest_framework import mixins, status
+from rest_framework.decorators import action
+from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
+
+from accounts.models import User
+from transcription.api.exceptions import TaskHasNoResultError
+from transcription.api.filters import TaskFilter
+from transcription.api.serializers import (
+    ModelListSerializer,
+    PendingResultSerializer,
+    ProblemSerializer,
+    ResultSerializer,
+    SubtitleQuerySerializer,
+    TaskCreateSerializer,
+    TaskSerializer,
+)
+from transcription.errors import NotAvailableError
+from transcription.media.subtitles import SRT, Cue, render_srt, render_vtt
+from transcription.models import Transcript, TranscriptionTask
+from transcription.services import retention, serving, submission
+
+SUBTITLE_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt"}
+
+
+def problem(description: str) -> OpenApiResponse:
+    """An error answer in the OpenAPI document."""
+    return OpenApiResponse(ProblemSerializer, description)
+
+
+UNAUTHORIZED = {401: problem("No API key, or one that opens nothing.")}
+NOT_FOUND = {404: problem("No task of yours has this id.")}
+
+
+@extend_schema_view(
+    list=extend_schema(
+        summary="List tasks, newest first",
+        responses={
+            200: TaskSerializer(many=True),
+            400: problem("A filter or page value is not allowed."),
+            **UNAUTHORIZED,
+        },
+    ),
+    retrieve=extend_schema(
+        summary="Show a task and its progress",
+        responses={200: TaskSerializer, **UNAUTHORIZED, **NOT_FOUND},
+    ),
+    destroy=extend_schema(
+        summary="Delete a task with its transcript and media",
+        responses={204: None, **UNAUTHORIZED, **NOT_FOUND},
+    ),
+)
+class TaskViewSet(
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    GenericViewSet[TranscriptionTask],
+):
+    """Tasks of the key's owner."""
+
+    serializer_class = TaskSerializer
+    filterset_class = TaskFilter
+    parser_classes = [MultiPartParser, FormParser, JSONParser]
+    lookup_field = "public_id"
+    lookup_value_converter = "uuid"
+    queryset = TranscriptionTask.objects.none()
+
+    def get_queryset(self) -> QuerySet[TranscriptionTask]:
+        """Another owner's task does not exist for this key."""
+        return TranscriptionTask.objects.filter(owner=cast(User, self.request.user))
+
+    @extend_schema(
+        summary="Submit a recording",
+        request={"multipart/form-data": TaskCreateSerializer},
+        responses={
+            201: TaskSerializer,
+            400: problem("A field is missing, unknown or not allowed."),
+            **UNAUTHORIZED,
+            413: problem("The file is larger than the server takes."),
+            507: problem("The server has no room for the file."),
+        },
+    )
+    def create(self, request: Request) -> Response:
+        """Store the upload and queue its task."""
+        form = TaskCreateSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        if form.validated_data.get("file_url"):
+            raise NotAvailableError(_("Links are not available yet: send the file."))
+        task = submission.submit_upload(
+            cast(User, request.user), form.validated_data["file"], form.task_request()
+        )
+        body = self.get_serializer(task).data
+        return Response(
+            body,
+            status=status.HTTP_201_CREATED,
+            headers={"Location": body["links"]["self"]},
+        )
+
+    def destroy(self, request: Request, public_id: Any = None) -> Response:
+        """Delete everything of a task, whatever its state."""
+        retention.delete_task(self.get_object())
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(
+        summary="Get the transcript",
+        responses={
+            200: ResultSerializer,
+            202: OpenApiResponse(PendingResultSerializer, "Not finished yet."),
+            **UNAUTHORIZED,
+            **NOT_FOUND,
+            409: problem("The task failed or was cancelled; `code` tells why."),
+        },
+    )
+    @action(detail=True, filterset_class=None, pagination_class=None)
+    def result(self, request: Request, public_id: Any = None) -> Response:
+        """Text, segments and words of a completed task."""
+        task = self.get_object()
+        if not task.is_finished:
+            return self._pending(task)
+        return Response(ResultSerializer(self._transcript(task)).data)
+
+    @extend_schema(
+        summary="Get the transcript as subtitles",
+        parameters=[SubtitleQuerySerializer],
+        responses={
+            (200, "application/x-subrip"): OpenApiTypes.STR,
+            (200, "text/vtt"): OpenApiTypes.STR,
+            (202, "application/json"): PendingResultSerializer,
+            400: problem("The format is neither srt nor vtt."),
+            **UNAUTHORIZED,
+            **NOT_FOUND,
+            409: problem("The task failed or was cancelled; `code` tells why."),
+        },
+    )
+    @action(detail=True, filterset_class=None, pagination_class=None)
+    def subtitles(self, request: Request, public_id: Any = None) -> HttpResponseBase:
+        """A completed task's segments as SubRip or WebVTT."""
+        query = SubtitleQuerySerializer(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        task = self.get_object()
+        if not task.is_finished:
+            return self._pending(task)
+        output_format = query.validated_data["output_format"]
+        cues = [
+            Cue(segment["start"], segment["end"], segment["text"])
+            for segment in self._transcript(task).segments
+        ]
+        render = render_srt if output_format == SRT else render_vtt
+        stem = task.file_name.rpartition(".")[0] or task.file_name or str(task.public_id)
+        return HttpResponse(
+            render(cues),
+            content_type=f"{SUBTITLE_TYPES[output_format]}; charset=utf-8",
+            headers={
+                "Content-Disposition": "attachment; filename*=UTF-8''"
+                + quote(f"{stem}.{output_format}", safe="")
+            },
+        )
+
+    def _pending(self, task: TranscriptionTask) -> Response:
+        return Response(
+            PendingResultSerializer(task).data,
+            status=status.HTTP_202_ACCEPTED,
+            headers={"Retry-After": "1"},
+        )
+
+    def _transcript(self, task: TranscriptionTask) -> Transcript:
+        """The transcript of a finished task.
+
+        Raises:
+            TaskHasNoResultError: it failed or was cancelled.
+        """
+        if task.status == TranscriptionTask.Status.FAILED:
+            raise TaskHasNoResultError(task.error_code, task.error_message)
+        if task.status == TranscriptionTask.Status.CANCELLED:
+            raise TaskHasNoResultError("cancelled", _("The task was cancelled."))
+        return Transcript.objects.select_related("task").get(task=task)
+
+
+class ModelListView(APIView):
+    """The models that requests may name."""
+
+    @extend_schema(
+        summary="List the served models",
+        responses={200: ModelListSerializer, **UNAUTHORIZED},
+    )
+    def get(self, request: Request) -> Response:
+        """Every model a slot has served within the last day."""
+        return Response(ModelListSerializer({"results": serving.served_models()}).data)

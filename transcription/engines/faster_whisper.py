@@ -1,0 +1,225 @@
+"""faster-whisper: Whisper on CTranslate2, the default engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import numpy as np
+from faster_whisper import WhisperModel
+
+from transcription.engines import demo_model
+from transcription.engines.base import (
+    DecodeOptions,
+    ModelInfo,
+    Progress,
+    Samples,
+    Segment,
+    Transcription,
+    Word,
+    join_text,
+)
+from transcription.engines.plan import DEMO, SlotPlan
+from transcription.errors import ModelUnavailableError
+from transcription.media.decode import SAMPLE_RATE
+
+logger = logging.getLogger(__name__)
+
+INT16_SCALE = 32_768.0
+
+
+def create(slot: SlotPlan, *, model_dir: Path, cpu_threads: int) -> FasterWhisperEngine:
+    """The engine of a slot; see `registry.create_engine`."""
+    return FasterWhisperEngine(slot, model_dir=model_dir, cpu_threads=cpu_threads)
+
+
+class FasterWhisperEngine:
+    """One CTranslate2 model; jobs run one at a time through its own `transcribe`."""
+
+    concurrent_jobs = 1
+
+    def __init__(self, slot: SlotPlan, *, model_dir: Path, cpu_threads: int) -> None:
+        """Remember what to load."""
+        self._slot = slot
+        self._model_dir = model_dir
+        self._cpu_threads = cpu_threads
+        self._model: WhisperModel | None = None
+        self._info: ModelInfo | None = None
+
+    @property
+    def info(self) -> ModelInfo:
+        """The loaded model."""
+        if self._info is None:
+            raise RuntimeError("The model is not loaded.")
+        return self._info
+
+    @property
+    def model(self) -> WhisperModel:
+        """faster-whisper's model object."""
+        if self._model is None:
+            raise RuntimeError("The model is not loaded.")
+        return self._model
+
+    def load(self) -> None:
+        """Load the model and decode a moment of silence.
+
+        Raises:
+            ModelUnavailableError: see the message.
+        """
+        slot = self._slot
+        device, device_index = resolve_device(slot.device)
+        try:
+            self._model = WhisperModel(
+                self._locate(),
+                device=device,
+                device_index=device_index,
+                compute_type=slot.compute_type,
+                cpu_threads=self._cpu_threads,
+                download_root=str(self._model_dir),
+            )
+        except ModelUnavailableError:
+            raise
+        except Exception as error:
+            # Hub, network, file and CUDA errors of many libraries end here.
+            logger.info("Loading %s failed", slot.model, exc_info=True)
+            raise ModelUnavailableError(explain_load_failure(slot, error)) from error
+        self._info = ModelInfo(
+            name=slot.model,
+            revision=self._revision(),
+            engine="faster-whisper",
+            device=slot.device,
+            compute_type=self._model.model.compute_type,
+            notice=demo_model.NOTICE if slot.model_size_or_path == DEMO else "",
+        )
+        self._warm_up()
+
+    def transcribe(
+        self, samples: Samples, options: DecodeOptions, on_progress: Progress
+    ) -> Transcription:
+        """Turn samples into text; see `base.Engine`."""
+        on_progress(0.0)
+        heard, info = self.model.transcribe(
+            np.asarray(samples, dtype=np.float32) / INT16_SCALE,
+            task=options.task,
+            language=options.language or None,
+            beam_size=options.beam_size,
+            temperature=list(options.temperature),
+            condition_on_previous_text=options.condition_on_previous_text,
+            word_timestamps=options.word_timestamps,
+            vad_filter=options.vad_filter,
+            initial_prompt=options.initial_prompt or None,
+        )
+        segments: list[Segment] = []
+        for number, segment in enumerate(heard):
+            segments.append(_segment(number, segment))
+            on_progress(segment.end)
+        return Transcription(
+            text=join_text(segments),
+            language=info.language,
+            language_probability=info.language_probability,
+            language_probabilities=dict(info.all_language_probs or []),
+            duration_seconds=len(samples) / SAMPLE_RATE,
+            duration_after_vad_seconds=info.duration_after_vad,
+            segments=segments,
+            options=asdict(options),
+        )
+
+    def unload(self) -> None:
+        """Free the model."""
+        self._model = None
+
+    def _locate(self) -> str:
+        """What faster-whisper is given: a folder of ours, of the user, or a name."""
+        wanted = self._slot.model_size_or_path
+        if wanted == DEMO:
+            return str(demo_model.ctranslate2_folder(self._model_dir))
+        path = Path(wanted).expanduser()
+        if path.is_dir():
+            if not (path / "model.bin").is_file():
+                raise ModelUnavailableError(
+                    f"The folder of the model {self._slot.model!r} holds no model.bin: "
+                    "it is no CTranslate2 model."
+                )
+            return str(path)
+        if path.is_absolute() or wanted.startswith((".", "~")):
+            raise ModelUnavailableError(
+                f"The folder of the model {self._slot.model!r} does not exist."
+            )
+        return wanted
+
+    def _revision(self) -> str:
+        if self._slot.model_size_or_path == DEMO:
+            return demo_model.revision()
+        return ""
+
+    def _warm_up(self) -> None:
+        """Run every part once: the first job should not pay for lazy set-up."""
+        second = np.zeros(SAMPLE_RATE, dtype=np.float32)
+        for vad_filter in (False, True):
+            heard, _ = self.model.transcribe(
+                second, language="en", temperature=0.0, vad_filter=vad_filter
+            )
+            for _segment_heard in heard:
+                pass
+
+
+def resolve_device(device: str) -> tuple[str, int]:
+    """A plan's device for CTranslate2; CUDA_VISIBLE_DEVICES leaves one, number 0."""
+    if device == "auto":
+        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+    name, _, index = device.partition(":")
+    if os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return name, 0
+    return name, int(index or 0)
+
+
+def explain_load_failure(slot: SlotPlan, error: Exception) -> str:
+    """One sentence for the operator on why a model did not load."""
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+    names_a_folder = Path(slot.model_size_or_path).expanduser().is_dir()
+    if isinstance(error, ValueError) and "Invalid model size" in reason:
+        return (
+            f"{slot.model!r} is no Whisper model that faster-whisper knows. Give one of "
+            "its names (tiny, base, small, medium, large-v3, turbo …) or a local folder."
+        )
+    if names_a_folder:
+        return f"The model {slot.model!r} could not be loaded: {reason}"
+    hub_errors = (OSError, ValueError, RuntimeError)
+    if isinstance(error, hub_errors) and "CUDA" not in reason.upper():
+        return (
+            f"The model {slot.model!r} is not on this machine and could not be "
+            "downloaded. Connect the machine to the network, or name a local folder "
+            "that holds the model."
+        )
+    return f"The model {slot.model!r} could not be loaded on {slot.device}: {reason}"
+
+
+def _segment(number: int, heard: Any) -> Segment:
+    words = heard.words
+    return Segment(
+        id=number,
+        seek=heard.seek,
+        start=heard.start,
+        end=heard.end,
+        text=heard.text,
+        tokens=list(heard.tokens),
+        temperature=heard.temperature,
+        avg_logprob=heard.avg_logprob,
+        compression_ratio=heard.compression_ratio,
+        no_speech_prob=heard.no_speech_prob,
+        words=None
+        if words is None
+        else [
+            Word(
+                word=word.word,
+                start=float(word.start),
+                end=float(word.end),
+                probability=float(word.probability),
+            )
+            for word in words
+        ],
+    )

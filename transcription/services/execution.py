@@ -1,0 +1,120 @@
+"""Prepared samples become a stored transcript (inference workers)."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from transcription.engines.base import DecodeOptions, Engine, Transcription
+from transcription.errors import (
+    EngineError,
+    LeaseLostError,
+    TaskCancelledError,
+    WhisperHubError,
+)
+from transcription.media.decode import load_samples
+from transcription.models import TranscriptionTask
+from transcription.services import retention, transitions
+from transcription.services.database import persistently
+from transcription.services.leases import HeldLease, heartbeat
+from transcription.services.transitions import Outcome
+from transcription.storage import TaskFolder
+from whisperhub.request_id import current_request_id
+
+logger = logging.getLogger(__name__)
+
+# Often enough for a person who watches, rare enough for SQLite's single writer.
+PROGRESS_SECONDS = 1.0
+
+
+class ProgressWriter:
+    """What an engine reports while it works: written to the row now and then."""
+
+    def __init__(self, held: HeldLease, duration_seconds: float) -> None:
+        """Report for one job over media of this many seconds."""
+        self.held = held
+        self.duration_seconds = duration_seconds
+        self._written_at = time.monotonic()
+
+    def __call__(self, seconds_done: float) -> None:
+        """Note how far the engine is; raises if the job is to stop."""
+        self.held.check()
+        now = time.monotonic()
+        if now - self._written_at < PROGRESS_SECONDS or not self.duration_seconds:
+            return
+        self._written_at = now
+        share = seconds_done / self.duration_seconds
+        persistently(lambda: transitions.record_progress(self.held.lease, share))
+
+
+def execute(task_id: int, *, engine: Engine, owner: str) -> Outcome | None:
+    """Run one task on the engine of this process.
+
+    Returns:
+        What became of it; None if there was nothing to claim.
+    """
+    lease = persistently(lambda: transitions.claim_inference(task_id, owner=owner))
+    if lease is None:
+        return None
+    task = persistently(lambda: TranscriptionTask.objects.get(pk=task_id))
+    current_request_id.set(task.request_id)
+    with heartbeat.hold(lease) as held:
+        try:
+            outcome = _execute_held(task, held, engine)
+        except LeaseLostError:
+            logger.warning("Task %s: lease lost, its result dropped", task.public_id)
+            return Outcome.LOST
+    if outcome is not Outcome.RETRIED:
+        retention.discard_media(task)
+    return outcome
+
+
+def _execute_held(task: TranscriptionTask, held: HeldLease, engine: Engine) -> Outcome:
+    lease = held.lease
+    began = time.perf_counter()
+    try:
+        transcription = _transcribe(task, held, engine)
+    except TaskCancelledError:
+        held.check_lost()
+        return persistently(lambda: transitions.finish_cancelled(lease))
+    except WhisperHubError as error:
+        settle = transitions.retry_or_fail if error.retryable else transitions.fail
+        code, message = error.code, error.message
+        logger.warning("Task %s: %s, %s", task.public_id, code, message)
+        return persistently(lambda: settle(lease, code=code, message=message))
+    seconds = time.perf_counter() - began
+    persistently(
+        lambda: transitions.complete(
+            lease, transcription, model=engine.info, inference_seconds=seconds
+        )
+    )
+    logger.info(
+        "Task %s: %.1f s of audio in %.2f s",
+        task.public_id,
+        transcription.duration_seconds,
+        seconds,
+    )
+    return Outcome.COMPLETED
+
+
+def _transcribe(
+    task: TranscriptionTask, held: HeldLease, engine: Engine
+) -> Transcription:
+    try:
+        samples = load_samples(TaskFolder(task.public_id).samples)
+    except OSError as error:
+        raise EngineError("The prepared audio of the task cannot be read.") from error
+    options = DecodeOptions.from_dict(
+        {**task.options, "language": task.language, "task": task.task_type}
+    )
+    report = ProgressWriter(held, task.media_duration_seconds or 0.0)
+    try:
+        return engine.transcribe(samples, options, report)
+    except WhisperHubError:
+        raise
+    except Exception as error:
+        # An engine may raise anything; the edge between it and the queue is here.
+        logger.exception("Task %s: the engine raised", task.public_id)
+        raise EngineError(
+            f"The engine failed on this audio ({type(error).__name__})."
+        ) from error

@@ -1,0 +1,96 @@
+"""Hints: messages that wake a worker for a task. Losing or doubling one is harmless."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Final
+
+from celery import current_app
+from kombu import Exchange, Queue
+from kombu.exceptions import KombuError, OperationalError
+from redis.exceptions import RedisError
+
+from transcription.models import TranscriptionTask
+from transcription.services import transitions
+
+logger = logging.getLogger(__name__)
+
+PREPARE: Final = "prepare"
+PREPARE_TASK: Final = "transcription.tasks.prepare_media"
+INFERENCE_TASK: Final = "transcription.tasks.run_transcription"
+# Queue names that a model must not take.
+RESERVED_NAMES: Final = frozenset({PREPARE, "callbacks", "extraction", "upkeep"})
+# After a failed publish the broker is left alone for a while: requests must not each
+# wait for its time-out. The dispatcher sends what was held back.
+QUIET_SECONDS: Final = 5.0
+
+PUBLISH_ERRORS: Final = (KombuError, OperationalError, RedisError, OSError)
+
+
+def queue_names(kind: str) -> list[str]:
+    """The queues of a model or of a stage, most urgent first."""
+    return [f"{kind}.{priority}" for priority in TranscriptionTask.Priority.values]
+
+
+def queue(name: str) -> Queue:
+    """A queue with an exchange and key of its own.
+
+    Queues that share the default exchange and key would each get every message.
+    """
+    return Queue(name, Exchange(name, "direct"), routing_key=name)
+
+
+class _Breaker:
+    """Keeps publishers off a broker that has just failed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._closed_until = 0.0
+
+    def is_open(self) -> bool:
+        with self._lock:
+            return time.monotonic() < self._closed_until
+
+    def trip(self) -> None:
+        with self._lock:
+            self._closed_until = time.monotonic() + QUIET_SECONDS
+
+    def reset(self) -> None:
+        with self._lock:
+            self._closed_until = 0.0
+
+
+breaker = _Breaker()
+
+
+def send_hint(task_id: int) -> bool:
+    """Tell a worker of a waiting task; never raises for a broker that is away.
+
+    Returns:
+        Whether a message is on its way. If not, `dispatched_at` is empty and the
+        dispatcher will try again.
+    """
+    if breaker.is_open() or not transitions.mark_dispatched(task_id):
+        return False
+    task = TranscriptionTask.objects.only(
+        "public_id", "status", "model", "effective_priority", "attempts", "losses"
+    ).get(pk=task_id)
+    preparing = task.status == TranscriptionTask.Status.PREPARING
+    start = task.attempts + task.losses + 1
+    kind = PREPARE if preparing else task.model
+    try:
+        current_app.send_task(
+            PREPARE_TASK if preparing else INFERENCE_TASK,
+            args=[task_id],
+            # One id for each start, so that Flower and the result table list them all.
+            task_id=f"{task.public_id}-{'p' if preparing else 'a'}{start}",
+            queue=queue(f"{kind}.{task.effective_priority}"),
+        )
+    except PUBLISH_ERRORS as error:
+        breaker.trip()
+        transitions.mark_undispatched(task_id)
+        logger.warning("Task %s: hint not sent (%s)", task.public_id, error)
+        return False
+    return True

@@ -1,0 +1,140 @@
+"""The leases this process holds, all renewed by one thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+
+from transcription.errors import LeaseLostError, TaskCancelledError
+from transcription.services import transitions
+from transcription.services.transitions import Lease
+
+logger = logging.getLogger(__name__)
+
+
+class HeldLease:
+    """One lease while its job runs; tells the job when to stop.
+
+    Made by `hold`. The heartbeat thread sets `lost` and `cancel_requested`, the job
+    reads them between its steps.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        """Hold a lease that was just claimed."""
+        self.lease = lease
+        self.lost = threading.Event()
+        self.cancel_requested = threading.Event()
+
+    def should_stop(self) -> bool:
+        """Whether the job is to end without a result."""
+        return self.lost.is_set() or self.cancel_requested.is_set()
+
+    def check_lost(self) -> None:
+        """Stop the job if another process owns the task.
+
+        Raises:
+            LeaseLostError: it does.
+        """
+        if self.lost.is_set():
+            raise LeaseLostError(f"The lease of task {self.lease.task_id} is lost.")
+
+    def check(self) -> None:
+        """Go on, or stop the job.
+
+        Raises:
+            LeaseLostError: another process owns the task.
+            TaskCancelledError: its client withdrew it.
+        """
+        self.check_lost()
+        if self.cancel_requested.is_set():
+            raise TaskCancelledError("The task was cancelled.")
+
+
+class Heartbeat:
+    """Renews the leases of this process, and whatever else must beat with them.
+
+    One thread per process with a database connection of its own; it starts with the
+    first lease or the first `also` and lives as long as the process.
+
+    Attributes:
+        owner: who this process is in the rows it holds; an inference worker puts its
+            slot's name there.
+    """
+
+    def __init__(self) -> None:
+        """Make a heart that does not beat yet."""
+        self.owner = f"media@{socket.gethostname()}/{os.getpid()}"
+        self._lock = threading.Lock()
+        self._held: dict[uuid.UUID, HeldLease] = {}
+        self._extras: list[Callable[[], None]] = []
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+
+    @property
+    def held_count(self) -> int:
+        """How many jobs this process runs now."""
+        with self._lock:
+            return len(self._held)
+
+    @contextmanager
+    def hold(self, lease: Lease) -> Iterator[HeldLease]:
+        """Keep a lease alive for as long as the block runs."""
+        held = HeldLease(lease)
+        with self._lock:
+            self._held[lease.token] = held
+        self._start()
+        try:
+            yield held
+        finally:
+            with self._lock:
+                del self._held[lease.token]
+
+    def also(self, beat: Callable[[], None]) -> None:
+        """Call something at every beat, in the heartbeat's thread."""
+        self._extras.append(beat)
+        self._start()
+
+    def beat(self) -> None:
+        """Renew everything once."""
+        with self._lock:
+            held = dict(self._held)
+        if held:
+            standing = transitions.renew_leases(list(held))
+            for token, holder in held.items():
+                if token not in standing:
+                    holder.lost.set()
+                elif standing[token]:
+                    holder.cancel_requested.set()
+        for extra in self._extras:
+            extra()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._run, name="heartbeat", daemon=True
+                )
+                self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while not self._wake.wait(settings.HEARTBEAT_SECONDS):
+                try:
+                    self.beat()
+                except (DatabaseError, InterfaceError) as error:
+                    # The lease outlives several beats; a dead connection is replaced.
+                    logger.warning("Heartbeat missed: %s", error)
+                    connection.close()
+        finally:
+            connection.close()
+
+
+heartbeat = Heartbeat()

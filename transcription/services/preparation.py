@@ -1,0 +1,92 @@
+"""A task's media becomes samples on our storage (media workers)."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from django.conf import settings
+
+from transcription.errors import (
+    LeaseLostError,
+    TaskCancelledError,
+    WhisperHubError,
+)
+from transcription.media.decode import DecodedAudio, decode_to_samples
+from transcription.models import TranscriptionTask
+from transcription.services import hints, retention, transitions
+from transcription.services.database import persistently
+from transcription.services.leases import HeldLease, heartbeat
+from transcription.services.transitions import Outcome
+from transcription.storage import TaskFolder
+from whisperhub.request_id import current_request_id
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(task_id: int, *, owner: str) -> Outcome | None:
+    """Prepare one task and queue it for inference.
+
+    Returns:
+        What became of it; None if there was nothing to claim.
+    """
+    lease = persistently(lambda: transitions.claim_preparation(task_id, owner=owner))
+    if lease is None:
+        return None
+    task = persistently(lambda: TranscriptionTask.objects.get(pk=task_id))
+    current_request_id.set(task.request_id)
+    with heartbeat.hold(lease) as held:
+        try:
+            outcome = _prepare_held(task, held)
+        except LeaseLostError:
+            logger.warning("Task %s: lease lost in preparation", task.public_id)
+            return Outcome.LOST
+    if outcome is Outcome.QUEUED:
+        hints.send_hint(task_id)
+    elif outcome is not Outcome.RETRIED:
+        retention.discard_media(task)
+    return outcome
+
+
+def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
+    began = time.perf_counter()
+    lease = held.lease
+    try:
+        decoded = decode(task, held)
+    except TaskCancelledError:
+        held.check_lost()
+        return persistently(lambda: transitions.finish_cancelled(lease))
+    except WhisperHubError as error:
+        code, message = error.code, error.message
+        logger.info("Task %s: media refused, %s", task.public_id, code)
+        return persistently(
+            lambda: transitions.fail(lease, code=code, message=message)
+        )
+    except OSError as error:
+        logger.warning("Task %s: storage failed, %s", task.public_id, error.strerror)
+        return persistently(
+            lambda: transitions.retry_or_fail(
+                lease,
+                code="storage_error",
+                message="The server could not read or store the media.",
+            )
+        )
+    persistently(lambda: transitions.finish_preparation(lease, decoded))
+    logger.info(
+        "Task %s: %.1f s of audio prepared in %.2f s",
+        task.public_id,
+        decoded.duration_seconds,
+        time.perf_counter() - began,
+    )
+    return Outcome.QUEUED
+
+
+def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
+    """Decode the original of a task to samples beside it."""
+    folder = TaskFolder(task.public_id)
+    return decode_to_samples(
+        folder.original,
+        folder.samples,
+        max_seconds=settings.MAX_MEDIA_SECONDS,
+        should_stop=held.should_stop,
+    )

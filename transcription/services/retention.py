@@ -1,0 +1,83 @@
+"""Deletes what nobody needs any more: media of ended tasks, leftovers of crashes."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from typing import Final
+
+from django.conf import settings
+
+from transcription import storage
+from transcription.models import TranscriptionTask
+
+logger = logging.getLogger(__name__)
+
+# A folder or upload this old whose task is unknown or ended belongs to nobody; a
+# younger one may belong to a request that is just being answered.
+ORPHAN_SECONDS: Final = 3600.0
+INCOMING_SECONDS: Final = 24 * 3600.0
+BATCH: Final = 500
+
+
+def discard_media(task: TranscriptionTask) -> None:
+    """Delete the files of a task that has ended, as far as the settings say."""
+    folder = storage.TaskFolder(task.public_id)
+    if not settings.KEEP_ORIGINALS:
+        folder.discard_original()
+    folder.discard_samples()
+
+
+def delete_task(task: TranscriptionTask) -> None:
+    """Delete a task with its transcript and media.
+
+    A worker that runs it holds a lease on a row that is gone: it writes nothing and
+    stops at its next heartbeat.
+    """
+    task.delete()
+    storage.TaskFolder(task.public_id).discard()
+
+
+def sweep() -> int:
+    """Delete files that a crash left behind.
+
+    Returns:
+        How many folders and uploads went.
+    """
+    now = time.time()
+    swept = 0
+    old: list[storage.TaskFolder] = [
+        folder
+        for folder, changed_at in storage.task_folders()
+        if now - changed_at > ORPHAN_SECONDS
+    ]
+    for start in range(0, len(old), BATCH):
+        batch = old[start : start + BATCH]
+        status_of: dict[uuid.UUID, str] = dict(
+            TranscriptionTask.objects.filter(
+                public_id__in=[folder.public_id for folder in batch]
+            ).values_list("public_id", "status")
+        )
+        for folder in batch:
+            status = status_of.get(folder.public_id)
+            if status is None:
+                folder.discard()
+                swept += 1
+            elif status in TranscriptionTask.FINAL and (
+                folder.samples.exists() or not settings.KEEP_ORIGINALS
+            ):
+                if not settings.KEEP_ORIGINALS:
+                    folder.discard_original()
+                folder.discard_samples()
+                swept += 1
+    for upload in storage.incoming_root().iterdir():
+        try:
+            if now - upload.stat().st_mtime > INCOMING_SECONDS:
+                upload.unlink()
+                swept += 1
+        except FileNotFoundError:
+            continue
+    if swept:
+        logger.info("Swept %d leftover files and folders", swept)
+    return swept

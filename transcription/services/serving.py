@@ -1,0 +1,109 @@
+"""Which models are served: what the slot table and the plan say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from django.conf import settings
+from django.db.models.functions import Now
+
+from transcription.engines.plan import DEMO, parse_plan
+from transcription.errors import UnknownModelError
+from transcription.models import WorkerSlot
+
+# A model stays known this long after its last slot was seen: its tasks wait for it.
+REMEMBERED: Final = timedelta(days=1)
+# A slot that misses this many beats in a row is not live.
+LIVE_BEATS: Final = 5
+
+State = WorkerSlot.State
+# The best state of a model's slots is the model's state.
+STATE_ORDER: Final = (
+    State.READY,
+    State.LOADING,
+    State.DRAINING,
+    State.FAILED,
+    State.STOPPED,
+)
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One model as clients see it.
+
+    Attributes:
+        state: ready, loading, draining, failed or stopped.
+        slots: how many processes hold it now.
+        notice: what readers of its results must know; usually empty.
+    """
+
+    name: str
+    engine: str
+    revision: str
+    state: str
+    slots: int
+    notice: str
+
+
+def live_slots() -> Iterable[WorkerSlot]:
+    """Slots whose heart beats."""
+    patience = timedelta(seconds=LIVE_BEATS * settings.HEARTBEAT_SECONDS)
+    return WorkerSlot.objects.filter(last_seen_at__gt=Now() - patience).exclude(
+        state__in=[State.STOPPED, State.FAILED]
+    )
+
+
+def served_models() -> list[ServedModel]:
+    """Every model with a slot seen within the last day, by name."""
+    live = {slot.pk for slot in live_slots()}
+    by_name: dict[str, list[WorkerSlot]] = {}
+    for slot in WorkerSlot.objects.filter(last_seen_at__gt=Now() - REMEMBERED):
+        by_name.setdefault(slot.model, []).append(slot)
+    return [
+        ServedModel(
+            name=name,
+            engine=slots[0].engine,
+            revision=slots[0].model_revision,
+            state=min((_state(slot, live) for slot in slots), key=STATE_ORDER.index),
+            slots=sum(slot.pk in live for slot in slots),
+            notice=slots[0].notice,
+        )
+        for name, slots in sorted(by_name.items())
+    ]
+
+
+def _state(slot: WorkerSlot, live: set[int]) -> State:
+    if slot.pk in live or slot.state == State.FAILED:
+        return State(slot.state)
+    return State.STOPPED
+
+
+def resolve_model(name: str) -> tuple[str, str]:
+    """The model that a request gets, and its engine.
+
+    Args:
+        name: as in the request; empty: the default model.
+
+    Raises:
+        UnknownModelError: nobody serves this model; the message lists those served.
+    """
+    served = {model.name: model for model in served_models()}
+    planned = {
+        slot.model: slot.engine
+        for slot in parse_plan(settings.SLOTS, default_engine=settings.ENGINE)
+    }
+    if not name:
+        # Before the first slot has reported, tasks wait for what the plan names.
+        live = [model.name for model in served.values() if model.state == State.READY]
+        name = settings.DEFAULT_MODEL or next(iter([*planned, *live, *served]), DEMO)
+        if name not in served:
+            return name, planned.get(name, settings.ENGINE)
+    if name in served:
+        return name, served[name].engine
+    if name in planned:
+        return name, planned[name]
+    known = ", ".join(sorted({*served, *planned})) or "none yet"
+    raise UnknownModelError(f"No model {name!r} is served here. Served: {known}.")

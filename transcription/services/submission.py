@@ -1,0 +1,91 @@
+"""An upload becomes a task."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
+
+from accounts.models import User
+from transcription.errors import EmptyUploadError
+from transcription.models import TranscriptionTask
+from transcription.services import hints
+from transcription.services.serving import resolve_model
+from transcription.storage import TaskFolder
+from whisperhub.request_id import current_request_id
+
+logger = logging.getLogger(__name__)
+
+FILE_NAME_LENGTH = 255
+
+
+@dataclass(frozen=True)
+class TaskRequest:
+    """What a client asks for, checked.
+
+    Attributes:
+        model: empty: the default model.
+        language: Whisper's code; empty: detected.
+        options: decode options other than language and task.
+    """
+
+    task_type: str = TranscriptionTask.TaskType.TRANSCRIBE
+    priority: str = TranscriptionTask.Priority.NORMAL
+    model: str = ""
+    language: str = ""
+    platform: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def submit_upload(
+    owner: User, upload: UploadedFile, request: TaskRequest
+) -> TranscriptionTask:
+    """Store an upload and queue its task; the hint leaves after the commit.
+
+    The media is in its place before the row is seen; it goes again if the row fails.
+
+    Raises:
+        EmptyUploadError: the file has no bytes.
+        UnknownModelError: nobody serves the model.
+    """
+    if not upload.size:
+        raise EmptyUploadError("The uploaded file is empty.")
+    model, engine = resolve_model(request.model)
+    public_id = uuid.uuid4()
+    folder = TaskFolder(public_id)
+    try:
+        size = folder.take_upload(upload)
+        with transaction.atomic():
+            task = TranscriptionTask.objects.create(
+                public_id=public_id,
+                owner=owner,
+                request_id=current_request_id.get(),
+                priority=request.priority,
+                effective_priority=request.priority,
+                task_type=request.task_type,
+                engine=engine,
+                model=model,
+                language=request.language,
+                options=request.options,
+                platform=request.platform,
+                source=TranscriptionTask.Source.UPLOAD,
+                file_name=clean_file_name(upload.name),
+                file_size_bytes=size,
+            )
+            transaction.on_commit(partial(hints.send_hint, task.pk), robust=True)
+    except BaseException:
+        folder.discard()
+        raise
+    logger.info("Task %s: accepted, %d bytes", public_id, size)
+    return task
+
+
+def clean_file_name(name: str | None) -> str:
+    """The client's file name as a label: no folders, no control characters."""
+    last = (name or "").replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in last if c.isprintable())[:FILE_NAME_LENGTH]

@@ -1,0 +1,363 @@
+"""Every change of a task's state: one conditional UPDATE each.
+
+An UPDATE that changes no row means that another process was first, or that this one no
+longer holds the lease; the caller then does nothing. The arrows are drawn in
+docs/architecture.md. All moments come from the database's clock, so that workers on
+several machines agree.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Case, DurationField, ExpressionWrapper, F, Q, Value, When
+from django.db.models.functions import Now
+
+from transcription.errors import LeaseLostError
+from transcription.models import Transcript, TranscriptionTask
+
+if TYPE_CHECKING:
+    # At run time these would bring numpy and FFmpeg into the web process.
+    from transcription.engines.base import ModelInfo, Transcription
+    from transcription.media.decode import DecodedAudio
+
+Status = TranscriptionTask.Status
+
+# A task may lose this many workers; the next loss is its own fault.
+LOSSES_FORGIVEN: Final = 2
+RETRY_DELAY: Final = timedelta(seconds=5)
+
+NO_LEASE: Final[dict[str, Any]] = {
+    "lease_token": None,
+    "lease_owner": "",
+    "lease_expires_at": None,
+}
+WORKER_LOST: Final = "worker_lost"
+WORKER_LOST_MESSAGE: Final = (
+    "The worker process died each time it worked on this file. Convert the file to "
+    "another format and submit it again."
+)
+
+
+class Outcome(StrEnum):
+    """What became of a task that a worker had claimed."""
+
+    QUEUED = "queued"
+    COMPLETED = "completed"
+    RETRIED = "retried"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write to one task; made by a claim, renewed by the heartbeat."""
+
+    task_id: int
+    token: uuid.UUID
+
+
+def after_now(delay: timedelta) -> Any:
+    """An expression: the database's present plus a delay."""
+    return Now() + ExpressionWrapper(Value(delay), output_field=DurationField())
+
+
+def lease_end() -> Any:
+    """An expression: when a lease taken or renewed now runs out."""
+    return after_now(timedelta(seconds=settings.LEASE_SECONDS))
+
+
+# --- Claims --------------------------------------------------------------------------
+
+
+def claim_preparation(task_id: int, *, owner: str) -> Lease | None:
+    """Take a waiting task into preparation. None: another worker was first."""
+    return _claim(
+        task_id,
+        owner=owner,
+        waiting=Status.PREPARING,
+        preparation_started_at=Now(),
+    )
+
+
+def claim_inference(task_id: int, *, owner: str) -> Lease | None:
+    """Move a queued task to processing. None: another worker was first."""
+    return _claim(
+        task_id,
+        owner=owner,
+        waiting=Status.QUEUED,
+        status=Status.PROCESSING,
+        started_at=Now(),
+    )
+
+
+def _claim(task_id: int, *, owner: str, waiting: str, **changes: Any) -> Lease | None:
+    lease = Lease(task_id, uuid.uuid4())
+    claimed = TranscriptionTask.objects.filter(
+        Q(not_before=None) | Q(not_before__lte=Now()),
+        pk=task_id,
+        status=waiting,
+        lease_token=None,
+        cancel_requested_at=None,
+    ).update(
+        lease_token=lease.token,
+        lease_owner=owner,
+        lease_expires_at=lease_end(),
+        attempts=F("attempts") + 1,
+        **changes,
+    )
+    return lease if claimed else None
+
+
+# --- While the lease is held ---------------------------------------------------------
+
+
+def renew_leases(tokens: list[uuid.UUID]) -> dict[uuid.UUID, bool]:
+    """Prolong the leases that still stand.
+
+    Returns:
+        For each lease that still stands, whether its task is to be cancelled.
+    """
+    held = TranscriptionTask.objects.filter(lease_token__in=tokens)
+    held.update(lease_expires_at=lease_end())
+    return {
+        token: cancel_requested_at is not None
+        for token, cancel_requested_at in held.values_list(
+            "lease_token", "cancel_requested_at"
+        )
+        if token is not None
+    }
+
+
+def record_progress(lease: Lease, share: float) -> None:
+    """Note how much of the media is done.
+
+    Args:
+        lease: the right to write.
+        share: 0 to 1.
+
+    Raises:
+        LeaseLostError: the lease is no longer ours.
+    """
+    _write(lease, progress=min(max(share, 0.0), 1.0), progress_at=Now())
+
+
+def finish_preparation(lease: Lease, decoded: DecodedAudio) -> None:
+    """Move a prepared task to queued, with what is known of its media.
+
+    Raises:
+        LeaseLostError: the lease is no longer ours.
+    """
+    facts = decoded.facts
+    _write(
+        lease,
+        status=Status.QUEUED,
+        queued_at=Now(),
+        dispatched_at=None,
+        not_before=None,
+        attempts=0,
+        losses=0,
+        media_format=facts.format_name[:50],
+        audio_codec=facts.audio_codec[:50],
+        sample_rate=facts.sample_rate,
+        channels=facts.channels,
+        has_video=facts.has_video,
+        media_duration_seconds=decoded.duration_seconds,
+        **NO_LEASE,
+    )
+
+
+def complete(
+    lease: Lease,
+    transcription: Transcription,
+    *,
+    model: ModelInfo,
+    inference_seconds: float,
+) -> None:
+    """Store the transcript and move the task to completed, both or neither.
+
+    Raises:
+        LeaseLostError: the lease is no longer ours; nothing was written.
+    """
+    with transaction.atomic():
+        _write(
+            lease,
+            status=Status.COMPLETED,
+            finished_at=Now(),
+            progress=1.0,
+            progress_at=Now(),
+            inference_seconds=inference_seconds,
+            detected_language=transcription.language,
+            error_code="",
+            error_message="",
+            **NO_LEASE,
+        )
+        Transcript.objects.create(
+            task_id=lease.task_id,
+            text=transcription.text,
+            language=transcription.language,
+            language_probability=transcription.language_probability,
+            language_probabilities=transcription.language_probabilities,
+            duration_seconds=transcription.duration_seconds,
+            duration_after_vad_seconds=transcription.duration_after_vad_seconds,
+            segments=[segment.as_dict() for segment in transcription.segments],
+            options=transcription.options,
+            model=model.as_dict(),
+            notices=[model.notice] if model.notice else [],
+        )
+
+
+def retry_or_fail(lease: Lease, *, code: str, message: str) -> Outcome:
+    """Put a task back for another attempt, or fail it after the last one.
+
+    Raises:
+        LeaseLostError: the lease is no longer ours.
+    """
+    retried = (
+        _held(lease)
+        .filter(attempts__lt=settings.MAX_ATTEMPTS)
+        .update(
+            **_put_back(),
+            not_before=after_now(RETRY_DELAY),
+            error_code=code,
+            error_message=message,
+        )
+    )
+    return Outcome.RETRIED if retried else fail(lease, code=code, message=message)
+
+
+def fail(lease: Lease, *, code: str, message: str) -> Outcome:
+    """Move a task to failed.
+
+    Args:
+        lease: the right to write.
+        code: stable, for programs.
+        message: a sentence for people, without server paths.
+
+    Raises:
+        LeaseLostError: the lease is no longer ours.
+    """
+    _write(
+        lease,
+        status=Status.FAILED,
+        finished_at=Now(),
+        error_code=code,
+        error_message=message,
+        **NO_LEASE,
+    )
+    return Outcome.FAILED
+
+
+def finish_cancelled(lease: Lease) -> Outcome:
+    """Move a running task whose cancellation was asked for to cancelled.
+
+    Raises:
+        LeaseLostError: the lease is no longer ours.
+    """
+    _write(lease, status=Status.CANCELLED, finished_at=Now(), **NO_LEASE)
+    return Outcome.CANCELLED
+
+
+def _held(lease: Lease) -> Any:
+    return TranscriptionTask.objects.filter(pk=lease.task_id, lease_token=lease.token)
+
+
+def _write(lease: Lease, **changes: Any) -> None:
+    if not _held(lease).update(**changes):
+        raise LeaseLostError(f"The lease of task {lease.task_id} is lost.")
+
+
+def _put_back() -> dict[str, Any]:
+    """The changes that return a claimed task to where it waited."""
+    return {
+        "status": Case(
+            When(status=Status.PROCESSING, then=Value(Status.QUEUED.value)),
+            default=F("status"),
+        ),
+        "dispatched_at": None,
+        "progress": 0.0,
+        **NO_LEASE,
+    }
+
+
+# --- From outside --------------------------------------------------------------------
+
+
+def cancel(task_id: int) -> bool:
+    """Cancel a waiting task at once; ask the worker of a running one to stop.
+
+    Returns:
+        False if the task was in a final state already, or is gone.
+    """
+    task = TranscriptionTask.objects.filter(pk=task_id)
+    waiting = task.filter(
+        status__in=[Status.PREPARING, Status.QUEUED], lease_token=None
+    ).update(
+        status=Status.CANCELLED, finished_at=Now(), cancel_requested_at=Now()
+    )
+    if waiting:
+        return True
+    running = task.filter(
+        status__in=[Status.PREPARING, Status.PROCESSING], cancel_requested_at=None
+    ).update(cancel_requested_at=Now())
+    return bool(running) or task.exclude(status__in=TranscriptionTask.FINAL).exists()
+
+
+def expire_lease(task_id: int, token: uuid.UUID) -> Outcome | None:
+    """Take a task from a worker that stopped renewing its lease.
+
+    The attempt is not spent: it was the worker's fault, until too many died of it.
+
+    Returns:
+        What became of the task; None if the lease was renewed or gone after all.
+    """
+    expired = TranscriptionTask.objects.filter(
+        pk=task_id, lease_token=token, lease_expires_at__lt=Now()
+    )
+    if expired.filter(cancel_requested_at__isnull=False).update(
+        status=Status.CANCELLED, finished_at=Now(), **NO_LEASE
+    ):
+        return Outcome.CANCELLED
+    if expired.filter(losses__lt=LOSSES_FORGIVEN).update(
+        **_put_back(), losses=F("losses") + 1, attempts=F("attempts") - 1
+    ):
+        return Outcome.RETRIED
+    if expired.update(
+        status=Status.FAILED,
+        finished_at=Now(),
+        losses=F("losses") + 1,
+        error_code=WORKER_LOST,
+        error_message=WORKER_LOST_MESSAGE,
+        **NO_LEASE,
+    ):
+        return Outcome.FAILED
+    return None
+
+
+def mark_dispatched(task_id: int) -> bool:
+    """Note that a hint is about to be sent. False: not waiting, or sent already."""
+    return bool(
+        TranscriptionTask.objects.filter(
+            Q(not_before=None) | Q(not_before__lte=Now()),
+            pk=task_id,
+            status__in=[Status.PREPARING, Status.QUEUED],
+            lease_token=None,
+            dispatched_at=None,
+        ).update(dispatched_at=Now())
+    )
+
+
+def mark_undispatched(task_id: int) -> None:
+    """Note that the hint was not sent after all."""
+    TranscriptionTask.objects.filter(
+        pk=task_id,
+        status__in=[Status.PREPARING, Status.QUEUED],
+        lease_token=None,
+    ).update(dispatched_at=None)

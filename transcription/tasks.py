@@ -1,0 +1,40 @@
+"""Celery entry points: each wakes one service for one row."""
+
+from __future__ import annotations
+
+from celery import shared_task
+from celery.exceptions import Ignore
+
+from transcription.engines.registry import current_engine
+from transcription.services import execution, preparation
+from transcription.services.leases import heartbeat
+from transcription.services.transitions import Outcome
+
+# Far above what decoding the longest media takes; a child that hangs is killed.
+PREPARATION_LIMIT_SECONDS = 3600
+
+
+@shared_task(
+    name="transcription.tasks.prepare_media",
+    time_limit=PREPARATION_LIMIT_SECONDS,
+)
+def prepare_media(task_id: int) -> dict[str, str]:
+    """Prepare the media of one task, if it still waits for that."""
+    return _report(preparation.prepare(task_id, owner=heartbeat.owner))
+
+
+@shared_task(name="transcription.tasks.run_transcription")
+def run_transcription(task_id: int) -> dict[str, str]:
+    """Transcribe one prepared task, if it is still queued."""
+    return _report(
+        execution.execute(task_id, engine=current_engine(), owner=heartbeat.owner)
+    )
+
+
+def _report(outcome: Outcome | None) -> dict[str, str]:
+    """What Celery stores; nothing for a message that came too late."""
+    if outcome is None:
+        raise Ignore
+    return {"outcome": outcome.value}
+
+
