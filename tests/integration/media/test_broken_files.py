@@ -25,7 +25,8 @@ MUTATIONS = 16
 
 def make_intact(path: Path, kind: str) -> Path:
     rate = 48_000 if kind in {"ogg", "webm"} else 16_000
-    tone = make_tone(1.0, rate=rate)
+    # Ogg pages hold a second each.
+    tone = make_tone(3.0, rate=rate)
     if kind in AUDIO_KINDS:
         return write_audio(path, tone, kind, rate=rate)
     return write_media(path, tone, container=kind, video_codec="libx264")
@@ -90,14 +91,14 @@ def test_a_file_cut_short_yields_what_it_has(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a"
 
     saved = []
-    for share in (0.001, 0.02, 0.1, 0.5, 0.9, 0.99):
+    for share in (0.0002, 0.02, 0.1, 0.5, 0.9, 0.99):
         path.write_bytes(content[: max(1, int(len(content) * share))])
         saved.append(decode_or_refuse(path))
 
     assert saved[0] == 0
     # The index of these two lies at their end.
     if kind not in {"m4a", "mp4"}:
-        assert 0.2 < saved[3] < saved[5]
+        assert 0.5 < saved[3] < saved[5]
 
 
 @pytest.mark.parametrize("kind", KINDS)
