@@ -103,17 +103,19 @@ def write_audio(path: Path, samples: Samples, kind: str, *, rate: int = 16_000) 
     return write_media(path, samples, container=container, audio_codec=codec, rate=rate)
 
 
-def write_silent_flac(path: Path, *, hours: float) -> Path:
+def write_silent_flac(path: Path, *, hours: float, says_length: bool = True) -> Path:
     """Write hours of 16 kHz mono silence, some 13 kB an hour, byte by byte.
 
-    Every frame is the longest FLAC allows and holds one constant.
+    Every frame is the longest FLAC allows and holds one constant. The header may keep
+    its length to itself.
     """
     rate, block = 16_000, 65_535
     frames = round(hours * 3600 * rate / block)
     with path.open("wb") as file:
         # Block sizes, unknown frame sizes, then 20 bits of rate, 3 of channels - 1,
         # 5 of sample bits - 1 and 36 of sample count, then no checksum.
-        packed = rate << 44 | 0 << 41 | 15 << 36 | frames * block
+        packed = rate << 44 | 0 << 41 | 15 << 36
+        packed |= frames * block if says_length else 0
         info = block.to_bytes(2) * 2 + bytes(6) + packed.to_bytes(8) + bytes(16)
         file.write(b"fLaC\x80" + len(info).to_bytes(3) + info)
         for number in range(frames):

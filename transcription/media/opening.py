@@ -84,7 +84,8 @@ def open_media(
             container_options={
                 "format_whitelist": FORMAT_WHITELIST,
                 "protocol_whitelist": "file",
-                "max_streams": str(limits.max_streams),
+                # Matroska leaves out what is beyond; one more shows that there is more.
+                "max_streams": str(limits.max_streams + 1),
                 # Without it FFmpeg decodes pictures while it looks at the streams, and
                 # max_pixels does not reach formats that name their streams late.
                 "codec_whitelist": AUDIO_DECODERS,
@@ -94,6 +95,8 @@ def open_media(
             timeout=(limits.open_timeout_seconds, limits.read_timeout_seconds),
         )
     try:
+        if len(container.streams) > limits.max_streams:
+            raise InvalidMediaError("The file has too many tracks.")
         yield container
     finally:
         container.close()
