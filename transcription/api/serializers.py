@@ -355,6 +355,7 @@ class ServedModelSerializer(serializers.Serializer[Any]):
     notice = serializers.CharField(
         help_text=_("What readers of its results must know; usually empty.")
     )
+    message = serializers.CharField(help_text=_("Why it failed; usually empty."))
 
 
 class ModelListSerializer(serializers.Serializer[Any]):
