@@ -49,8 +49,13 @@ from typing import IO, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PUBLIC_INDEX: Final = "https://pypi.org/simple/"
-# What a first installation downloads, in MB: a statement for people, not a limit.
-DOWNLOAD_MB: Final = {"base": 260, "dev": 90, "openai-whisper": 300}
+# What a first installation downloads, in MB: a statement for people, not a limit. On
+# Linux PyTorch comes with CUDA, unless pip is configured to find another build.
+DOWNLOAD_MB: Final = {
+    "base": 175,
+    "dev": 90,
+    "openai-whisper": 2500 if sys.platform == "linux" else 150,
+}
 PROGRESS_SECONDS: Final = 5.0
 FETCH_SECONDS: Final = 60.0
 
@@ -266,8 +271,8 @@ class Environment:
         total = len({package_of(line) for line in lines})
         size = sum(DOWNLOAD_MB.get(name, 0) for name in names)
         say(
-            f"Installing what {' and '.join(names)} need: {total} packages, about "
-            f"{size} MB to download the first time."
+            f"Installing {total} packages for {', '.join(names)}; the first time "
+            f"this downloads up to {size} MB."
         )
         self.unfinished.touch()
         arguments = [item for file in files for item in ("-r", str(file))]
@@ -313,6 +318,7 @@ class Environment:
 def follow(output: IO[str], log: IO[str], total: int) -> None:
     """Copy pip's output into the log and say now and then how far it is."""
     collected = 0
+    unpacking = False
     said_at = time.monotonic()
     for line in output:
         log.write(line)
@@ -320,6 +326,9 @@ def follow(output: IO[str], log: IO[str], total: int) -> None:
             collected += 1
         if line.startswith("Installing collected packages"):
             say("  unpacking")
+            unpacking = True
+        elif unpacking:
+            continue
         elif time.monotonic() - said_at >= PROGRESS_SECONDS and total:
             said_at = time.monotonic()
             say(f"  {min(collected, total)} of {total} packages")

@@ -335,9 +335,11 @@ class Stack:
             "media": self._media,
             "inference": self._inference,
             "dispatcher": self._dispatcher,
-            "flower": self._flower,
         }
         stages.append([make() for name, make in makers.items() if name in self.parts])
+        # Flower asks all workers at its start, and complains when none answers.
+        if "flower" in self.parts:
+            stages.append([self._flower()])
         return stages
 
     def _broker(self) -> list[Program]:
