@@ -336,17 +336,18 @@ def follow(output: IO[str], log: IO[str], total: int) -> None:
 
 def explain(output: str) -> str:
     """One sentence on why pip failed."""
-    index = PackageIndex.configured().name
+    index = PackageIndex.configured()
     if NO_SPACE.search(output):
         return "The packages do not fit on the disk."
-    if NO_NETWORK.search(output):
-        return (
-            f"The packages could not be downloaded from {index}: check the network, "
-            "or set PIP_INDEX_URL to an index that can be reached."
-        )
     missing = NOT_FOUND.search(output)
+    # Told not to retry, pip takes an index that is away for an empty one.
+    if NO_NETWORK.search(output) or (missing and not index.answers()):
+        return (
+            f"The packages could not be downloaded from {index.name}: check the "
+            "network, or set PIP_INDEX_URL to an index that can be reached."
+        )
     if missing:
-        return f"{index} has no {missing[1]} for this Python and this machine."
+        return f"{index.name} has no {missing[1]} for this Python and this machine."
     return "pip could not install the packages."
 
 
@@ -406,6 +407,8 @@ class PackageIndex:
     def configured(cls) -> "PackageIndex":
         """The index that pip would use."""
         options = pip_options()
+        if options.get("no-index", "").lower() in {"1", "yes", "true", "on"}:
+            return cls([], certificates=None)
         urls = [
             options.get("index-url") or PUBLIC_INDEX,
             *options.get("extra-index-url", "").split(),
@@ -415,7 +418,19 @@ class PackageIndex:
     @property
     def name(self) -> str:
         """Its host; credentials in the URL stay untold."""
+        if not self._urls:
+            return "The folder pip is configured for"
         return urllib.parse.urlsplit(self._urls[0]).hostname or self._urls[0]
+
+    def answers(self) -> bool:
+        """Whether the first of its addresses gives a page."""
+        if not self._urls:
+            return True
+        try:
+            self._get(f"{self._urls[0].rstrip('/')}/pip/")
+        except (OSError, ValueError):
+            return False
+        return True
 
     def fetch_pip(self, folder: Path) -> Path:
         """Download the newest wheel of pip that runs here, checked against its hash.
@@ -518,7 +533,7 @@ def pip_options() -> dict[str, str]:
                     name.replace("_", "-"): value
                     for name, value in parser.items(section)
                 }
-    for name in ("index-url", "extra-index-url", "cert"):
+    for name in ("index-url", "extra-index-url", "cert", "no-index"):
         value = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
         if value:
             options[name] = value
