@@ -156,6 +156,28 @@ def write_picture_bomb(path: Path, *, side: int = 16_000) -> Path:
     return path
 
 
+def write_film_bomb(path: Path, *, container: str, side: int = 6_400) -> Path:
+    """Write audio beside one H.264 picture of side×side, all grey, in 140 kB.
+
+    FFmpeg decodes it merely to learn what it is, unlike the JPEG above.
+    """
+    with av.open(str(path), "w", format=container) as output:
+        video: Any = output.add_stream(
+            "libx264", rate=25, options={"preset": "ultrafast", "threads": "1"}
+        )
+        video.width = video.height = side
+        video.pix_fmt = "yuv420p"
+        audio = _audio_packets(output, "aac", make_tone(1.0), 16_000, 0.0)
+        next(audio)
+        picture = np.full((side * 3 // 2, side), 128, np.uint8)
+        frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+        frame.pts = 0
+        frame.time_base = Fraction(1, 25)
+        for packet in [*video.encode(frame), *video.encode(None), *audio]:
+            output.mux(packet)
+    return path
+
+
 def _crc(data: bytes, polynomial: int, bits: int) -> bytes:
     """Compute FLAC's CRC-8 or CRC-16, most significant bit first."""
     value = 0
