@@ -64,7 +64,6 @@ def write_media(
     video_seconds: float = 1.0,
     audio_offset_seconds: float = 0.0,
     audio_streams: int = 1,
-    options: dict[str, str] | None = None,
 ) -> Path:
     """Encode samples, and a grey picture if a video codec is named, into one file.
 
@@ -78,9 +77,8 @@ def write_media(
         video_seconds: length of the video.
         audio_offset_seconds: where the audio starts on the file's time line.
         audio_streams: how many streams carry the same audio.
-        options: for the container.
     """
-    with av.open(str(path), "w", format=container, options=options or {}) as output:
+    with av.open(str(path), "w", format=container) as output:
         streams: list[Iterator[Any]] = []
         if video_codec is not None:
             streams.append(_video_packets(output, video_codec, video_seconds))
