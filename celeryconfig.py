@@ -1,6 +1,7 @@
 """Celery's options; docs/architecture.md tells why each one is as it is."""
 
 from whisperhub.broker import broker_url as find_broker_url
+from whisperhub.queues import PREPARE, queues
 
 broker_url = find_broker_url()
 broker_connection_retry_on_startup = True
@@ -18,7 +19,7 @@ broker_transport_options = {
     "health_check_interval": 10,
     "retry_on_timeout": False,
 }
-# A request must not wait for a broker that is away: the dispatcher sends the hint later.
+# A request must not wait for a broker that is away: the dispatcher sends later.
 task_publish_retry_policy = {
     "max_retries": 1,
     "interval_start": 0,
@@ -26,6 +27,8 @@ task_publish_retry_policy = {
     "interval_max": 0.2,
 }
 
+# Media workers consume these; an inference worker sets those of its model.
+task_queues = queues(PREPARE)
 task_create_missing_queues = False
 task_default_queue = "prepare.normal"
 task_acks_late = True

@@ -68,9 +68,7 @@ class TranscriptionTask(models.Model):
     status = models.CharField(
         max_length=10, choices=Status, default=Status.PREPARING, editable=False
     )
-    priority = models.CharField(
-        max_length=6, choices=Priority, default=Priority.NORMAL
-    )
+    priority = models.CharField(max_length=6, choices=Priority, default=Priority.NORMAL)
     task_type = models.CharField(
         max_length=10, choices=TaskType, default=TaskType.TRANSCRIBE
     )

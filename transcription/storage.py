@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
@@ -47,14 +48,13 @@ class TaskFolder:
         """Make the folder."""
         self.path.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
 
-    def take_upload(self, upload: UploadedFile) -> int:
+    def take_upload(self, upload: UploadedFile[Any]) -> int:
         """Move an upload in as the original and return its size in bytes.
 
         A rename where the upload already lies on the media volume.
         """
         self.create()
         if isinstance(upload, TemporaryUploadedFile):
-            upload.file.flush()
             shutil.move(upload.temporary_file_path(), self.original)
         else:
             with self.original.open("wb") as file:

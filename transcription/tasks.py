@@ -36,5 +36,3 @@ def _report(outcome: Outcome | None) -> dict[str, str]:
     if outcome is None:
         raise Ignore
     return {"outcome": outcome.value}
-
-

@@ -145,7 +145,9 @@ def folder(name: str, default: str, *, base: Path) -> Path:
         try:
             made.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
-            raise ValueError(f"cannot make the folder {made}: {error.strerror}.") from None
+            raise ValueError(
+                f"cannot make the folder {made}: {error.strerror}."
+            ) from None
         return made
 
     return read(name, default, parse)

@@ -1,4 +1,4 @@
-"""The id of a request: taken from the client or made here, in every answer and log line."""
+"""The id of a request: the client's or ours, in every answer and log line."""
 
 from __future__ import annotations
 

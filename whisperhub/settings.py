@@ -1,4 +1,4 @@
-"""Every setting, each named once; docs/configuration.md describes them for operators."""
+"""Every setting, each named once; docs/configuration.md describes them."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0  # one year
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 
 INSTALLED_APPS = [
+    # Before the admin: its page frame is ours.
+    "transcription",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -60,7 +62,6 @@ INSTALLED_APPS = [
     "django_celery_results",
     "whisperhub",
     "accounts",
-    "transcription",
     "crawlers",
     "workers",
 ]
@@ -206,7 +207,10 @@ SPECTACULAR_SETTINGS = {
         "TaskType": "transcription.models.TranscriptionTask.TaskType",
         "EngineName": "transcription.models.TranscriptionTask.Engine",
     },
-    "SWAGGER_UI_SETTINGS": {"persistAuthorization": True, "displayRequestDuration": True},
+    "SWAGGER_UI_SETTINGS": {
+        "persistAuthorization": True,
+        "displayRequestDuration": True,
+    },
 }
 
 # --- Logs ----------------------------------------------------------------------------

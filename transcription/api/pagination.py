@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
-from django.db.models import QuerySet
 from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -23,8 +21,8 @@ class TaskPagination(BasePagination):
     """Answers `results` with `total_count`, `has_more` and `next_offset`."""
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
-    ) -> Sequence[Any]:
+        self, queryset: Any, request: Request, view: APIView | None = None
+    ) -> list[Any] | None:
         """One page, and whether more follow."""
         self.limit = self._number(request, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
         self.offset = self._number(request, "offset", 0, 0, MAX_OFFSET)
@@ -95,7 +93,9 @@ class TaskPagination(BasePagination):
         ]
 
     @staticmethod
-    def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
+    def _number(
+        request: Request, name: str, default: int, least: int, most: int
+    ) -> int:
         raw = request.query_params.get(name)
         if raw is None or raw == "":
             return default

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -74,7 +75,7 @@ class TaskCreateSerializer(serializers.Serializer[Any]):
                 {
                     name: [
                         serializers.ErrorDetail(
-                            _("There is no such field."), code="unknown_field"
+                            gettext("There is no such field."), code="unknown_field"
                         )
                     ]
                     for name in unknown
@@ -323,7 +324,7 @@ class ResultSerializer(serializers.ModelSerializer[Transcript]):
         def between(first: Any, last: Any) -> float | None:
             if first is None or last is None:
                 return None
-            return round((last - first).total_seconds(), 3)
+            return float(round((last - first).total_seconds(), 3))
 
         return {
             "preparation": between(task.preparation_started_at, task.queued_at),
@@ -354,6 +355,7 @@ class ServedModelSerializer(serializers.Serializer[Any]):
     notice = serializers.CharField(
         help_text=_("What readers of its results must know; usually empty.")
     )
+    message = serializers.CharField(help_text=_("Why it failed; usually empty."))
 
 
 class ModelListSerializer(serializers.Serializer[Any]):
@@ -371,6 +373,6 @@ class ProblemSerializer(serializers.Serializer[Any]):
     code = serializers.CharField(help_text=_("Stable: for programs."))
     detail = serializers.CharField(help_text=_("A sentence for people."))
     request_id = serializers.CharField()
-    errors = serializers.DictField(
+    errors = serializers.DictField(  # type: ignore[assignment]
         required=False, help_text=_("By field: a list of code and message.")
     )

@@ -160,7 +160,9 @@ class TaskViewSet(
             for segment in self._transcript(task).segments
         ]
         render = render_srt if output_format == SRT else render_vtt
-        stem = task.file_name.rpartition(".")[0] or task.file_name or str(task.public_id)
+        stem = (
+            task.file_name.rpartition(".")[0] or task.file_name or str(task.public_id)
+        )
         return HttpResponse(
             render(cues),
             content_type=f"{SUBTITLE_TYPES[output_format]}; charset=utf-8",

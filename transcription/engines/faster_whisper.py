@@ -92,7 +92,7 @@ class FasterWhisperEngine:
             revision=self._revision(),
             engine="faster-whisper",
             device=slot.device,
-            compute_type=self._model.model.compute_type,
+            compute_type=str(self._model.model.compute_type),
             notice=demo_model.NOTICE if slot.model_size_or_path == DEMO else "",
         )
         self._warm_up()
@@ -183,8 +183,8 @@ def explain_load_failure(slot: SlotPlan, error: Exception) -> str:
     names_a_folder = Path(slot.model_size_or_path).expanduser().is_dir()
     if isinstance(error, ValueError) and "Invalid model size" in reason:
         return (
-            f"{slot.model!r} is no Whisper model that faster-whisper knows. Give one of "
-            "its names (tiny, base, small, medium, large-v3, turbo …) or a local folder."
+            f"{slot.model!r} is no Whisper model that faster-whisper knows. Name one "
+            "(tiny, base, small, medium, large-v3, turbo …) or a local folder."
         )
     if names_a_folder:
         return f"The model {slot.model!r} could not be loaded: {reason}"

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from whisperhub.queues import RESERVED
+
 DEMO: Final = "demo"
 DEVICE: Final = re.compile(r"cpu|cuda(?::\d+)?|auto")
 ENGINES: Final = ("faster-whisper", "openai-whisper")
@@ -65,7 +67,8 @@ def model_slug(model_size_or_path: str) -> str:
     """
     last = Path(model_size_or_path.rstrip("/")).name.removesuffix(".pt")
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.")
-    return slug[:100] or "model"
+    slug = slug[:80] or "model"
+    return f"{slug}-model" if slug in RESERVED else slug
 
 
 def parse_plan(text: str, *, default_engine: str) -> list[SlotPlan]:
@@ -77,14 +80,19 @@ def parse_plan(text: str, *, default_engine: str) -> list[SlotPlan]:
     slots: list[SlotPlan] = []
     for item in (part.strip() for part in text.split(",")):
         if item:
-            slots.append(_parse_slot(item, len(slots), default_engine))
+            slots.append(parse_slot(item, len(slots), default_engine))
     names = [slot.name for slot in slots]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two slots are called {', '.join(sorted(doubled))}.")
     return slots
 
 
-def _parse_slot(item: str, position: int, default_engine: str) -> SlotPlan:
+def parse_slot(item: str, position: int, default_engine: str) -> SlotPlan:
+    """Read one item; `position` makes its name where it gives none.
+
+    Raises:
+        ValueError: it is malformed; it is quoted with the expected form.
+    """
     form = "[name=]device=model[@engine][/compute_type]"
     name, device, model = "", "", ""
     match item.split("="):
@@ -96,7 +104,9 @@ def _parse_slot(item: str, position: int, default_engine: str) -> SlotPlan:
             raise ValueError(f"{item!r} is not of the form {form}.")
     name, device, model = name.strip(), device.strip(), model.strip()
     if not DEVICE.fullmatch(device):
-        raise ValueError(f"{item!r}: the device is cpu, cuda or cuda:N, not {device!r}.")
+        raise ValueError(
+            f"{item!r}: the device is cpu, cuda or cuda:N, not {device!r}."
+        )
     compute_type, engine = "default", default_engine
     # A slash also stands in folders and hub names: only a known word after it counts.
     head, slash, tail = model.rpartition("/")

@@ -1,4 +1,4 @@
-"""Hints: messages that wake a worker for a task. Losing or doubling one is harmless."""
+"""Hints: messages that wake a worker for a task; to lose or double one is harmless."""
 
 from __future__ import annotations
 
@@ -8,38 +8,22 @@ import time
 from typing import Final
 
 from celery import current_app
-from kombu import Exchange, Queue
 from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
+from whisperhub.queues import PREPARE, queue
 
 logger = logging.getLogger(__name__)
 
-PREPARE: Final = "prepare"
 PREPARE_TASK: Final = "transcription.tasks.prepare_media"
 INFERENCE_TASK: Final = "transcription.tasks.run_transcription"
-# Queue names that a model must not take.
-RESERVED_NAMES: Final = frozenset({PREPARE, "callbacks", "extraction", "upkeep"})
 # After a failed publish the broker is left alone for a while: requests must not each
 # wait for its time-out. The dispatcher sends what was held back.
 QUIET_SECONDS: Final = 5.0
 
 PUBLISH_ERRORS: Final = (KombuError, OperationalError, RedisError, OSError)
-
-
-def queue_names(kind: str) -> list[str]:
-    """The queues of a model or of a stage, most urgent first."""
-    return [f"{kind}.{priority}" for priority in TranscriptionTask.Priority.values]
-
-
-def queue(name: str) -> Queue:
-    """A queue with an exchange and key of its own.
-
-    Queues that share the default exchange and key would each get every message.
-    """
-    return Queue(name, Exchange(name, "direct"), routing_key=name)
 
 
 class _Breaker:
@@ -86,7 +70,8 @@ def send_hint(task_id: int) -> bool:
             args=[task_id],
             # One id for each start, so that Flower and the result table list them all.
             task_id=f"{task.public_id}-{'p' if preparing else 'a'}{start}",
-            queue=queue(f"{kind}.{task.effective_priority}"),
+            # A queue object: a model that is new here needs no configuration here.
+            queue=queue(f"{kind}.{task.effective_priority}"),  # type: ignore[arg-type]
         )
     except PUBLISH_ERRORS as error:
         breaker.trip()

@@ -59,9 +59,7 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
     except WhisperHubError as error:
         code, message = error.code, error.message
         logger.info("Task %s: media refused, %s", task.public_id, code)
-        return persistently(
-            lambda: transitions.fail(lease, code=code, message=message)
-        )
+        return persistently(lambda: transitions.fail(lease, code=code, message=message))
     except OSError as error:
         logger.warning("Task %s: storage failed, %s", task.public_id, error.strerror)
         return persistently(

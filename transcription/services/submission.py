@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 
 from accounts.models import User
-from transcription.errors import EmptyUploadError
+from transcription.errors import EmptyUploadError, UploadTooLargeError
 from transcription.models import TranscriptionTask
 from transcription.services import hints
 from transcription.services.serving import resolve_model
@@ -43,7 +44,7 @@ class TaskRequest:
 
 
 def submit_upload(
-    owner: User, upload: UploadedFile, request: TaskRequest
+    owner: User, upload: UploadedFile[Any], request: TaskRequest
 ) -> TranscriptionTask:
     """Store an upload and queue its task; the hint leaves after the commit.
 
@@ -51,10 +52,13 @@ def submit_upload(
 
     Raises:
         EmptyUploadError: the file has no bytes.
+        UploadTooLargeError: it has too many.
         UnknownModelError: nobody serves the model.
     """
     if not upload.size:
         raise EmptyUploadError("The uploaded file is empty.")
+    if upload.size > settings.MAX_UPLOAD_BYTES:
+        raise UploadTooLargeError("The file is larger than this server takes.")
     model, engine = resolve_model(request.model)
     public_id = uuid.uuid4()
     folder = TaskFolder(public_id)

@@ -165,7 +165,7 @@ def finish_preparation(lease: Lease, decoded: DecodedAudio) -> None:
         attempts=0,
         losses=0,
         media_format=facts.format_name[:50],
-        audio_codec=facts.audio_codec[:50],
+        audio_codec=(facts.audio_codec or "")[:50],
         sample_rate=facts.sample_rate,
         channels=facts.channels,
         has_video=facts.has_video,
@@ -299,9 +299,7 @@ def cancel(task_id: int) -> bool:
     task = TranscriptionTask.objects.filter(pk=task_id)
     waiting = task.filter(
         status__in=[Status.PREPARING, Status.QUEUED], lease_token=None
-    ).update(
-        status=Status.CANCELLED, finished_at=Now(), cancel_requested_at=Now()
-    )
+    ).update(status=Status.CANCELLED, finished_at=Now(), cancel_requested_at=Now())
     if waiting:
         return True
     running = task.filter(
@@ -310,26 +308,34 @@ def cancel(task_id: int) -> bool:
     return bool(running) or task.exclude(status__in=TranscriptionTask.FINAL).exists()
 
 
-def expire_lease(task_id: int, token: uuid.UUID) -> Outcome | None:
-    """Take a task from a worker that stopped renewing its lease.
+def take_back(
+    task_id: int, token: uuid.UUID, *, only_expired: bool = True
+) -> Outcome | None:
+    """Take a task from a worker that died or stopped renewing its lease.
 
     The attempt is not spent: it was the worker's fault, until too many died of it.
 
+    Args:
+        task_id: the row.
+        token: the lease as it was read; a task claimed anew since then stays.
+        only_expired: leave a lease that still runs; False when the worker is known
+            to be dead.
+
     Returns:
-        What became of the task; None if the lease was renewed or gone after all.
+        What became of the task; None if it is no longer under this lease.
     """
-    expired = TranscriptionTask.objects.filter(
-        pk=task_id, lease_token=token, lease_expires_at__lt=Now()
-    )
-    if expired.filter(cancel_requested_at__isnull=False).update(
+    taken = TranscriptionTask.objects.filter(pk=task_id, lease_token=token)
+    if only_expired:
+        taken = taken.filter(lease_expires_at__lt=Now())
+    if taken.filter(cancel_requested_at__isnull=False).update(
         status=Status.CANCELLED, finished_at=Now(), **NO_LEASE
     ):
         return Outcome.CANCELLED
-    if expired.filter(losses__lt=LOSSES_FORGIVEN).update(
+    if taken.filter(losses__lt=LOSSES_FORGIVEN).update(
         **_put_back(), losses=F("losses") + 1, attempts=F("attempts") - 1
     ):
         return Outcome.RETRIED
-    if expired.update(
+    if taken.update(
         status=Status.FAILED,
         finished_at=Now(),
         losses=F("losses") + 1,

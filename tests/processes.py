@@ -1,0 +1,40 @@
+"""Waiting for conditions and looking at processes; no sleep without a deadline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """Return as soon as the condition holds.
+
+    Raises:
+        AssertionError: it did not hold within `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"The condition did not hold within {seconds:g} s.")
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; a zombie nobody has collected yet does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def read_pid(path: Path) -> int:
+    """Wait for a file that holds a process id, and return that."""
+
+    def is_written() -> bool:
+        return path.exists() and path.read_text(encoding="ascii").endswith("\n")
+
+    wait_until(is_written)
+    return int(path.read_text(encoding="ascii"))

@@ -1,0 +1,318 @@
+"""The operators' console: what waits, what runs, what is stuck and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.defaultfilters import truncatechars
+from django.utils import timezone
+from django.utils.html import format_html
+
+from transcription.models import Transcript, TranscriptionTask, WorkerSlot
+from transcription.services import retention, serving, transitions
+
+Status = TranscriptionTask.Status
+
+# Readable on both of the admin's colour schemes.
+STATUS_COLOURS = {
+    Status.PREPARING: "#7a869a",
+    Status.QUEUED: "#b7791f",
+    Status.PROCESSING: "#2b6cb0",
+    Status.COMPLETED: "#2f855a",
+    Status.FAILED: "#c53030",
+    Status.CANCELLED: "#718096",
+}
+
+
+def age(since: Any) -> str:
+    """A time span for people: 42 s, 3 min, 5 h, 2 d."""
+    seconds = int((timezone.now() - since).total_seconds())
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds // size} {unit}"
+    return f"{seconds // 86_400} d"
+
+
+class StuckFilter(admin.SimpleListFilter):
+    """Tasks that did not move for a while."""
+
+    title = "stuck"
+    parameter_name = "stuck"
+    patience = timedelta(minutes=10)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """One choice."""
+        return [("yes", "not finished, older than 10 minutes")]
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[TranscriptionTask]
+    ) -> QuerySet[TranscriptionTask]:
+        """Unfinished and old."""
+        if self.value() == "yes":
+            return queryset.exclude(status__in=TranscriptionTask.FINAL).filter(
+                created_at__lt=timezone.now() - self.patience
+            )
+        return queryset
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Rows that machines write: shown, not edited."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody adds by hand."""
+        return False
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Every field."""
+        return [field.name for field in self.opts.fields] + list(self.readonly_fields)
+
+
+class TranscriptInline(admin.StackedInline):  # type: ignore[type-arg]
+    """The transcript below its task, without the long JSON."""
+
+    model = Transcript
+    can_delete = False
+    fields = ("language", "language_probability", "notices", "text_start")
+    readonly_fields = ("language", "language_probability", "notices", "text_start")
+
+    @admin.display(description="text")
+    def text_start(self, transcript: Transcript) -> str:
+        """The first 5,000 characters."""
+        return truncatechars(transcript.text, 5000)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Transcripts come from workers."""
+        return False
+
+
+@admin.register(TranscriptionTask)
+class TranscriptionTaskAdmin(ReadOnlyAdmin):
+    """Tasks: newest first, the state in colour, the error beside it."""
+
+    list_display = [
+        "short_id",
+        "state",
+        "priority",
+        "share_done",
+        "task_age",
+        "file_name",
+        "model",
+        "spoken",
+        "duration",
+        "attempts",
+        "losses",
+        "error",
+        "owner",
+    ]
+    list_filter: ClassVar[Any] = [
+        "status",
+        StuckFilter,
+        "priority",
+        "task_type",
+        "model",
+        "engine",
+        "error_code",
+        "created_at",
+    ]
+    list_select_related = ["owner"]
+    list_per_page = 50
+    show_full_result_count = False
+    search_fields = ["public_id", "file_name", "platform", "owner__username"]
+    search_help_text = "Task id, file name, platform label or owner"
+    inlines = [TranscriptInline]
+    actions = ["cancel_tasks", "delete_tasks"]
+    fieldsets = [
+        (
+            None,
+            {
+                "fields": [
+                    ("public_id", "owner"),
+                    ("status", "progress", "progress_at"),
+                    ("priority", "effective_priority"),
+                    ("error_code", "error_message"),
+                ]
+            },
+        ),
+        (
+            "Request",
+            {
+                "fields": [
+                    ("task_type", "language", "detected_language"),
+                    ("engine", "model"),
+                    "options",
+                    ("platform", "request_id"),
+                ]
+            },
+        ),
+        (
+            "Media",
+            {
+                "fields": [
+                    ("source", "file_name", "file_size_bytes"),
+                    ("media_format", "audio_codec", "sample_rate", "channels"),
+                    ("has_video", "media_duration_seconds"),
+                ]
+            },
+        ),
+        (
+            "Its way",
+            {
+                "fields": [
+                    ("created_at", "preparation_started_at", "queued_at"),
+                    ("dispatched_at", "started_at", "finished_at"),
+                    ("inference_seconds", "attempts", "losses", "not_before"),
+                    ("lease_owner", "lease_expires_at", "cancel_requested_at"),
+                ]
+            },
+        ),
+    ]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Shown with all fields read-only; actions need the permission itself."""
+        return super().has_change_permission(request, obj)
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """Our own deletion, which takes the media along, in place of Django's."""
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
+
+    def delete_model(self, request: HttpRequest, obj: TranscriptionTask) -> None:
+        """Delete the media as well."""
+        retention.delete_task(obj)
+
+    @admin.display(description="task", ordering="id")
+    def short_id(self, task: TranscriptionTask) -> str:
+        """The first part of the id."""
+        return str(task.public_id)[:8]
+
+    @admin.display(description="state", ordering="status")
+    def state(self, task: TranscriptionTask) -> str:
+        """The state in its colour."""
+        return format_html(
+            '<b style="color:{}">{}</b>',
+            STATUS_COLOURS[Status(task.status)],
+            task.get_status_display(),
+        )
+
+    @admin.display(description="progress", ordering="progress")
+    def share_done(self, task: TranscriptionTask) -> str:
+        """A bar and a percentage."""
+        percent = round(task.progress * 100)
+        return format_html(
+            '<progress max="100" value="{}"></progress> {} %', percent, percent
+        )
+
+    @admin.display(description="age", ordering="created_at")
+    def task_age(self, task: TranscriptionTask) -> str:
+        """Since its submission."""
+        return age(task.created_at)
+
+    @admin.display(description="language", ordering="detected_language")
+    def spoken(self, task: TranscriptionTask) -> str:
+        """Asked for or detected."""
+        return task.detected_language or task.language or "–"
+
+    @admin.display(description="audio", ordering="media_duration_seconds")
+    def duration(self, task: TranscriptionTask) -> str:
+        """Hours, minutes and seconds."""
+        if task.media_duration_seconds is None:
+            return "–"
+        return str(timedelta(seconds=round(task.media_duration_seconds)))
+
+    @admin.display(description="error", ordering="error_code")
+    def error(self, task: TranscriptionTask) -> str:
+        """The code, with the sentence on hover."""
+        if not task.error_code:
+            return ""
+        return format_html(
+            '<span title="{}">{}</span>', task.error_message, task.error_code
+        )
+
+    @admin.action(description="Cancel the selected tasks", permissions=["change"])
+    def cancel_tasks(
+        self, request: HttpRequest, queryset: QuerySet[TranscriptionTask]
+    ) -> None:
+        """Waiting ones at once, running ones at their next step."""
+        self._apply(request, queryset, _cancel, "cancelled")
+
+    @admin.action(
+        description="Delete the selected tasks with their media", permissions=["delete"]
+    )
+    def delete_tasks(
+        self, request: HttpRequest, queryset: QuerySet[TranscriptionTask]
+    ) -> None:
+        """Rows, transcripts and files."""
+        self._apply(request, queryset, _delete, "deleted")
+
+    def _apply(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[TranscriptionTask],
+        change: Callable[[TranscriptionTask], bool],
+        done: str,
+    ) -> None:
+        outcomes = [change(task) for task in queryset]
+        self.message_user(request, f"{sum(outcomes)} task(s) {done}.")
+        if left := outcomes.count(False):
+            self.message_user(
+                request, f"{left} task(s) had ended already.", messages.WARNING
+            )
+
+
+def _cancel(task: TranscriptionTask) -> bool:
+    cancelled = transitions.cancel(task.pk)
+    task.refresh_from_db(fields=["status"])
+    if task.is_finished:
+        retention.discard_media(task)
+    return cancelled
+
+
+def _delete(task: TranscriptionTask) -> bool:
+    retention.delete_task(task)
+    return True
+
+
+@admin.register(WorkerSlot)
+class WorkerSlotAdmin(ReadOnlyAdmin):
+    """Inference processes: which model, which device, alive or not."""
+
+    list_display = [
+        "name",
+        "model",
+        "engine",
+        "device",
+        "compute_type",
+        "state",
+        "alive",
+        "running_jobs",
+        "memory",
+        "last_seen",
+        "message",
+    ]
+    list_filter = ["state", "model", "host"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WorkerSlot]:
+        """Ask once which slots live."""
+        self._live = {slot.pk for slot in serving.live_slots()}
+        return super().get_queryset(request)
+
+    @admin.display(boolean=True)
+    def alive(self, slot: WorkerSlot) -> bool:
+        """Whether its heart beats."""
+        return slot.pk in self._live
+
+    @admin.display(ordering="memory_bytes")
+    def memory(self, slot: WorkerSlot) -> str:
+        """Resident memory."""
+        return f"{slot.memory_bytes / 2**20:.0f} MiB"
+
+    @admin.display(description="last seen", ordering="last_seen_at")
+    def last_seen(self, slot: WorkerSlot) -> str:
+        """How long ago."""
+        return f"{age(slot.last_seen_at)} ago"

@@ -1,0 +1,160 @@
+"""The slot table: each inference process says what it holds and that it lives."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from datetime import timedelta
+
+import psutil
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+
+from transcription.engines.base import ModelInfo
+from transcription.engines.plan import SlotPlan
+from transcription.models import TranscriptionTask, WorkerSlot
+from transcription.services import hints, transitions
+from transcription.services.database import persistently
+from transcription.services.leases import heartbeat
+
+logger = logging.getLogger(__name__)
+
+State = WorkerSlot.State
+
+
+class SlotTakenError(Exception):
+    """Another living process has this slot's name."""
+
+
+class SlotRecord:
+    """This process's row in the slot table.
+
+    Made by `register`. The heartbeat's thread and the main thread both write it; every
+    write names the boot id, so that a process that was replaced changes nothing.
+    """
+
+    def __init__(self, name: str, boot_id: uuid.UUID) -> None:
+        """Stand for one start of one slot."""
+        self.name = name
+        self.boot_id = boot_id
+        self._process = psutil.Process()
+
+    @property
+    def owner(self) -> str:
+        """Who holds the leases of this process."""
+        return f"{self.name}/{self.boot_id}"
+
+    def beat(self) -> None:
+        """Say that the process lives, and what it does."""
+        self._write(
+            running_jobs=heartbeat.held_count,
+            memory_bytes=self._process.memory_info().rss,
+        )
+
+    def ready(self, info: ModelInfo) -> None:
+        """Say that the model is loaded and jobs are taken."""
+        persistently(
+            lambda: self._write(
+                state=State.READY,
+                model_revision=info.revision,
+                compute_type=info.compute_type,
+                notice=info.notice,
+                message="",
+            )
+        )
+
+    def fail(self, message: str) -> None:
+        """Say why the model cannot be served."""
+        persistently(lambda: self._write(state=State.FAILED, message=message))
+
+    def stop(self) -> None:
+        """Say that the process ends by itself."""
+        self._write(state=State.STOPPED, running_jobs=0)
+
+    def _write(self, **changes: object) -> None:
+        WorkerSlot.objects.filter(name=self.name, boot_id=self.boot_id).update(
+            last_seen_at=Now(), **changes
+        )
+
+
+def slot_name(plan: SlotPlan) -> str:
+    """A slot's name among all machines: also its Celery node name."""
+    return f"{plan.name}@{socket.gethostname()}"
+
+
+def register(plan: SlotPlan) -> SlotRecord:
+    """Enter this process into the slot table, in place of its dead predecessor.
+
+    Jobs that the predecessor still held go back to the queue at once: a slot that
+    starts cannot be running anything.
+
+    Raises:
+        SlotTakenError: the predecessor lives.
+    """
+    name, boot_id = slot_name(plan), uuid.uuid4()
+
+    def enter() -> None:
+        with transaction.atomic():
+            _refuse_living(name)
+            WorkerSlot.objects.update_or_create(
+                name=name,
+                defaults={
+                    "host": socket.gethostname(),
+                    "pid": os.getpid(),
+                    "boot_id": boot_id,
+                    "device": plan.device,
+                    "compute_type": plan.compute_type,
+                    "engine": plan.engine,
+                    "model": plan.model,
+                    "model_revision": "",
+                    "notice": "",
+                    "state": State.LOADING,
+                    "message": "",
+                    "running_jobs": 0,
+                    "memory_bytes": 0,
+                    "started_at": Now(),
+                    "last_seen_at": Now(),
+                },
+            )
+
+    persistently(enter)
+    persistently(lambda: release_jobs(f"{name}/"))
+    return SlotRecord(name, boot_id)
+
+
+def _refuse_living(name: str) -> None:
+    grace = timedelta(seconds=settings.LEASE_SECONDS)
+    row = (
+        WorkerSlot.objects.filter(name=name, last_seen_at__gt=Now() - grace)
+        .exclude(state__in=[State.STOPPED, State.FAILED])
+        .first()
+    )
+    if row is None:
+        return
+    here = row.host == socket.gethostname()
+    if here and (row.pid == os.getpid() or not psutil.pid_exists(row.pid)):
+        return
+    raise SlotTakenError(
+        f"The slot {name} is served by process {row.pid} on {row.host}. "
+        "Give this one another name in WHISPERHUB_SLOTS."
+    )
+
+
+def release_jobs(owner_prefix: str) -> int:
+    """Take back the jobs of dead processes, and wake others for them.
+
+    Returns:
+        How many jobs were taken back.
+    """
+    released = 0
+    held = TranscriptionTask.objects.filter(lease_owner__startswith=owner_prefix)
+    for task_id, token in held.values_list("pk", "lease_token"):
+        if token and transitions.take_back(task_id, token, only_expired=False):
+            released += 1
+            hints.send_hint(task_id)
+    if released:
+        logger.warning("Took back %d jobs of %s", released, owner_prefix)
+    return released

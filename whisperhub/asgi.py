@@ -1,0 +1,20 @@
+"""The web process: Django behind the guard of uploads."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whisperhub.settings")
+
+django_application = get_asgi_application()
+
+from django.conf import settings  # noqa: E402  (needs the line above)
+
+from whisperhub.uploads import UploadGuard  # noqa: E402
+
+application = UploadGuard(
+    django_application,  # type: ignore[arg-type]
+    max_bytes=settings.MAX_UPLOAD_BYTES,
+    min_free_bytes=settings.MIN_FREE_BYTES,
+    folder=settings.FILE_UPLOAD_TEMP_DIR,
+)

@@ -1,0 +1,56 @@
+"""The devices of this machine, and the slots that a plan makes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+
+from transcription.engines.plan import DEMO, SlotPlan, parse_plan
+
+
+def find_cuda_devices() -> list[str]:
+    """The CUDA devices in plan form (`cuda:0`), found without loading CUDA."""
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    count = sum(line.startswith("GPU ") for line in listed.splitlines())
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        count = min(count, len(visible.split(",")))
+    return [f"cuda:{index}" for index in range(count)]
+
+
+def plan_slots(text: str, *, default_engine: str) -> list[SlotPlan]:
+    """The slots to run: the plan as written, `auto` spread over the devices found.
+
+    Without a plan the demo model runs on the CPU.
+
+    Raises:
+        ValueError: the plan is malformed.
+    """
+    planned = parse_plan(text or f"cpu={DEMO}", default_engine=default_engine)
+    slots: list[SlotPlan] = []
+    for slot in planned:
+        if slot.device != "auto":
+            slots.append(slot)
+            continue
+        for device in find_cuda_devices() or ["cpu"]:
+            name = slot.name.replace("auto", device.replace(":", ""))
+            slots.append(dataclasses.replace(slot, name=name, device=device))
+    return slots
+
+
+def environment_for(slot: SlotPlan) -> dict[str, str]:
+    """What a slot's process must find in its environment to see only its device."""
+    kind, _, index = slot.device.partition(":")
+    if kind != "cuda":
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    number = int(index or 0)
+    # An operator may have narrowed the machine's devices: our numbers count in those.
+    visible = [
+        item for item in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if item
+    ]
+    return {"CUDA_VISIBLE_DEVICES": visible[number] if visible else str(number)}

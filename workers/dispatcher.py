@@ -1,0 +1,112 @@
+"""The dispatcher: sends what no hint was sent for, takes back what no worker holds.
+
+A loop of its own on database and broker, so that it works when Celery does not. Any
+number may run: each step is a conditional UPDATE.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from threading import Event
+from typing import Final
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+from django.db.models import Case, IntegerField, Q, Value, When
+from django.db.models.functions import Now
+
+from transcription.models import TranscriptionTask
+from transcription.services import hints, retention, transitions
+from whisperhub.queues import PRIORITIES
+
+logger = logging.getLogger(__name__)
+
+Status = TranscriptionTask.Status
+
+# Rows handled by one step: a long backlog must not keep the other steps waiting.
+BATCH: Final = 500
+SWEEP_SECONDS: Final = 600.0
+
+PRIORITY_RANK: Final = Case(
+    *(
+        When(effective_priority=priority, then=Value(rank))
+        for rank, priority in enumerate(PRIORITIES)
+    ),
+    output_field=IntegerField(),
+)
+
+
+class Dispatcher:
+    """One dispatcher process; `run` returns when `stop` is set."""
+
+    def __init__(self) -> None:
+        """Make a dispatcher that has not ticked yet."""
+        self.stop = Event()
+        self._expire_from = 0.0
+        self._sweep_at = time.monotonic()
+
+    def run(self) -> None:
+        """Tick until told to stop."""
+        logger.info("Dispatcher started")
+        while not self.stop.is_set():
+            try:
+                self.tick()
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("Dispatcher cannot reach the database: %s", error)
+                connection.close()
+                # Workers could not renew their leases either: give them the time.
+                self._expire_from = time.monotonic() + settings.LEASE_SECONDS
+            self.stop.wait(settings.DISPATCH_SECONDS)
+        logger.info("Dispatcher stopped")
+
+    def tick(self) -> None:
+        """Do everything that is due."""
+        if time.monotonic() >= self._expire_from:
+            self.take_back_expired()
+        self.send_held_back()
+        if time.monotonic() >= self._sweep_at:
+            self._sweep_at = time.monotonic() + SWEEP_SECONDS
+            retention.sweep()
+
+    def take_back_expired(self) -> int:
+        """Put the tasks of silent workers back; returns how many."""
+        expired = TranscriptionTask.objects.filter(lease_expires_at__lt=Now()).order_by(
+            "lease_expires_at"
+        )[:BATCH]
+        taken = 0
+        for task in expired.only("pk", "public_id", "lease_token", "lease_owner"):
+            if task.lease_token is None:
+                continue
+            outcome = transitions.take_back(task.pk, task.lease_token)
+            if outcome is None:
+                continue
+            taken += 1
+            logger.warning(
+                "Task %s: lease of %s expired, %s",
+                task.public_id,
+                task.lease_owner,
+                outcome.value,
+            )
+            if outcome is not transitions.Outcome.RETRIED:
+                retention.discard_media(task)
+        return taken
+
+    def send_held_back(self) -> int:
+        """Send hints for waiting tasks that have none on the way; returns how many."""
+        waiting = (
+            TranscriptionTask.objects.filter(
+                Q(not_before=None) | Q(not_before__lte=Now()),
+                status__in=[Status.PREPARING, Status.QUEUED],
+                dispatched_at=None,
+                lease_token=None,
+            )
+            .order_by(PRIORITY_RANK, "id")
+            .values_list("pk", flat=True)[:BATCH]
+        )
+        sent = 0
+        for task_id in waiting:
+            if hints.breaker.is_open():
+                break
+            sent += hints.send_hint(task_id)
+        return sent

@@ -1,0 +1,21 @@
+"""Run a dispatcher."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from workers.dispatcher import Dispatcher
+
+
+class Command(BaseCommand):
+    help = "Send lost hints, take back expired leases, tidy up; any number may run."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run until SIGTERM or Ctrl-C."""
+        dispatcher = Dispatcher()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: dispatcher.stop.set())
+        dispatcher.run()
