@@ -18,6 +18,7 @@ import psutil
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from transcription.engines.plan import DEMO, model_slug
 from whisperhub import secrets
 from whisperhub.broker import local_url
 from whisperhub.queues import PREPARE, queue_names
@@ -44,8 +45,15 @@ class StackError(Exception):
 
 
 def slots_for(model: str, engine: str) -> str:
-    """The slot plan (WHISPERHUB_SLOTS) that serves one model on the CPU."""
-    return f"cpu={model}@{engine}"
+    """The slot plan (WHISPERHUB_SLOTS) that serves one model.
+
+    On every GPU found, else on the CPU; the demo model, which is tiny, on the CPU.
+    """
+    device = "cpu" if model == DEMO else "auto"
+    if Path(model).expanduser().exists():
+        # The workers may run in another folder than the person who named it.
+        model = str(Path(model).expanduser().resolve())
+    return f"{device}={model}@{engine}"
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -208,7 +216,7 @@ class Stack:
         if engine:
             self.environment["WHISPERHUB_ENGINE"] = engine
         if model:
-            self.environment["WHISPERHUB_DEFAULT_MODEL"] = model
+            self.environment["WHISPERHUB_DEFAULT_MODEL"] = model_slug(model)
             self.environment["WHISPERHUB_SLOTS"] = slots_for(
                 model, engine or settings.ENGINE
             )
@@ -423,7 +431,7 @@ class Stack:
 
     def _inference(self) -> Program:
         return self._program(
-            "inference", "manage.py", "runworkers", patience_seconds=30
+            "inference", "manage.py", "runworkers", patience_seconds=40
         )
 
     def _dispatcher(self) -> Program:
