@@ -70,6 +70,8 @@ def consume(plan: SlotPlan, node_name: str, concurrency: int) -> int:
         queues=queue_names(plan.model),
         without_gossip=True,
         without_mingle=True,
+        # Its banner is for a terminal; what it says is in our own log.
+        quiet=True,
         loglevel=logging.getLevelName(logging.getLogger().level),
     )
     worker.start()

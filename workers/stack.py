@@ -17,13 +17,14 @@ from typing import Final, Self
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from transcription.engines.plan import DEMO, model_slug
 from whisperhub import secrets
 from whisperhub.broker import local_url
+from whisperhub.queues import PREPARE, queue_names
 from workers import broker
 from workers.readiness import READY_VARIABLE
 from workers.supervisor import Program, Supervisor, stop_on_signals, write_to_stderr
 
-MEDIA_QUEUES: Final = ("prepare.high", "prepare.normal", "prepare.low")
 PARTS: Final = (
     "broker",
     "migrate",
@@ -44,8 +45,15 @@ class StackError(Exception):
 
 
 def slots_for(model: str, engine: str) -> str:
-    """The slot plan (WHISPERHUB_SLOTS) that serves one model on the CPU."""
-    return f"cpu={model}@{engine}"
+    """The slot plan (WHISPERHUB_SLOTS) that serves one model.
+
+    On every GPU found, else on the CPU; the demo model, which is tiny, on the CPU.
+    """
+    device = "cpu" if model == DEMO else "auto"
+    if Path(model).expanduser().exists():
+        # The workers may run in another folder than the person who named it.
+        model = str(Path(model).expanduser().resolve())
+    return f"{device}={model}@{engine}"
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -204,7 +212,7 @@ class Stack:
         if engine:
             self.environment["WHISPERHUB_ENGINE"] = engine
         if model:
-            self.environment["WHISPERHUB_DEFAULT_MODEL"] = model
+            self.environment["WHISPERHUB_DEFAULT_MODEL"] = model_slug(model)
             self.environment["WHISPERHUB_SLOTS"] = slots_for(
                 model, engine or settings.ENGINE
             )
@@ -403,7 +411,7 @@ class Stack:
         return self._announced(
             "media",
             *("-m", "celery", "-A", "whisperhub", "worker", "-n", "media@%h"),
-            *("-Q", ",".join(MEDIA_QUEUES), "-P", "prefork"),
+            *("-Q", ",".join(queue_names(PREPARE)), "-P", "prefork"),
             *("-c", str(settings.MEDIA_WORKERS), "--include", "workers.readiness"),
             *("--without-gossip", "--without-mingle"),
             patience_seconds=20,
@@ -411,7 +419,7 @@ class Stack:
 
     def _inference(self) -> Program:
         return self._program(
-            "inference", "manage.py", "runworkers", patience_seconds=30
+            "inference", "manage.py", "runworkers", patience_seconds=40
         )
 
     def _dispatcher(self) -> Program:

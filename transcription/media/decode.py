@@ -3,7 +3,7 @@
 The samples file is raw 16 kHz mono, 16 bits little-endian, no header. Its first sample
 stands at the start of the media: if the audio begins later than the video, silence
 comes first, so that times in the transcript are times in the player. Gaps inside the
-audio stream are not filled, as no player of ours would agree with another on them.
+audio stream are not filled: time stamps of real files jitter too much to tell a gap.
 """
 
 from __future__ import annotations
@@ -293,7 +293,7 @@ class _Converter:
 
     def convert(self, frame: AudioFrame) -> Iterator[Samples]:
         """Take a frame and yield what is ready."""
-        # Samples are counted, not timed: time stamps of real files jitter.
+        # Samples are counted, not timed.
         frame.pts = None
         frame.time_base = self._time_base
         with media_errors(UNSUPPORTED):
