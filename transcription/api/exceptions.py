@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from transcription.errors import WhisperHubError
+from transcription.errors import UnsupportedOptionError, WhisperHubError
 from whisperhub.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,8 @@ def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
     errors: dict[str, Any] | None = None
     if isinstance(exc, WhisperHubError):
         http_status, code, detail = exc.http_status, exc.code, exc.message
+        if isinstance(exc, UnsupportedOptionError):
+            errors = {n: [{"code": code, "message": detail}] for n in exc.names}
     elif isinstance(exc, exceptions.ValidationError):
         http_status, code = exc.status_code, "invalid"
         detail = _("The request has invalid fields.")
