@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 from transcription.engines.plan import DEMO, SlotPlan, parse_plan
 
@@ -53,4 +55,24 @@ def environment_for(slot: SlotPlan) -> dict[str, str]:
     visible = [
         item for item in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if item
     ]
-    return {"CUDA_VISIBLE_DEVICES": visible[number] if visible else str(number)}
+    folders = [str(folder) for folder in cuda_library_folders()]
+    if inherited := os.environ.get("LD_LIBRARY_PATH"):
+        folders.append(inherited)
+    return {
+        "CUDA_VISIBLE_DEVICES": visible[number] if visible else str(number),
+        "LD_LIBRARY_PATH": os.pathsep.join(folders),
+    }
+
+
+def cuda_library_folders() -> list[Path]:
+    """Where the packages of requirements/cuda.txt hold their libraries.
+
+    The dynamic linker reads its path once, when a process starts: so the launcher sets
+    it, and not the process that loads the model.
+    """
+    return sorted(
+        folder
+        for site in map(Path, sys.path)
+        for folder in site.glob("nvidia/*/lib")
+        if folder.is_dir()
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 from pathlib import Path
@@ -31,6 +32,12 @@ from transcription.engines.plan import DEMO, SlotPlan
 from transcription.errors import ModelUnavailableError
 
 logger = logging.getLogger(__name__)
+
+# What CTranslate2's wheel opens by itself, and where it comes from.
+CUDA_LIBRARIES = {
+    "libcuda.so.1": "install the NVIDIA driver, or use the device cpu.",
+    "libcublas.so.12": "run `pip install -r requirements/cuda.txt`.",
+}
 
 
 def create(slot: SlotPlan, *, model_dir: Path, cpu_threads: int) -> FasterWhisperEngine:
@@ -73,6 +80,8 @@ class FasterWhisperEngine:
         """
         slot = self._slot
         device, device_index = resolve_device(slot.device)
+        if device == "cuda":
+            check_cuda_libraries()
         try:
             self._model = WhisperModel(
                 self._locate(),
@@ -186,6 +195,19 @@ def resolve_device(device: str) -> tuple[str, int]:
     if os.environ.get("CUDA_VISIBLE_DEVICES"):
         return name, 0
     return name, int(index or 0)
+
+
+def check_cuda_libraries() -> None:
+    """Name a library that CTranslate2 would miss only in the middle of a job.
+
+    Raises:
+        ModelUnavailableError: one is missing.
+    """
+    for name, remedy in CUDA_LIBRARIES.items():
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            raise ModelUnavailableError(f"{name} is missing: {remedy}") from None
 
 
 def explain_load_failure(slot: SlotPlan, error: Exception) -> str:
