@@ -96,15 +96,17 @@ def _field_errors(details: Any) -> dict[str, Any]:
     """Field name to a list of {code, message}."""
     if isinstance(details, list):
         details = {"non_field_errors": details}
-    return {
-        field: [
-            {"code": item["code"], "message": item["message"]}
-            for item in (items if isinstance(items, list) else [items])
-            if isinstance(item, dict) and "code" in item
-        ]
-        or items
-        for field, items in details.items()
-    }
+    errors: dict[str, Any] = {}
+    for field, found in details.items():
+        if isinstance(found, list):
+            errors[field] = [
+                {"code": item["code"], "message": item["message"]} for item in found
+            ]
+        else:
+            # An object's members: vad_parameters.threshold.
+            for member, member_errors in _field_errors(found).items():
+                errors[f"{field}.{member}"] = member_errors
+    return errors
 
 
 def is_api_request(request: HttpRequest | Request) -> bool:

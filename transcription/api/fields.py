@@ -104,6 +104,21 @@ class ClipTimestampsField(NumbersField):
         return numbers
 
 
+class OneOfField(serializers.ChoiceField):
+    """A choice whose error tells what there is to choose; the case is no matter."""
+
+    default_error_messages = {
+        "invalid_choice": _('"{input}" is not one of: {allowed}.'),
+    }
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The choice as we spell it."""
+        word = data.lower() if isinstance(data, str) else data
+        if not isinstance(word, str) or word not in self.choices:
+            self.fail("invalid_choice", input=data, allowed=", ".join(self.choices))
+        return word
+
+
 class ZeroIsNoneField(serializers.FloatField):
     """A number whose 0 means that the rule is off."""
 

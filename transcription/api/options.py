@@ -12,6 +12,7 @@ from transcription.api.fields import (
     ClipTimestampsField,
     JsonObjectField,
     NumbersField,
+    OneOfField,
     ZeroIsNoneField,
 )
 from transcription.engines.languages import LANGUAGE_CODES
@@ -47,18 +48,12 @@ class VadParametersField(JsonObjectField):
     """The parameters as an object, or as its JSON text in a form."""
 
 
-class LanguageField(serializers.ChoiceField):
-    """Whisper's code of a language, whatever the case."""
+class LanguageField(OneOfField):
+    """Whisper's code of a language."""
 
     def __init__(self, **kwargs: Any) -> None:
         """Offer every code that Whisper has."""
         super().__init__(choices=[(code, code) for code in LANGUAGE_CODES], **kwargs)
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The code in lower case."""
-        return super().to_internal_value(
-            data.lower() if isinstance(data, str) else data
-        )
 
 
 class DecodeOptionsSerializer(serializers.Serializer[Any]):

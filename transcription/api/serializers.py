@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
-from transcription.api.fields import refuse_unknown
+from transcription.api.fields import OneOfField, refuse_unknown
 from transcription.api.options import DecodeOptionsSerializer, LanguageField
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
@@ -31,7 +31,7 @@ class SourceSerializer(serializers.Serializer[Any]):
         max_length=2048,
         help_text=_("A direct link to audio or video. Not available in this release."),
     )
-    priority = serializers.ChoiceField(
+    priority = OneOfField(
         choices=TranscriptionTask.Priority.choices,
         default=TranscriptionTask.Priority.NORMAL,
         help_text=_("Queued tasks start in this order: high, normal, low."),
@@ -50,8 +50,6 @@ class SourceSerializer(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         """Check the fields, and that there are no others."""
         refuse_unknown(data, self.fields)
-        if isinstance(data.get("priority"), str):
-            data = {**data, "priority": data["priority"].lower()}
         return super().to_internal_value(data)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +81,7 @@ class SourceSerializer(serializers.Serializer[Any]):
 class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
     """A request for a transcript: the media and how to treat it."""
 
-    task_type = serializers.ChoiceField(
+    task_type = OneOfField(
         choices=[
             (choice.value, choice.label)
             for choice in (
@@ -350,7 +348,7 @@ class ResultSerializer(serializers.ModelSerializer[Transcript]):
 class SubtitleQuerySerializer(serializers.Serializer[Any]):
     """What subtitles are wanted."""
 
-    output_format = serializers.ChoiceField(
+    output_format = OneOfField(
         choices=[SRT, VTT], default=SRT, help_text=_("SubRip or WebVTT.")
     )
 

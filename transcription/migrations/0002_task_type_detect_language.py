@@ -4,15 +4,22 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('transcription', '0001_initial'),
+        ("transcription", "0001_initial"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='transcriptiontask',
-            name='task_type',
-            field=models.CharField(choices=[('transcribe', 'Transcribe'), ('translate', 'Translate'), ('detect_language', 'Detect Language')], default='transcribe', max_length=15),
+            model_name="transcriptiontask",
+            name="task_type",
+            field=models.CharField(
+                choices=[
+                    ("transcribe", "Transcribe"),
+                    ("translate", "Translate"),
+                    ("detect_language", "Detect Language"),
+                ],
+                default="transcribe",
+                max_length=15,
+            ),
         ),
     ]
