@@ -45,8 +45,8 @@ class TranscriptionTask(models.Model):
     class Engine(models.TextChoices):
         """The implementations of Whisper."""
 
-        FASTER_WHISPER = "faster-whisper"
-        OPENAI_WHISPER = "openai-whisper"
+        FASTER_WHISPER = "faster-whisper", "faster-whisper"
+        OPENAI_WHISPER = "openai-whisper", "openai-whisper"
 
     class Source(models.TextChoices):
         """How the media reached us."""
@@ -186,7 +186,7 @@ class Transcript(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
-        return f"Transcript of {self.task_id}"
+        return f"Transcript of task {self.task_id}"
 
 
 class WorkerSlot(models.Model):

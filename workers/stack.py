@@ -425,6 +425,7 @@ class Stack:
             *("-m", "celery", "-A", "whisperhub", "worker", "-n", "media@%h"),
             *("-Q", ",".join(queue_names(PREPARE)), "-P", "prefork"),
             *("-c", str(settings.MEDIA_WORKERS), "--include", "workers.readiness"),
+            *("-l", settings.LOG_LEVEL),
             *("--without-gossip", "--without-mingle"),
             patience_seconds=20,
         )
