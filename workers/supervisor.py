@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from workers import leash
+from workers.readiness import READY_VARIABLE
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +227,10 @@ class Child:
         self.ready_by = self.started_at + self.program.ready_seconds
         self.process = subprocess.Popen(
             [*LEASH_PYTHON, "--parent", str(os.getpid()), "--", *self.program.command],
-            env={**os.environ, **self.program.environment},
+            env={
+                **{k: v for k, v in os.environ.items() if k != READY_VARIABLE},
+                **self.program.environment,
+            },
             cwd=self.program.cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -391,8 +395,11 @@ class Supervisor:
 
     # --- The life of a supervisor ----------------------------------------------------
 
-    def run(self) -> None:
+    def run(self, *, when_up: Callable[[], None] | None = None) -> None:
         """Start the stages, keep them up until a stop is asked for, stop them.
+
+        Args:
+            when_up: called once, when all stages are up.
 
         Raises:
             ProgramFailedError: a program did not come up; all others were stopped.
@@ -405,6 +412,8 @@ class Supervisor:
                 self._start_stage(stage)
             if not self.stopping:
                 self.started.set()
+                if when_up is not None:
+                    when_up()
             while not self.stopping:
                 self._turn(RUNNING_POLL_SECONDS)
         finally:
@@ -412,6 +421,39 @@ class Supervisor:
                 self._stop_stages()
             finally:
                 self._close()
+
+    @contextmanager
+    def in_background(self) -> Iterator[None]:
+        """Run in a thread for the length of a with block, entered once all is up.
+
+        Raises:
+            ProgramFailedError: a program did not come up; all others were stopped.
+        """
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                self.run()
+            except BaseException as error:  # noqa: BLE001 - raised again by the caller
+                errors.append(error)
+
+        thread = threading.Thread(target=run, name="supervisor")
+        thread.start()
+        try:
+            while not self.started.wait(STARTING_POLL_SECONDS) and thread.is_alive():
+                pass
+            if not errors:
+                yield
+        finally:
+            self.request_stop()
+            # Joined in short steps, since not every system lets a signal interrupt it.
+            while thread.is_alive():
+                try:
+                    thread.join(STARTING_POLL_SECONDS)
+                except KeyboardInterrupt:
+                    self.request_stop()
+            if errors:
+                raise errors[0]
 
     def _start_stage(self, stage: Sequence[Child]) -> None:
         for child in stage:

@@ -202,10 +202,13 @@ def test_a_program_that_dies_later_is_started_again_and_backs_off(runner, tmp_pa
     supervisor = runner.start([Program(name="web", command=["sleep", "60"])])
     assert supervisor.started.wait(10)
 
+    def runs_as_another_process_than(pid: int) -> bool:
+        return bool(supervisor.pids().get("web", pid) != pid)
+
     for _ in range(2):
         pid = supervisor.pids()["web"]
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pid=pid: supervisor.pids().get("web", pid) != pid)
+        wait_until(partial(runs_as_another_process_than, pid))
 
     assert runner.console == [
         "web stopped (killed by SIGKILL); starting it again in 0.5 s.",
@@ -376,6 +379,29 @@ def test_a_program_that_need_not_start_is_tried_again(runner, tmp_path):
     wait_until(lambda: runner.console)
     wait_until(lambda: "slot" in supervisor.pids())
     assert supervisor.started.is_set()
+
+
+def test_in_a_with_block_it_is_up_inside_and_gone_outside():
+    supervisor = Supervisor([[Program(name="web", command=["sleep", "60"])]])
+
+    with supervisor.in_background():
+        pid = supervisor.pids()["web"]
+        assert is_alive(pid)
+
+    assert not is_alive(pid)
+
+
+def test_a_with_block_that_cannot_start_raises_and_is_not_entered():
+    supervisor = Supervisor([[Program(name="web", command=["false"], runs_once=True)]])
+    entered = False
+
+    with (
+        pytest.raises(ProgramFailedError, match=r"web stopped at its start"),
+        supervisor.in_background(),
+    ):
+        entered = True
+
+    assert not entered
 
 
 # --- A supervisor as a process -------------------------------------------------------
