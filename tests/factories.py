@@ -65,6 +65,7 @@ class TaskFactory(factory.django.DjangoModelFactory):
 
     class Meta:
         model = TranscriptionTask
+        skip_postgeneration_save = True
 
     class Params:
         dispatched = factory.Trait(dispatched_at=ago(5))
