@@ -30,7 +30,6 @@ atexit.register(_remove_data_dir)
 os.environ |= {
     "WHISPERHUB_DATA_DIR": str(_data_dir),
     "WHISPERHUB_LOG_TO_FILE": "false",
-    "WHISPERHUB_LOG_LEVEL": "DEBUG",
     "WHISPERHUB_LEASE_SECONDS": "3",
     "WHISPERHUB_HEARTBEAT_SECONDS": "0.3",
     "WHISPERHUB_DISPATCH_SECONDS": "0.3",
