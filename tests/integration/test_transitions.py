@@ -59,7 +59,7 @@ def lease_of(task: TranscriptionTask) -> Lease:
 
 
 def columns(task: TranscriptionTask) -> dict[str, Any]:
-    return TranscriptionTask.objects.filter(pk=task.pk).values().get()
+    return dict(TranscriptionTask.objects.filter(pk=task.pk).values().get())
 
 
 def reload(task: TranscriptionTask) -> Any:
