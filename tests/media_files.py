@@ -64,7 +64,6 @@ def write_media(
     video_seconds: float = 1.0,
     audio_offset_seconds: float = 0.0,
     audio_streams: int = 1,
-    options: dict[str, str] | None = None,
 ) -> Path:
     """Encode samples, and a grey picture if a video codec is named, into one file.
 
@@ -78,9 +77,8 @@ def write_media(
         video_seconds: length of the video.
         audio_offset_seconds: where the audio starts on the file's time line.
         audio_streams: how many streams carry the same audio.
-        options: for the container.
     """
-    with av.open(str(path), "w", format=container, options=options or {}) as output:
+    with av.open(str(path), "w", format=container) as output:
         streams: list[Iterator[Any]] = []
         if video_codec is not None:
             streams.append(_video_packets(output, video_codec, video_seconds))
@@ -153,6 +151,28 @@ def write_picture_bomb(path: Path, *, side: int = 16_000) -> Path:
         output.mux(packet)
         for audio_packet in audio:
             output.mux(audio_packet)
+    return path
+
+
+def write_film_bomb(path: Path, *, container: str, side: int = 6_400) -> Path:
+    """Write audio beside one H.264 picture of side×side, all grey, in 140 kB.
+
+    FFmpeg decodes it merely to learn what it is, unlike the JPEG above.
+    """
+    with av.open(str(path), "w", format=container) as output:
+        video: Any = output.add_stream(
+            "libx264", rate=25, options={"preset": "ultrafast", "threads": "1"}
+        )
+        video.width = video.height = side
+        video.pix_fmt = "yuv420p"
+        audio = _audio_packets(output, "aac", make_tone(1.0), 16_000, 0.0)
+        next(audio)
+        picture = np.full((side * 3 // 2, side), 128, np.uint8)
+        frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+        frame.pts = 0
+        frame.time_base = Fraction(1, 25)
+        for packet in [*video.encode(frame), *video.encode(None), *audio]:
+            output.mux(packet)
     return path
 
 

@@ -36,10 +36,11 @@ class TranscriptionTask(models.Model):
         LOW = "low"
 
     class TaskType(models.TextChoices):
-        """What Whisper does: text in the spoken language, or in English."""
+        """What Whisper does: text as spoken, text in English, or no text at all."""
 
         TRANSCRIBE = "transcribe"
         TRANSLATE = "translate"
+        DETECT_LANGUAGE = "detect_language"
 
     class Engine(models.TextChoices):
         """The implementations of Whisper."""
@@ -70,7 +71,7 @@ class TranscriptionTask(models.Model):
     )
     priority = models.CharField(max_length=6, choices=Priority, default=Priority.NORMAL)
     task_type = models.CharField(
-        max_length=10, choices=TaskType, default=TaskType.TRANSCRIBE
+        max_length=15, choices=TaskType, default=TaskType.TRANSCRIBE
     )
     engine = models.CharField(max_length=20, choices=Engine)
     model = models.CharField(max_length=100, help_text="The model's name in the API.")

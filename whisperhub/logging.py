@@ -64,6 +64,8 @@ def logging_config(
             "celery.worker.strategy": {"level": "WARNING"},
             "faster_whisper": {"level": "WARNING"},
             "uvicorn.access": {"level": "WARNING"},
+            # It asks workers that are still starting.
+            "flower.inspector": {"level": "ERROR"},
             "httpx": {"level": "WARNING"},
         },
     }

@@ -161,6 +161,8 @@ MEDIA_WORKERS = env.integer("MEDIA_WORKERS", 2, least=1)
 SLOTS = env.text("SLOTS")
 DEFAULT_MODEL = env.text("DEFAULT_MODEL")
 ENGINE = env.choice("ENGINE", "faster-whisper", ["faster-whisper", "openai-whisper"])
+# A slot above this many resident bytes ends its jobs and starts anew; 0: no limit.
+SLOT_MEMORY_BYTES = env.size("SLOT_MEMORY_LIMIT", "0")
 CPU_THREADS = env.integer("CPU_THREADS", 0, least=0)
 
 # --- Viewers -------------------------------------------------------------------------

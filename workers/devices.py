@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 from transcription.engines.plan import DEMO, SlotPlan, parse_plan
 
@@ -73,11 +75,31 @@ def environment_for(slot: SlotPlan) -> dict[str, str]:
         return {"CUDA_VISIBLE_DEVICES": ""}
     number = int(index or 0)
     # An operator may have narrowed the machine's devices: our numbers count in those.
-    visible = visible_devices()
-    if not visible:
-        return {"CUDA_VISIBLE_DEVICES": str(number)}
-    if number >= len(visible):
-        raise ValueError(
-            f"{slot.device} is not among the devices of CUDA_VISIBLE_DEVICES."
-        )
-    return {"CUDA_VISIBLE_DEVICES": visible[number]}
+    visible, device = visible_devices(), str(number)
+    if visible:
+        if number >= len(visible):
+            raise ValueError(
+                f"{slot.device} is not among the devices of CUDA_VISIBLE_DEVICES."
+            )
+        device = visible[number]
+    folders = [str(folder) for folder in cuda_library_folders()]
+    if inherited := os.environ.get("LD_LIBRARY_PATH"):
+        folders.append(inherited)
+    return {
+        "CUDA_VISIBLE_DEVICES": device,
+        "LD_LIBRARY_PATH": os.pathsep.join(folders),
+    }
+
+
+def cuda_library_folders() -> list[Path]:
+    """Where the packages of requirements/cuda.txt hold their libraries.
+
+    The dynamic linker reads its path once, when a process starts: so the launcher sets
+    it, and not the process that loads the model.
+    """
+    return sorted(
+        folder
+        for site in map(Path, sys.path)
+        for folder in site.glob("nvidia/*/lib")
+        if folder.is_dir()
+    )

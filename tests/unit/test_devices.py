@@ -119,7 +119,7 @@ def test_a_process_sees_its_device_only(monkeypatch, device, visible, seen):
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
-    assert environment_for(slot_on(device)) == {"CUDA_VISIBLE_DEVICES": seen}
+    assert environment_for(slot_on(device))["CUDA_VISIBLE_DEVICES"] == seen
 
 
 def test_a_device_beyond_the_visible_ones_is_an_error_of_the_plan(monkeypatch):

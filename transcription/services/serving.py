@@ -38,6 +38,7 @@ class ServedModel:
         state: ready, loading, draining, failed or stopped.
         slots: how many processes hold it now.
         notice: what readers of its results must know; usually empty.
+        message: why it failed; usually empty.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ServedModel:
     state: str
     slots: int
     notice: str
+    message: str
 
 
 def live_slots() -> Iterable[WorkerSlot]:
@@ -70,6 +72,7 @@ def served_models() -> list[ServedModel]:
             state=min((_state(slot, live) for slot in slots), key=STATE_ORDER.index),
             slots=sum(slot.pk in live for slot in slots),
             notice=slots[0].notice,
+            message=next((slot.message for slot in slots if slot.message), ""),
         )
         for name, slots in sorted(by_name.items())
     ]

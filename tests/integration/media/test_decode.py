@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from faster_whisper import decode_audio
 
 from tests.media_files import (
@@ -178,13 +180,47 @@ def test_late_audio_without_a_video_starts_at_once(tmp_path: Path) -> None:
     assert decoded.lead_in_seconds == 0
 
 
-def test_the_default_stream_is_chosen(tmp_path: Path) -> None:
+def test_the_first_of_several_streams_is_chosen(tmp_path: Path) -> None:
     path = write_media(
         tmp_path / "a.mp4", make_tone(1.0), container="mp4", audio_streams=3
     )
 
     assert_decodes_like_the_library(path, seconds=1.0)
     assert probe_media(path).audio_streams == 3
+
+
+def test_a_default_stream_goes_before_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "a.mka"
+    tone = make_tone(1.0)
+    with av.open(str(path), "w", format="matroska") as output:
+        silent = output.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        spoken = output.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        silent.disposition = Disposition(0)
+        spoken.disposition = Disposition.default
+        for stream, samples in ((silent, np.zeros_like(tone)), (spoken, tone)):
+            frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), "s16", "mono")
+            frame.sample_rate = 16_000
+            output.mux(stream.encode(frame))
+
+    decode_to_samples(path, tmp_path / "samples", max_seconds=60)
+
+    assert np.array_equal(load_samples(tmp_path / "samples"), tone[:, 0])
+
+
+def test_a_stream_may_change_its_rate_and_layout(tmp_path: Path) -> None:
+    parts = [
+        write_audio(tmp_path / "1", make_tone(1.0), "aac"),
+        write_audio(
+            tmp_path / "2", make_tone(2.0, rate=44_100, channels=2), "aac", rate=44_100
+        ),
+        write_audio(tmp_path / "3", make_tone(1.0), "aac"),
+    ]
+    path = tmp_path / "joined.aac"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+
+    decoded = decode_to_samples(path, tmp_path / "samples", max_seconds=60)
+
+    assert decoded.duration_seconds == pytest.approx(4.0, abs=0.4)
 
 
 def test_video_without_sound_has_no_audio(tmp_path: Path) -> None:

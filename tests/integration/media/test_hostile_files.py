@@ -16,6 +16,7 @@ import pytest
 from tests.media_files import (
     make_tone,
     write_audio,
+    write_film_bomb,
     write_media,
     write_picture_bomb,
     write_silent_flac,
@@ -252,6 +253,7 @@ def write_many_streams(
 MEMORY_PROBE = """
 import sys
 from pathlib import Path
+import av
 from transcription.errors import MediaError
 from transcription.media.decode import decode_to_samples
 
@@ -270,19 +272,25 @@ ordinary, hostile = Path(sys.argv[1]), Path(sys.argv[2])
 folder = ordinary.parent
 decode(ordinary)
 before = read_peak_kilobytes()
-outcome = decode(hostile)
+if sys.argv[3] == "unguarded":
+    av.open(str(hostile)).close()
+    outcome = "opened"
+else:
+    outcome = decode(hostile)
 print(outcome, (read_peak_kilobytes() - before) // 1024)
 """
 
 
-def measure_growth(ordinary: Path, hostile: Path) -> tuple[str, int]:
-    """Decode a file in a fresh process.
+def measure_growth(
+    ordinary: Path, hostile: Path, how: str = "guarded"
+) -> tuple[str, int]:
+    """Decode a file in a fresh process, or merely open it "unguarded".
 
     Returns:
         The outcome, and by how many megabytes the peak memory grew.
     """
     result = subprocess.run(
-        [sys.executable, "-c", MEMORY_PROBE, str(ordinary), str(hostile)],
+        [sys.executable, "-c", MEMORY_PROBE, str(ordinary), str(hostile), how],
         cwd=Path(__file__).resolve().parents[3],
         capture_output=True,
         text=True,
@@ -293,9 +301,26 @@ def measure_growth(ordinary: Path, hostile: Path) -> tuple[str, int]:
     return outcome, int(megabytes)
 
 
-@pytest.mark.skipif(
+needs_linux = pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="reads the peak from Linux"
 )
+
+
+@needs_linux
+@pytest.mark.parametrize("container", ["matroska", "mpegts"])
+def test_no_picture_is_decoded_on_opening(tmp_path: Path, container: str) -> None:
+    ordinary = write_audio(tmp_path / "ordinary", make_tone(5.0), "m4a")
+    bomb = write_film_bomb(tmp_path / "bomb", container=container)
+
+    _, unguarded = measure_growth(ordinary, bomb, "unguarded")
+    outcome, guarded = measure_growth(ordinary, bomb)
+
+    assert outcome == "decoded"
+    assert unguarded > 50
+    assert guarded < 20
+
+
+@needs_linux
 @pytest.mark.parametrize("bomb", ["silence", "picture", "streams", "slow rate"])
 def test_a_bomb_costs_little_memory(tmp_path: Path, bomb: str) -> None:
     ordinary = write_audio(tmp_path / "ordinary", make_tone(5.0), "m4a")

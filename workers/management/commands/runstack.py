@@ -64,6 +64,12 @@ class Command(BaseCommand):
 
     def show_addresses(self, stack: Stack) -> None:
         """Print where everything is and how to stop it."""
+        # Needs the tables, which the stack has just made.
+        from accounts.first_start import ensure_operator
+        from workers.demo import announce
+
+        _, credentials = ensure_operator()
+        announce(credentials)
         self.say("WhisperHub is up.")
         if "web" in stack.parts:
             self.say(f"  API and its documentation  {stack.url}/")
