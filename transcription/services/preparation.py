@@ -70,14 +70,14 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
                 message="The server could not read or store the media.",
             )
         )
-    persistently(lambda: transitions.finish_preparation(lease, decoded))
+    outcome = persistently(lambda: transitions.finish_preparation(lease, decoded))
     logger.info(
         "Task %s: %.1f s of audio prepared in %.2f s",
         task.public_id,
         decoded.duration_seconds,
         time.perf_counter() - began,
     )
-    return Outcome.QUEUED
+    return outcome
 
 
 def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
