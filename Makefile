@@ -111,7 +111,7 @@ dispatcher: ## Run a dispatcher
 
 .PHONY: lock
 lock: ## Pin all requirements anew (needs uv)
-	@command -v $(UV) >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv/" >&2; exit 1; }
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv (pip install uv)" >&2; exit 1; }
 	@UV="$(UV)" sh tools/lock.sh base dev openai-whisper
 
 .PHONY: bench

@@ -50,8 +50,8 @@ class RequestIdMiddleware:
         """Answer one request under its id."""
         if self.is_async:
             return self.answer_async(request)
-        # Not reset afterwards: Django logs a 4xx after the last middleware, and the next
-        # request sets its own.
+        # Not reset afterwards: Django logs a 4xx after the last middleware, and the
+        # next request sets its own.
         current_request_id.set(request_id_from(request.headers.get(HEADER)))
         response = self.get_response(request)
         response.headers[HEADER] = current_request_id.get()  # type: ignore[union-attr]

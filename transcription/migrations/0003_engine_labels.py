@@ -4,20 +4,31 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('transcription', '0002_task_type_detect_language'),
+        ("transcription", "0002_task_type_detect_language"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='transcriptiontask',
-            name='engine',
-            field=models.CharField(choices=[('faster-whisper', 'faster-whisper'), ('openai-whisper', 'openai-whisper')], max_length=20),
+            model_name="transcriptiontask",
+            name="engine",
+            field=models.CharField(
+                choices=[
+                    ("faster-whisper", "faster-whisper"),
+                    ("openai-whisper", "openai-whisper"),
+                ],
+                max_length=20,
+            ),
         ),
         migrations.AlterField(
-            model_name='workerslot',
-            name='engine',
-            field=models.CharField(choices=[('faster-whisper', 'faster-whisper'), ('openai-whisper', 'openai-whisper')], max_length=20),
+            model_name="workerslot",
+            name="engine",
+            field=models.CharField(
+                choices=[
+                    ("faster-whisper", "faster-whisper"),
+                    ("openai-whisper", "openai-whisper"),
+                ],
+                max_length=20,
+            ),
         ),
     ]
