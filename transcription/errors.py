@@ -15,7 +15,6 @@ WhisperHubError
 ├── EngineError               inference failed: retried, then failed
 │   └── ModelUnavailableError the model cannot be loaded on this machine
 ├── TaskCancelledError        the client withdrew the task while it ran
-├── TaskFinishedError         the task has ended: nothing left to cancel
 └── LeaseLostError            another process owns the task by now
 """
 
@@ -133,13 +132,6 @@ class TaskCancelledError(WhisperHubError):
     """The task was cancelled while a worker ran it."""
 
     code = "cancelled"
-    http_status = 409
-
-
-class TaskFinishedError(WhisperHubError):
-    """The task is in a final state and takes no further change."""
-
-    code = "task_finished"
     http_status = 409
 
 

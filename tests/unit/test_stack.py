@@ -17,7 +17,7 @@ def test_model_and_engine_become_a_slot_plan():
     )
 
     assert (slot.device, slot.model, slot.engine) == (
-        "cpu",
+        "auto",
         "large-v3",
         "openai-whisper",
     )
@@ -31,7 +31,7 @@ def test_what_is_given_reaches_the_children(tmp_path, settings):
     assert environment["WHISPERHUB_DATA_DIR"] == str(tmp_path)
     assert environment["WHISPERHUB_MEDIA_DIR"] == str(tmp_path / "media")
     assert environment["WHISPERHUB_PORT"] == "8123"
-    assert environment["WHISPERHUB_SLOTS"] == "cpu=tiny@faster-whisper"
+    assert environment["WHISPERHUB_SLOTS"] == "auto=tiny@faster-whisper"
     assert environment["DJANGO_SETTINGS_MODULE"] == "whisperhub.settings"
 
 
