@@ -11,13 +11,13 @@ from faster_whisper.tokenizer import _LANGUAGE_CODES
 
 from tests.factories import segment
 from transcription.engines.base import (
-    DecodeOptions,
     ModelInfo,
     Segment,
     Word,
     join_text,
 )
 from transcription.engines.languages import LANGUAGE_CODES
+from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import ENGINES
 from transcription.models import TranscriptionTask
 

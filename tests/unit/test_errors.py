@@ -24,7 +24,7 @@ CODES = {
     "StorageFullError": ("storage_full", 507, False),
     "UnknownModelError": ("unknown_model", 400, False),
     "NotAvailableError": ("not_available", 400, False),
-    "InvalidOptionError": ("invalid_option", 400, False),
+    "UnsupportedOptionError": ("unsupported_option", 400, False),
     "EngineError": ("engine_error", 500, True),
     "ModelUnavailableError": ("model_unavailable", 500, False),
     "TaskCancelledError": ("cancelled", 409, False),
