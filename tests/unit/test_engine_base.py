@@ -10,7 +10,12 @@ import pytest
 from faster_whisper.tokenizer import _LANGUAGE_CODES
 
 from tests.factories import segment
-from transcription.engines.base import ModelInfo, Segment, Word, join_text
+from transcription.engines.base import (
+    ModelInfo,
+    Segment,
+    Word,
+    join_text,
+)
 from transcription.engines.languages import LANGUAGE_CODES
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import ENGINES
