@@ -18,7 +18,7 @@ KEY_BYTES = 32
 
 
 class User(AbstractUser):
-    """A person or a program that owns tasks. Staff see everybody's."""
+    """A person or a program that owns tasks; staff may enter the admin."""
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):

@@ -18,11 +18,11 @@ from django.conf import settings
 from tqdm import trange
 
 from benchmarks.report import Report, milliseconds, percentile
+from transcription.audio import SAMPLE_RATE
 from transcription.engines import demo_model
-from transcription.engines.base import DecodeOptions
+from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import parse_plan
 from transcription.engines.registry import create_engine
-from transcription.media.decode import SAMPLE_RATE
 from workers.demo import Client, temporary_key, wait_for_model
 from workers.stack import Stack, free_port
 

@@ -49,8 +49,13 @@ from typing import IO, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PUBLIC_INDEX: Final = "https://pypi.org/simple/"
-# What a first installation downloads, in MB: a statement for people, not a limit.
-DOWNLOAD_MB: Final = {"base": 260, "dev": 90, "openai-whisper": 300}
+# What a first installation downloads, in MB: a statement for people, not a limit. On
+# Linux PyTorch comes with CUDA, unless pip is configured to find another build.
+DOWNLOAD_MB: Final = {
+    "base": 175,
+    "dev": 90,
+    "openai-whisper": 2500 if sys.platform == "linux" else 150,
+}
 PROGRESS_SECONDS: Final = 5.0
 FETCH_SECONDS: Final = 60.0
 
@@ -266,8 +271,8 @@ class Environment:
         total = len({package_of(line) for line in lines})
         size = sum(DOWNLOAD_MB.get(name, 0) for name in names)
         say(
-            f"Installing what {' and '.join(names)} need: {total} packages, about "
-            f"{size} MB to download the first time."
+            f"Installing {total} packages for {', '.join(names)}; the first time "
+            f"this downloads up to {size} MB."
         )
         self.unfinished.touch()
         arguments = [item for file in files for item in ("-r", str(file))]
@@ -313,6 +318,7 @@ class Environment:
 def follow(output: IO[str], log: IO[str], total: int) -> None:
     """Copy pip's output into the log and say now and then how far it is."""
     collected = 0
+    unpacking = False
     said_at = time.monotonic()
     for line in output:
         log.write(line)
@@ -320,6 +326,9 @@ def follow(output: IO[str], log: IO[str], total: int) -> None:
             collected += 1
         if line.startswith("Installing collected packages"):
             say("  unpacking")
+            unpacking = True
+        elif unpacking:
+            continue
         elif time.monotonic() - said_at >= PROGRESS_SECONDS and total:
             said_at = time.monotonic()
             say(f"  {min(collected, total)} of {total} packages")
@@ -327,17 +336,18 @@ def follow(output: IO[str], log: IO[str], total: int) -> None:
 
 def explain(output: str) -> str:
     """One sentence on why pip failed."""
-    index = PackageIndex.configured().name
+    index = PackageIndex.configured()
     if NO_SPACE.search(output):
         return "The packages do not fit on the disk."
-    if NO_NETWORK.search(output):
-        return (
-            f"The packages could not be downloaded from {index}: check the network, "
-            "or set PIP_INDEX_URL to an index that can be reached."
-        )
     missing = NOT_FOUND.search(output)
+    # Told not to retry, pip takes an index that is away for an empty one.
+    if NO_NETWORK.search(output) or (missing and not index.answers()):
+        return (
+            f"The packages could not be downloaded from {index.name}: check the "
+            "network, or set PIP_INDEX_URL to an index that can be reached."
+        )
     if missing:
-        return f"{index} has no {missing[1]} for this Python and this machine."
+        return f"{index.name} has no {missing[1]} for this Python and this machine."
     return "pip could not install the packages."
 
 
@@ -397,6 +407,8 @@ class PackageIndex:
     def configured(cls) -> "PackageIndex":
         """The index that pip would use."""
         options = pip_options()
+        if options.get("no-index", "").lower() in {"1", "yes", "true", "on"}:
+            return cls([], certificates=None)
         urls = [
             options.get("index-url") or PUBLIC_INDEX,
             *options.get("extra-index-url", "").split(),
@@ -406,7 +418,19 @@ class PackageIndex:
     @property
     def name(self) -> str:
         """Its host; credentials in the URL stay untold."""
+        if not self._urls:
+            return "The folder pip is configured for"
         return urllib.parse.urlsplit(self._urls[0]).hostname or self._urls[0]
+
+    def answers(self) -> bool:
+        """Whether the first of its addresses gives a page."""
+        if not self._urls:
+            return True
+        try:
+            self._get(f"{self._urls[0].rstrip('/')}/pip/")
+        except (OSError, ValueError):
+            return False
+        return True
 
     def fetch_pip(self, folder: Path) -> Path:
         """Download the newest wheel of pip that runs here, checked against its hash.
@@ -509,7 +533,7 @@ def pip_options() -> dict[str, str]:
                     name.replace("_", "-"): value
                     for name, value in parser.items(section)
                 }
-    for name in ("index-url", "extra-index-url", "cert"):
+    for name in ("index-url", "extra-index-url", "cert", "no-index"):
         value = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
         if value:
             options[name] = value

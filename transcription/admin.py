@@ -34,8 +34,8 @@ def age(since: Any) -> str:
     seconds = int((timezone.now() - since).total_seconds())
     for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
         if seconds < limit:
-            return f"{seconds // size} {unit}"
-    return f"{seconds // 86_400} d"
+            return f"{seconds // size}\u00a0{unit}"
+    return f"{seconds // 86_400}\u00a0d"
 
 
 class StuckFilter(admin.SimpleListFilter):
@@ -67,9 +67,9 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Nobody adds by hand."""
         return False
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Every field."""
-        return [field.name for field in self.opts.fields] + list(self.readonly_fields)
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Actions need it; a single row is only shown."""
+        return obj is None and super().has_change_permission(request)
 
 
 class TranscriptInline(admin.StackedInline):  # type: ignore[type-arg]
@@ -100,13 +100,12 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
         "priority",
         "share_done",
         "task_age",
+        "error",
         "file_name",
         "model",
         "spoken",
         "duration",
-        "attempts",
-        "losses",
-        "error",
+        "tries",
         "owner",
     ]
     list_filter: ClassVar[Any] = [
@@ -172,10 +171,6 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
         ),
     ]
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Shown with all fields read-only; actions need the permission itself."""
-        return super().has_change_permission(request, obj)
-
     def get_actions(self, request: HttpRequest) -> Any:
         """Our own deletion, which takes the media along, in place of Django's."""
         actions = super().get_actions(request)
@@ -205,7 +200,9 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
         """A bar and a percentage."""
         percent = round(task.progress * 100)
         return format_html(
-            '<progress max="100" value="{}"></progress> {} %', percent, percent
+            '<progress max="100" value="{}" style="width:5em"></progress> {}%',
+            percent,
+            percent,
         )
 
     @admin.display(description="age", ordering="created_at")
@@ -224,6 +221,15 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
         if task.media_duration_seconds is None:
             return "–"
         return str(timedelta(seconds=round(task.media_duration_seconds)))
+
+    @admin.display(description="tries")
+    def tries(self, task: TranscriptionTask) -> str:
+        """Attempts, and the workers that were lost."""
+        return (
+            f"{task.attempts} + {task.losses} lost"
+            if task.losses
+            else str(task.attempts)
+        )
 
     @admin.display(description="error", ordering="error_code")
     def error(self, task: TranscriptionTask) -> str:
@@ -290,10 +296,10 @@ class WorkerSlotAdmin(ReadOnlyAdmin):
         "compute_type",
         "state",
         "alive",
+        "message",
         "running_jobs",
         "memory",
         "last_seen",
-        "message",
     ]
     list_filter = ["state", "model", "host"]
 

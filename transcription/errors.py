@@ -11,7 +11,7 @@ WhisperHubError
 │   ├── StorageFullError
 │   ├── UnknownModelError
 │   ├── NotAvailableError     part of the interface, not built yet
-│   └── InvalidOptionError
+│   └── UnsupportedOptionError  the engine has no such option
 ├── EngineError               inference failed: retried, then failed
 │   └── ModelUnavailableError the model cannot be loaded on this machine
 ├── TaskCancelledError        the client withdrew the task while it ran
@@ -100,10 +100,19 @@ class NotAvailableError(SubmissionError):
     code = "not_available"
 
 
-class InvalidOptionError(SubmissionError):
-    """A decode option that the engine cannot honour."""
+class UnsupportedOptionError(SubmissionError):
+    """Decode options that the model's engine cannot honour.
 
-    code = "invalid_option"
+    Attributes:
+        names: the options.
+    """
+
+    code = "unsupported_option"
+
+    def __init__(self, engine: str, names: list[str]) -> None:
+        """Name engine and options."""
+        super().__init__(f"The engine {engine} has no option {', '.join(names)}.")
+        self.names = names
 
 
 class EngineError(WhisperHubError):

@@ -36,16 +36,17 @@ class TranscriptionTask(models.Model):
         LOW = "low"
 
     class TaskType(models.TextChoices):
-        """What Whisper does: text in the spoken language, or in English."""
+        """What Whisper does: text as spoken, text in English, or no text at all."""
 
         TRANSCRIBE = "transcribe"
         TRANSLATE = "translate"
+        DETECT_LANGUAGE = "detect_language"
 
     class Engine(models.TextChoices):
         """The implementations of Whisper."""
 
-        FASTER_WHISPER = "faster-whisper"
-        OPENAI_WHISPER = "openai-whisper"
+        FASTER_WHISPER = "faster-whisper", "faster-whisper"
+        OPENAI_WHISPER = "openai-whisper", "openai-whisper"
 
     class Source(models.TextChoices):
         """How the media reached us."""
@@ -70,7 +71,7 @@ class TranscriptionTask(models.Model):
     )
     priority = models.CharField(max_length=6, choices=Priority, default=Priority.NORMAL)
     task_type = models.CharField(
-        max_length=10, choices=TaskType, default=TaskType.TRANSCRIBE
+        max_length=15, choices=TaskType, default=TaskType.TRANSCRIBE
     )
     engine = models.CharField(max_length=20, choices=Engine)
     model = models.CharField(max_length=100, help_text="The model's name in the API.")
@@ -185,7 +186,7 @@ class Transcript(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:
-        return f"Transcript of {self.task_id}"
+        return f"Transcript of task {self.task_id}"
 
 
 class WorkerSlot(models.Model):

@@ -1,6 +1,7 @@
 """The web process: Django behind the guard of uploads."""
 
 import os
+import tempfile
 
 from django.core.asgi import get_asgi_application
 
@@ -11,6 +12,10 @@ django_application = get_asgi_application()
 from django.conf import settings  # noqa: E402  (needs the line above)
 
 from whisperhub.uploads import UploadGuard  # noqa: E402
+
+# Django spools a body in the default temporary folder and offers no setting for it:
+# that folder may be memory, and the guard looks at the media volume's space.
+tempfile.tempdir = str(settings.FILE_UPLOAD_TEMP_DIR)
 
 application = UploadGuard(
     django_application,  # type: ignore[arg-type]

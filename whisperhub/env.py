@@ -7,6 +7,7 @@ the start with the variable's name.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -40,9 +41,10 @@ def read(name: str, default: str, parse: Callable[[str], T]) -> T:
     if raw is None and file_name:
         try:
             raw = Path(file_name).read_text(encoding="utf-8").rstrip("\r\n")
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", "it is no text in UTF-8")
             raise ImproperlyConfigured(
-                f"{variable}_FILE cannot be read: {error.strerror}."
+                f"{variable}_FILE cannot be read: {reason}."
             ) from error
     value = default if raw is None or not raw.strip() else raw
     try:
@@ -79,7 +81,9 @@ def number(name: str, default: float, *, least: float | None = None) -> float:
             value = float(raw)
         except ValueError:
             raise ValueError(f"{raw!r} is not a number.") from None
-        if value != value or (least is not None and value < least):
+        if not math.isfinite(value):
+            raise ValueError(f"{raw!r} is not a number.")
+        if least is not None and value < least:
             raise ValueError(f"{raw} is below the least allowed, {least}.")
         return value
 
@@ -134,14 +138,14 @@ def words(name: str, default: str = "") -> list[str]:
 
 def path(name: str, default: str, *, base: Path) -> Path:
     """A folder or file; a relative one is taken from `base`."""
-    return read(name, default, lambda raw: (base / Path(raw).expanduser()).resolve())
+    return read(name, default, lambda raw: _resolve(raw, base))
 
 
 def folder(name: str, default: str, *, base: Path) -> Path:
     """A folder of ours, made (0700) if it is not there yet."""
 
     def parse(raw: str) -> Path:
-        made = (base / Path(raw).expanduser()).resolve()
+        made = _resolve(raw, base)
         try:
             made.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -151,3 +155,10 @@ def folder(name: str, default: str, *, base: Path) -> Path:
         return made
 
     return read(name, default, parse)
+
+
+def _resolve(raw: str, base: Path) -> Path:
+    try:
+        return (base / Path(raw).expanduser()).resolve()
+    except RuntimeError:
+        raise ValueError(f"{raw!r} names no user of this machine.") from None

@@ -50,20 +50,16 @@ class RequestIdMiddleware:
         """Answer one request under its id."""
         if self.is_async:
             return self.answer_async(request)
-        token = current_request_id.set(request_id_from(request.headers.get(HEADER)))
-        try:
-            response = self.get_response(request)
-            response.headers[HEADER] = current_request_id.get()  # type: ignore[union-attr]
-            return response
-        finally:
-            current_request_id.reset(token)
+        # Not reset afterwards: Django logs a 4xx after the last middleware, and the
+        # next request sets its own.
+        current_request_id.set(request_id_from(request.headers.get(HEADER)))
+        response = self.get_response(request)
+        response.headers[HEADER] = current_request_id.get()  # type: ignore[union-attr]
+        return response
 
     async def answer_async(self, request: HttpRequest) -> HttpResponseBase:
         """Answer one request under its id, in the event loop."""
-        token = current_request_id.set(request_id_from(request.headers.get(HEADER)))
-        try:
-            response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
-            response.headers[HEADER] = current_request_id.get()
-            return response
-        finally:
-            current_request_id.reset(token)
+        current_request_id.set(request_id_from(request.headers.get(HEADER)))
+        response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
+        response.headers[HEADER] = current_request_id.get()
+        return response

@@ -69,7 +69,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "whisperhub.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "whisperhub.static.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -155,6 +155,8 @@ MEDIA_WORKERS = env.integer("MEDIA_WORKERS", 2, least=1)
 SLOTS = env.text("SLOTS")
 DEFAULT_MODEL = env.text("DEFAULT_MODEL")
 ENGINE = env.choice("ENGINE", "faster-whisper", ["faster-whisper", "openai-whisper"])
+# A slot above this many resident bytes ends its jobs and starts anew; 0: no limit.
+SLOT_MEMORY_BYTES = env.size("SLOT_MEMORY_LIMIT", "0")
 CPU_THREADS = env.integer("CPU_THREADS", 0, least=0)
 
 # --- Viewers -------------------------------------------------------------------------

@@ -36,10 +36,6 @@ LINGER_SECONDS: Final = 2.0
 LINGER_BYTES: Final = 64 * 2**20
 
 
-class BodyTooLargeError(Exception):
-    """More bytes came than may."""
-
-
 class UploadGuard:
     """ASGI middleware around the whole application.
 
@@ -103,27 +99,28 @@ class UploadGuard:
 
     async def _pass_counted(self, scope: Scope, receive: Receive, send: Send) -> None:
         received = 0
-        started = False
+        too_large = started = False
 
         async def counting_receive() -> Message:
-            nonlocal received
+            nonlocal received, too_large
             message = await receive()
             if message["type"] == "http.request":
                 received += len(message.get("body", b""))
                 if received > self.max_body_bytes:
-                    raise BodyTooLargeError
+                    # Django drops what it has of a client that went away.
+                    too_large = True
+                    return {"type": "http.disconnect"}
             return message
 
         async def noting_send(message: Message) -> None:
             nonlocal started
+            if too_large and not started:
+                return
             started = True
             await send(message)
 
-        try:
-            await self.application(scope, counting_receive, noting_send)
-        except BodyTooLargeError:
-            if started:
-                raise
+        await self.application(scope, counting_receive, noting_send)
+        if too_large and not started:
             await self._refuse(scope, receive, send, *self._too_large())
 
     async def _refuse(

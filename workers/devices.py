@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 from transcription.engines.plan import DEMO, SlotPlan, parse_plan
 
@@ -18,9 +21,20 @@ def find_cuda_devices() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     count = sum(line.startswith("GPU ") for line in listed.splitlines())
-    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        count = min(count, len(visible.split(",")))
+    visible = visible_devices()
+    if visible is not None:
+        count = min(count, len(visible))
     return [f"cuda:{index}" for index in range(count)]
+
+
+def visible_devices() -> list[str] | None:
+    """What an operator left of the CUDA devices; None: nothing was said."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return None
+    items = [item.strip() for item in listed.split(",")]
+    # CUDA reads up to the first entry that names no device.
+    return list(itertools.takewhile(lambda item: item not in ("", "-1"), items))
 
 
 def plan_slots(text: str, *, default_engine: str) -> list[SlotPlan]:
@@ -29,7 +43,7 @@ def plan_slots(text: str, *, default_engine: str) -> list[SlotPlan]:
     Without a plan the demo model runs on the CPU.
 
     Raises:
-        ValueError: the plan is malformed.
+        ValueError: the plan is malformed, or names a device that is not visible.
     """
     planned = parse_plan(text or f"cpu={DEMO}", default_engine=default_engine)
     slots: list[SlotPlan] = []
@@ -37,20 +51,55 @@ def plan_slots(text: str, *, default_engine: str) -> list[SlotPlan]:
         if slot.device != "auto":
             slots.append(slot)
             continue
-        for device in find_cuda_devices() or ["cpu"]:
-            name = slot.name.replace("auto", device.replace(":", ""))
+        found = find_cuda_devices() or ["cpu"]
+        for device in found:
+            suffix = device.replace(":", "")
+            name = slot.name.replace("auto", suffix)
+            if name == slot.name and len(found) > 1:
+                name = f"{name}-{suffix}"
             slots.append(dataclasses.replace(slot, name=name, device=device))
+    for slot in slots:
+        # A device that is not there is an error of the plan, before anything starts.
+        environment_for(slot)
     return slots
 
 
 def environment_for(slot: SlotPlan) -> dict[str, str]:
-    """What a slot's process must find in its environment to see only its device."""
+    """What a slot's process must find in its environment to see only its device.
+
+    Raises:
+        ValueError: an operator has hidden this device.
+    """
     kind, _, index = slot.device.partition(":")
     if kind != "cuda":
         return {"CUDA_VISIBLE_DEVICES": ""}
     number = int(index or 0)
     # An operator may have narrowed the machine's devices: our numbers count in those.
-    visible = [
-        item for item in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if item
-    ]
-    return {"CUDA_VISIBLE_DEVICES": visible[number] if visible else str(number)}
+    visible, device = visible_devices(), str(number)
+    if visible:
+        if number >= len(visible):
+            raise ValueError(
+                f"{slot.device} is not among the devices of CUDA_VISIBLE_DEVICES."
+            )
+        device = visible[number]
+    folders = [str(folder) for folder in cuda_library_folders()]
+    if inherited := os.environ.get("LD_LIBRARY_PATH"):
+        folders.append(inherited)
+    return {
+        "CUDA_VISIBLE_DEVICES": device,
+        "LD_LIBRARY_PATH": os.pathsep.join(folders),
+    }
+
+
+def cuda_library_folders() -> list[Path]:
+    """Where the packages of requirements/cuda.txt hold their libraries.
+
+    The dynamic linker reads its path once, when a process starts: so the launcher sets
+    it, and not the process that loads the model.
+    """
+    return sorted(
+        folder
+        for site in map(Path, sys.path)
+        for folder in site.glob("nvidia/*/lib")
+        if folder.is_dir()
+    )

@@ -68,6 +68,7 @@ class Dispatcher:
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEEP_SECONDS
             retention.sweep()
+            retention.delete_old_celery_results()
 
     def take_back_expired(self) -> int:
         """Put the tasks of silent workers back; returns how many."""

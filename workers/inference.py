@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 # had, and trying again would change nothing.
 MODEL_UNAVAILABLE_STATUS = 3
 SLOT_TAKEN_STATUS = 4
+# The slot drained itself and is to be started again.
+RECYCLE_STATUS = 5
 
 
 def run_slot(plan: SlotPlan) -> int:
@@ -57,7 +59,7 @@ def run_slot(plan: SlotPlan) -> int:
     logger.info("Slot %s: ready, %s on %s", record.name, plan.model, plan.device)
     status = consume(plan, record.name, engine.concurrent_jobs)
     record.stop()
-    return status
+    return RECYCLE_STATUS if record.draining.is_set() else status
 
 
 def consume(plan: SlotPlan, node_name: str, concurrency: int) -> int:

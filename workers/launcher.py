@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from django.conf import settings
 
 from transcription.engines.plan import SlotPlan
 from transcription.services import slots
 from transcription.services.database import persistently
+from whisperhub import env
 from workers.devices import environment_for, plan_slots
 from workers.inference import MODEL_UNAVAILABLE_STATUS, SLOT_TAKEN_STATUS
 from workers.supervisor import Program, Supervisor, stop_on_signals
@@ -22,12 +24,12 @@ PATIENCE_SECONDS = 30.0
 
 
 def planned_slots() -> list[SlotPlan]:
-    """The slots that the settings ask for on this machine.
+    """The slots that WHISPERHUB_SLOTS, or the file it names, asks for now.
 
     Raises:
-        ValueError: WHISPERHUB_SLOTS is malformed.
+        ValueError: it is malformed.
     """
-    return plan_slots(settings.SLOTS, default_engine=settings.ENGINE)
+    return plan_slots(env.text("SLOTS"), default_engine=settings.ENGINE)
 
 
 def program_for(slot: SlotPlan) -> Program:
@@ -44,21 +46,72 @@ def program_for(slot: SlotPlan) -> Program:
         cwd=settings.BASE_DIR,
         must_start=False,
         patience_seconds=PATIENCE_SECONDS,
-        final_statuses=frozenset({0, MODEL_UNAVAILABLE_STATUS, SLOT_TAKEN_STATUS}),
+        # To try again would change nothing: the plan or the machine must change.
+        final_statuses=frozenset({MODEL_UNAVAILABLE_STATUS, SLOT_TAKEN_STATUS}),
     )
 
 
-def run_workers(plan: Sequence[SlotPlan]) -> None:
-    """Run the plan until SIGTERM or Ctrl-C."""
-    names = {slot.name: slots.slot_name(slot) for slot in plan}
+class Launcher:
+    """The slots of one machine; `run` stays until SIGTERM or Ctrl-C.
 
-    def release(name: str, pid: int, code: int) -> None:
-        """A dead slot's jobs need not wait for their leases to run out."""
+    Args:
+        plan: the slots to begin with.
+        read_plan: gives the plan again, after SIGHUP.
+    """
+
+    def __init__(
+        self,
+        plan: Sequence[SlotPlan],
+        *,
+        read_plan: Callable[[], Sequence[SlotPlan]] = planned_slots,
+    ) -> None:
+        """Plan to run these slots."""
+        self._read_plan = read_plan
+        self._plan = {slot.name: slot for slot in plan}
+        # Slots whose old process must end before the new one starts.
+        self._replacements: dict[str, SlotPlan] = {}
+        self._supervisor = Supervisor(
+            [[program_for(slot) for slot in plan]],
+            verbose=True,
+            on_exit=self._after_exit,
+        )
+
+    def run(self) -> None:
+        """Run the slots until told to stop."""
+        with stop_on_signals(self._supervisor):
+            # In place of the supervisor's own handler, which would stop everything.
+            signal.signal(signal.SIGHUP, lambda *_: self.reload())
+            self._supervisor.run()
+
+    def reload(self) -> None:
+        """Read the plan again: start, stop and replace what differs.
+
+        A slot that has given up is started again, changed or not.
+        """
+        try:
+            wanted = {slot.name: slot for slot in self._read_plan()}
+        except ValueError as error:
+            logger.error("The plan stays as it was: WHISPERHUB_SLOTS: %s", error)
+            return
+        running = self._supervisor.pids()
+        for name, former in self._plan.items():
+            if wanted.get(name) == former and name in running:
+                continue
+            if name in wanted and name in running:
+                self._replacements[name] = wanted[name]
+            self._supervisor.remove(name)
+            if name in wanted and name not in running:
+                self._supervisor.add(program_for(wanted[name]))
+        for name, slot in wanted.items():
+            if name not in self._plan:
+                self._supervisor.add(program_for(slot))
+        self._plan = wanted
+        logger.info("The plan: %s", ", ".join(map(str, wanted.values())) or "no slots")
+
+    def _after_exit(self, name: str, pid: int, code: int) -> None:
+        """Free a dead slot's jobs at once; start what takes its place."""
+        node = slots.slot_name(name)
         if code:
-            persistently(lambda: slots.release_jobs(f"{names[name]}/"), seconds=5)
-
-    supervisor = Supervisor(
-        [[program_for(slot) for slot in plan]], verbose=True, on_exit=release
-    )
-    with stop_on_signals(supervisor):
-        supervisor.run()
+            persistently(lambda: slots.release_jobs(f"{node}/"), seconds=5)
+        if slot := self._replacements.pop(name, None):
+            self._supervisor.add(program_for(slot))

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+import psutil
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
@@ -37,7 +38,6 @@ PARTS: Final = (
 # A killed stack's guard ends what it left within seconds and keeps the lock until then.
 LOCK_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.1
-CONNECT_SECONDS: Final = 0.5
 
 
 class StackError(Exception):
@@ -89,14 +89,18 @@ def check_port(host: str, port: int, variable: str) -> None:
             ) from error
 
 
-def listens(host: str, port: int) -> bool:
-    """Whether somebody accepts connections; for a wildcard address, on loopback."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    try:
-        socket.create_connection((reachable, port), timeout=CONNECT_SECONDS).close()
-    except OSError:
+def listens(pid: int | None, port: int) -> bool:
+    """Whether this very process listens on a TCP port: another one's does not count."""
+    if pid is None:
         return False
-    return True
+    try:
+        connections = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.Error:
+        return False
+    return any(
+        connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+        for connection in connections
+    )
 
 
 @contextmanager
@@ -220,6 +224,7 @@ class Stack:
         self._console = console
         self._verbose = verbose
         self._resources = ExitStack()
+        self._supervisor: Supervisor | None = None
 
     # --- What an operator sees -------------------------------------------------------
 
@@ -270,6 +275,10 @@ class Stack:
             return "localhost"
         return f"[{host}]" if ":" in host else host
 
+    def pids(self) -> dict[str, int]:
+        """The process ids of the parts that run, by name."""
+        return {} if self._supervisor is None else self._supervisor.pids()
+
     # --- Running ---------------------------------------------------------------------
 
     def __enter__(self) -> Self:
@@ -309,7 +318,7 @@ class Stack:
     @contextmanager
     def _prepared(self) -> Iterator[Supervisor]:
         with exclusive_lock(self.run_dir / "stack.lock") as lock:
-            yield Supervisor(
+            self._supervisor = Supervisor(
                 self._stages(),
                 log_dir=self.log_dir,
                 log_bytes=settings.LOG_FILE_BYTES,
@@ -317,6 +326,7 @@ class Stack:
                 verbose=self._verbose,
                 hold=[lock],
             )
+            yield self._supervisor
 
     def _stages(self) -> list[list[Program]]:
         if "web" in self.parts:
@@ -333,9 +343,11 @@ class Stack:
             "media": self._media,
             "inference": self._inference,
             "dispatcher": self._dispatcher,
-            "flower": self._flower,
         }
         stages.append([make() for name, make in makers.items() if name in self.parts])
+        # Flower asks all workers at its start, and complains when none answers.
+        if "flower" in self.parts:
+            stages.append([self._flower()])
         return stages
 
     def _broker(self) -> list[Program]:
@@ -404,7 +416,7 @@ class Stack:
             # A browser that listens for events would keep it for ever.
             *("--timeout-graceful-shutdown", "5"),
             # It listens once the application is loaded.
-            is_ready=lambda: listens(self.host, self.port),
+            is_ready=lambda: listens(self.pids().get("web"), self.port),
         )
 
     def _media(self) -> Program:
@@ -413,6 +425,7 @@ class Stack:
             *("-m", "celery", "-A", "whisperhub", "worker", "-n", "media@%h"),
             *("-Q", ",".join(queue_names(PREPARE)), "-P", "prefork"),
             *("-c", str(settings.MEDIA_WORKERS), "--include", "workers.readiness"),
+            *("-l", settings.LOG_LEVEL),
             *("--without-gossip", "--without-mingle"),
             patience_seconds=20,
         )
@@ -438,5 +451,5 @@ class Stack:
             "--inspect_timeout=3000",
             # Not on the command line, which every user of the machine can read.
             environment={"FLOWER_BASIC_AUTH": f"{user}:{password}"},
-            is_ready=lambda: listens("127.0.0.1", self.flower_port),
+            is_ready=lambda: listens(self.pids().get("flower"), self.flower_port),
         )

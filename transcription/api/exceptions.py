@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from transcription.errors import WhisperHubError
+from transcription.errors import UnsupportedOptionError, WhisperHubError
 from whisperhub.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,8 @@ def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
     errors: dict[str, Any] | None = None
     if isinstance(exc, WhisperHubError):
         http_status, code, detail = exc.http_status, exc.code, exc.message
+        if isinstance(exc, UnsupportedOptionError):
+            errors = {n: [{"code": code, "message": detail}] for n in exc.names}
     elif isinstance(exc, exceptions.ValidationError):
         http_status, code = exc.status_code, "invalid"
         detail = _("The request has invalid fields.")
@@ -94,15 +96,17 @@ def _field_errors(details: Any) -> dict[str, Any]:
     """Field name to a list of {code, message}."""
     if isinstance(details, list):
         details = {"non_field_errors": details}
-    return {
-        field: [
-            {"code": item["code"], "message": item["message"]}
-            for item in (items if isinstance(items, list) else [items])
-            if isinstance(item, dict) and "code" in item
-        ]
-        or items
-        for field, items in details.items()
-    }
+    errors: dict[str, Any] = {}
+    for field, found in details.items():
+        if isinstance(found, list):
+            errors[field] = [
+                {"code": item["code"], "message": item["message"]} for item in found
+            ]
+        else:
+            # An object's members: vad_parameters.threshold.
+            for member, member_errors in _field_errors(found).items():
+                errors[f"{field}.{member}"] = member_errors
+    return errors
 
 
 def is_api_request(request: HttpRequest | Request) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
-from transcription.engines.languages import LANGUAGE_CODES
+from transcription.api.fields import OneOfField, refuse_unknown
+from transcription.api.options import DecodeOptionsSerializer, LanguageField
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services.submission import TaskRequest
@@ -18,8 +18,8 @@ from transcription.services.submission import TaskRequest
 NULL_SECONDS = {"type": "number", "nullable": True}
 
 
-class TaskCreateSerializer(serializers.Serializer[Any]):
-    """A request for a transcript: a file, or later a link, and how to treat it."""
+class SourceSerializer(serializers.Serializer[Any]):
+    """Where the media comes from: exactly one source."""
 
     file = serializers.FileField(
         required=False,
@@ -28,89 +28,110 @@ class TaskCreateSerializer(serializers.Serializer[Any]):
     )
     file_url = serializers.URLField(
         required=False,
-        allow_blank=True,
         max_length=2048,
         help_text=_("A direct link to audio or video. Not available in this release."),
     )
-    task_type = serializers.ChoiceField(
-        choices=TranscriptionTask.TaskType.choices,
-        default=TranscriptionTask.TaskType.TRANSCRIBE,
-        help_text=_("`transcribe`: text as spoken. `translate`: text in English."),
-    )
-    language = serializers.ChoiceField(
-        choices=[(code, code) for code in LANGUAGE_CODES],
-        required=False,
-        allow_blank=True,
-        default="",
-        help_text=_("Whisper's code of the spoken language. Empty: detected."),
-    )
-    priority = serializers.ChoiceField(
+    priority = OneOfField(
         choices=TranscriptionTask.Priority.choices,
         default=TranscriptionTask.Priority.NORMAL,
         help_text=_("Queued tasks start in this order: high, normal, low."),
     )
     model = serializers.CharField(
-        required=False,
-        allow_blank=True,
         default="",
         max_length=100,
-        help_text=_("The name of a served model. Empty: the default model."),
+        help_text=_("The name of a served model. Left out: the default model."),
     )
     platform = serializers.CharField(
-        required=False,
-        allow_blank=True,
         default="",
         max_length=50,
         help_text=_("A free label that stays with the task."),
     )
-    word_timestamps = serializers.BooleanField(
-        default=False, help_text=_("Times for each word as well.")
-    )
 
     def to_internal_value(self, data: Any) -> Any:
         """Check the fields, and that there are no others."""
-        unknown = sorted(set(data) - set(self.fields))
-        if unknown:
-            raise serializers.ValidationError(
-                {
-                    name: [
-                        serializers.ErrorDetail(
-                            gettext("There is no such field."), code="unknown_field"
-                        )
-                    ]
-                    for name in unknown
-                }
-            )
-        if isinstance(data.get("priority"), str):
-            data = data.copy()
-            data["priority"] = data["priority"].lower()
+        refuse_unknown(data, self.fields)
         return super().to_internal_value(data)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """One source, no more and no less."""
-        has_file, has_url = "file" in attrs, bool(attrs.get("file_url"))
-        if has_file and has_url:
+        if "file" in attrs and "file_url" in attrs:
             raise serializers.ValidationError(
                 {"file_url": _("Send either a file or a link, not both.")},
                 code="two_sources",
             )
-        if not has_file and not has_url:
+        if "file" not in attrs and "file_url" not in attrs:
             raise serializers.ValidationError(
                 {"file": _("Send a file.")}, code="required"
             )
         return attrs
 
-    def task_request(self) -> TaskRequest:
+    def task_request(self, **changes: Any) -> TaskRequest:
         """The checked values as the service takes them."""
         checked = self.validated_data
         return TaskRequest(
-            task_type=checked["task_type"],
-            priority=checked["priority"],
-            model=checked["model"],
-            language=checked["language"],
-            platform=checked["platform"],
-            options={"word_timestamps": checked["word_timestamps"]},
+            **{
+                "priority": checked["priority"],
+                "model": checked["model"],
+                "platform": checked["platform"],
+                **changes,
+            }
         )
+
+
+class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
+    """A request for a transcript: the media and how to treat it."""
+
+    task_type = OneOfField(
+        choices=[
+            (choice.value, choice.label)
+            for choice in (
+                TranscriptionTask.TaskType.TRANSCRIBE,
+                TranscriptionTask.TaskType.TRANSLATE,
+            )
+        ],
+        default=TranscriptionTask.TaskType.TRANSCRIBE,
+        help_text=_("`transcribe`: text as spoken. `translate`: text in English."),
+    )
+    language = LanguageField(
+        default="",
+        help_text=_("Whisper's code of the spoken language. Left out: detected."),
+    )
+
+    def task_request(self, **changes: Any) -> TaskRequest:
+        """The checked values as the service takes them."""
+        return super().task_request(
+            task_type=self.validated_data["task_type"],
+            language=self.validated_data["language"],
+            options=self.given_options(),
+            **changes,
+        )
+
+
+class ModelUsedSerializer(serializers.Serializer[Any]):
+    """The model that made a transcript."""
+
+    name = serializers.CharField()
+    revision = serializers.CharField()
+    engine = serializers.CharField()
+    device = serializers.CharField()
+    compute_type = serializers.CharField()
+
+
+class LanguageDetectionSerializer(serializers.Serializer[Any]):
+    """Which language is spoken."""
+
+    id = serializers.UUIDField(source="task.public_id")
+    language = serializers.CharField()
+    language_probability = serializers.FloatField()
+    language_probabilities = serializers.DictField(child=serializers.FloatField())
+    duration = serializers.FloatField(source="duration_seconds")
+    model = serializers.SerializerMethodField()
+    notices = serializers.ListField(child=serializers.CharField())
+
+    @extend_schema_field(ModelUsedSerializer)
+    def get_model(self, transcript: Transcript) -> Any:
+        """As stored."""
+        return transcript.model
 
 
 class MediaSerializer(serializers.Serializer[TranscriptionTask]):
@@ -249,16 +270,6 @@ class SegmentSerializer(serializers.Serializer[Any]):
     words = WordSerializer(many=True, allow_null=True)
 
 
-class ModelUsedSerializer(serializers.Serializer[Any]):
-    """The model that made a transcript."""
-
-    name = serializers.CharField()
-    revision = serializers.CharField()
-    engine = serializers.CharField()
-    device = serializers.CharField()
-    compute_type = serializers.CharField()
-
-
 class TimingsSerializer(serializers.Serializer[Any]):
     """Seconds spent in each stage."""
 
@@ -337,7 +348,7 @@ class ResultSerializer(serializers.ModelSerializer[Transcript]):
 class SubtitleQuerySerializer(serializers.Serializer[Any]):
     """What subtitles are wanted."""
 
-    output_format = serializers.ChoiceField(
+    output_format = OneOfField(
         choices=[SRT, VTT], default=SRT, help_text=_("SubRip or WebVTT.")
     )
 

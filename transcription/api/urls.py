@@ -3,12 +3,13 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
-from transcription.api.views import ModelListView, TaskViewSet
+from transcription.api.views import ModelListView, TaskViewSet, detect_language
 
 router = SimpleRouter(use_regex_path=False)
 router.register("tasks", TaskViewSet, basename="task")
 
 urlpatterns = [
+    path("detect-language/", detect_language, name="detect-language"),
     path("models/", ModelListView.as_view(), name="model-list"),
     path("", include(router.urls)),
 ]

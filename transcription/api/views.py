@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any, cast
 from urllib.parse import quote
 
 from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
@@ -20,21 +22,27 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import User
 from transcription.api.exceptions import TaskHasNoResultError
+from transcription.api.fields import flatten
 from transcription.api.filters import TaskFilter
 from transcription.api.serializers import (
+    LanguageDetectionSerializer,
     ModelListSerializer,
     PendingResultSerializer,
     ProblemSerializer,
     ResultSerializer,
+    SourceSerializer,
     SubtitleQuerySerializer,
     TaskCreateSerializer,
     TaskSerializer,
 )
+from transcription.api.waiting import waiting_view
 from transcription.errors import NotAvailableError
 from transcription.media.subtitles import SRT, Cue, render_srt, render_vtt
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services import retention, serving, submission
 
+# What a client of an ordinary time-out still waits for.
+DETECTION_SECONDS = 30.0
 SUBTITLE_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt"}
 
 
@@ -45,6 +53,47 @@ def problem(description: str) -> OpenApiResponse:
 
 UNAUTHORIZED = {401: problem("No API key, or one that opens nothing.")}
 NOT_FOUND = {404: problem("No task of yours has this id.")}
+
+
+def pending(task: TranscriptionTask) -> Response:
+    """The answer to who asks for the result of an unfinished task."""
+    return Response(
+        PendingResultSerializer(task).data,
+        status=status.HTTP_202_ACCEPTED,
+        headers={"Retry-After": "1"},
+    )
+
+
+def transcript_of(task: TranscriptionTask) -> Transcript:
+    """The transcript of a finished task.
+
+    Raises:
+        TaskHasNoResultError: it failed or was cancelled.
+    """
+    if task.status == TranscriptionTask.Status.FAILED:
+        raise TaskHasNoResultError(task.error_code, task.error_message)
+    if task.status == TranscriptionTask.Status.CANCELLED:
+        raise TaskHasNoResultError("cancelled", _("The task was cancelled."))
+    return Transcript.objects.select_related("task").get(task=task)
+
+
+def submit(
+    request: Request, form: SourceSerializer, **changes: Any
+) -> TranscriptionTask:
+    """Check a form and submit what it asks for.
+
+    Raises:
+        ValidationError: a field is not allowed.
+        NotAvailableError: it gives a link.
+    """
+    form.is_valid(raise_exception=True)
+    if "file_url" in form.validated_data:
+        raise NotAvailableError(_("Links are not available yet: send the file."))
+    return submission.submit_upload(
+        cast(User, request.user),
+        form.validated_data["file"],
+        form.task_request(**changes),
+    )
 
 
 @extend_schema_view(
@@ -85,7 +134,10 @@ class TaskViewSet(
 
     @extend_schema(
         summary="Submit a recording",
-        request={"multipart/form-data": TaskCreateSerializer},
+        request={
+            "multipart/form-data": TaskCreateSerializer,
+            "application/json": TaskCreateSerializer,
+        },
         responses={
             201: TaskSerializer,
             400: problem("A field is missing, unknown or not allowed."),
@@ -96,13 +148,7 @@ class TaskViewSet(
     )
     def create(self, request: Request) -> Response:
         """Store the upload and queue its task."""
-        form = TaskCreateSerializer(data=request.data)
-        form.is_valid(raise_exception=True)
-        if form.validated_data.get("file_url"):
-            raise NotAvailableError(_("Links are not available yet: send the file."))
-        task = submission.submit_upload(
-            cast(User, request.user), form.validated_data["file"], form.task_request()
-        )
+        task = submit(request, TaskCreateSerializer(data=flatten(request)))
         body = self.get_serializer(task).data
         return Response(
             body,
@@ -130,8 +176,8 @@ class TaskViewSet(
         """Text, segments and words of a completed task."""
         task = self.get_object()
         if not task.is_finished:
-            return self._pending(task)
-        return Response(ResultSerializer(self._transcript(task)).data)
+            return pending(task)
+        return Response(ResultSerializer(transcript_of(task)).data)
 
     @extend_schema(
         summary="Get the transcript as subtitles",
@@ -153,11 +199,11 @@ class TaskViewSet(
         query.is_valid(raise_exception=True)
         task = self.get_object()
         if not task.is_finished:
-            return self._pending(task)
+            return pending(task)
         output_format = query.validated_data["output_format"]
         cues = [
             Cue(segment["start"], segment["end"], segment["text"])
-            for segment in self._transcript(task).segments
+            for segment in transcript_of(task).segments
         ]
         render = render_srt if output_format == SRT else render_vtt
         stem = (
@@ -172,24 +218,53 @@ class TaskViewSet(
             },
         )
 
-    def _pending(self, task: TranscriptionTask) -> Response:
-        return Response(
-            PendingResultSerializer(task).data,
-            status=status.HTTP_202_ACCEPTED,
-            headers={"Retry-After": "1"},
+
+class DetectLanguageView(APIView):
+    """Tells the language of a recording; see `waiting_view` for how it waits."""
+
+    parser_classes = [MultiPartParser, FormParser, JSONParser]
+
+    @extend_schema(
+        summary="Detect the language of a recording",
+        description=(
+            "Waits for the answer. If it takes longer than the server waits, the "
+            "answer is 202 with the id of a task whose result tells the language."
+        ),
+        request={"multipart/form-data": SourceSerializer},
+        responses={
+            200: LanguageDetectionSerializer,
+            202: OpenApiResponse(PendingResultSerializer, "Not finished yet."),
+            400: problem("A field is missing, unknown or not allowed."),
+            **UNAUTHORIZED,
+            409: problem("The recording could not be used; `code` tells why."),
+            413: problem("The file is larger than the server takes."),
+            507: problem("The server has no room for the file."),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Submit the recording."""
+        task = submit(
+            request,
+            SourceSerializer(data=flatten(request)),
+            task_type=TranscriptionTask.TaskType.DETECT_LANGUAGE,
         )
+        return pending(task)
 
-    def _transcript(self, task: TranscriptionTask) -> Transcript:
-        """The transcript of a finished task.
 
-        Raises:
-            TaskHasNoResultError: it failed or was cancelled.
-        """
-        if task.status == TranscriptionTask.Status.FAILED:
-            raise TaskHasNoResultError(task.error_code, task.error_message)
-        if task.status == TranscriptionTask.Status.CANCELLED:
-            raise TaskHasNoResultError("cancelled", _("The task was cancelled."))
-        return Transcript.objects.select_related("task").get(task=task)
+class DetectedLanguageView(APIView):
+    """The answer of a finished detection; reached through `DetectLanguageView`."""
+
+    def post(self, request: Request, public_id: uuid.UUID) -> Response:
+        """The language, or the task's error."""
+        task = get_object_or_404(
+            TranscriptionTask, public_id=public_id, owner=cast(User, request.user)
+        )
+        return Response(LanguageDetectionSerializer(transcript_of(task)).data)
+
+
+detect_language = waiting_view(
+    DetectLanguageView, DetectedLanguageView.as_view(), seconds=DETECTION_SECONDS
+)
 
 
 class ModelListView(APIView):

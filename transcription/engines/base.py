@@ -1,54 +1,18 @@
-"""What every engine is and returns: the protocol, options, segments, words."""
+"""What every engine is and returns: the protocol, segments, words, languages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from transcription.audio import WINDOW_SAMPLES, Samples
+from transcription.engines.options import DecodeOptions
 
-# Whisper's own ladder: tried in turn while a window decodes badly.
-TEMPERATURE_LADDER = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-PREPEND_PUNCTUATIONS = "\"'“¿([{-"
-APPEND_PUNCTUATIONS = "\"'.。,，!！?？:：”)]}、"
+DETECTION_WINDOWS = 4
 
-Samples = NDArray[np.int16]
 # Called with the seconds of media that are done; raises to stop the engine.
 Progress = Callable[[float], None]
-
-
-@dataclass(frozen=True)
-class DecodeOptions:
-    """How a recording is decoded; names and meaning are Whisper's.
-
-    Attributes:
-        task: transcribe or translate.
-        language: Whisper's code; empty: detected.
-        temperature: tried in turn on failure.
-        vad_filter: whether stretches without speech are cut out first.
-    """
-
-    task: str = "transcribe"
-    language: str = ""
-    beam_size: int = 5
-    temperature: tuple[float, ...] = TEMPERATURE_LADDER
-    condition_on_previous_text: bool = False
-    word_timestamps: bool = False
-    vad_filter: bool = True
-    initial_prompt: str = ""
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> DecodeOptions:
-        """Build from what a row holds; unknown names are an error."""
-        known = {item.name for item in fields(cls)}
-        if unknown := set(values) - known:
-            raise TypeError(f"unknown decode options: {sorted(unknown)}")
-        given = dict(values)
-        if "temperature" in given:
-            given["temperature"] = tuple(given["temperature"])
-        return cls(**given)
 
 
 @dataclass(frozen=True)
@@ -103,6 +67,21 @@ class Transcription:
     segments: list[Segment]
     language_probabilities: dict[str, float] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LanguageDetection:
+    """Which language is spoken.
+
+    Attributes:
+        language: Whisper's code of the most probable one.
+        probability: its probability, 0 to 1.
+        probabilities: all of them, most probable first.
+    """
+
+    language: str
+    probability: float
+    probabilities: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -165,6 +144,12 @@ class Engine(Protocol):
         """
         ...
 
+    def detect_language(
+        self, samples: Samples, *, windows: int = DETECTION_WINDOWS
+    ) -> LanguageDetection:
+        """Tell the language from so many windows of 30 s, spread over the audio."""
+        ...
+
     def unload(self) -> None:
         """Free the model."""
         ...
@@ -177,3 +162,27 @@ def join_text(segments: list[Segment]) -> str:
     none, so nothing is put between them.
     """
     return "".join(segment.text for segment in segments).strip()
+
+
+def spread_windows(n_samples: int, windows: int) -> list[int]:
+    """Where to listen for the language: first samples of windows of 30 s.
+
+    The first and the last window are among them, the rest lie evenly between; a
+    recording of one window or less has one.
+    """
+    last = max(0, n_samples - WINDOW_SAMPLES)
+    count = min(windows, -(-n_samples // WINDOW_SAMPLES)) or 1
+    if count == 1:
+        return [0]
+    return [round(last * number / (count - 1)) for number in range(count)]
+
+
+def average_probabilities(windows: list[dict[str, float]]) -> LanguageDetection:
+    """The mean over windows of the probability of each language."""
+    mean = {
+        language: sum(window.get(language, 0.0) for window in windows) / len(windows)
+        for language in windows[0]
+    }
+    ordered = dict(sorted(mean.items(), key=lambda item: -item[1]))
+    language, probability = next(iter(ordered.items()))
+    return LanguageDetection(language, probability, ordered)

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
+from faster_whisper.audio import pad_or_trim
 
+from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES, Samples, to_float
 from transcription.engines import demo_model
 from transcription.engines.base import (
-    DecodeOptions,
+    DETECTION_WINDOWS,
+    LanguageDetection,
     ModelInfo,
     Progress,
-    Samples,
     Segment,
     Transcription,
     Word,
+    average_probabilities,
     join_text,
+    spread_windows,
 )
+from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
 from transcription.errors import ModelUnavailableError
-from transcription.media.decode import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
 
-INT16_SCALE = 32_768.0
+# What CTranslate2's wheel opens by itself, and where it comes from.
+CUDA_LIBRARIES = {
+    "libcuda.so.1": "install the NVIDIA driver, or use the device cpu.",
+    "libcublas.so.12": "run `pip install -r requirements/cuda.txt`.",
+}
 
 
 def create(slot: SlotPlan, *, model_dir: Path, cpu_threads: int) -> FasterWhisperEngine:
@@ -72,6 +80,8 @@ class FasterWhisperEngine:
         """
         slot = self._slot
         device, device_index = resolve_device(slot.device)
+        if device == "cuda":
+            check_cuda_libraries()
         try:
             self._model = WhisperModel(
                 self._locate(),
@@ -103,15 +113,10 @@ class FasterWhisperEngine:
         """Turn samples into text; see `base.Engine`."""
         on_progress(0.0)
         heard, info = self.model.transcribe(
-            np.asarray(samples, dtype=np.float32) / INT16_SCALE,
+            to_float(samples),
             task=options.task,
             language=options.language or None,
-            beam_size=options.beam_size,
-            temperature=list(options.temperature),
-            condition_on_previous_text=options.condition_on_previous_text,
-            word_timestamps=options.word_timestamps,
-            vad_filter=options.vad_filter,
-            initial_prompt=options.initial_prompt or None,
+            **_arguments(options),
         )
         segments: list[Segment] = []
         for number, segment in enumerate(heard):
@@ -125,8 +130,23 @@ class FasterWhisperEngine:
             duration_seconds=len(samples) / SAMPLE_RATE,
             duration_after_vad_seconds=info.duration_after_vad,
             segments=segments,
-            options=asdict(options),
+            options=options.as_dict(),
         )
+
+    def detect_language(
+        self, samples: Samples, *, windows: int = DETECTION_WINDOWS
+    ) -> LanguageDetection:
+        """Tell the language from several windows; see `base.Engine`."""
+        if not self.model.model.is_multilingual:
+            return LanguageDetection("en", 1.0, {"en": 1.0})
+        heard: list[dict[str, float]] = []
+        for start in spread_windows(len(samples), windows):
+            window = to_float(samples[start : start + WINDOW_SAMPLES])
+            features = pad_or_trim(self.model.feature_extractor(window))
+            (found,) = self.model.model.detect_language(self.model.encode(features))
+            # Tokens such as <|en|>.
+            heard.append({token[2:-2]: probability for token, probability in found})
+        return average_probabilities(heard)
 
     def unload(self) -> None:
         """Free the model."""
@@ -177,6 +197,19 @@ def resolve_device(device: str) -> tuple[str, int]:
     return name, int(index or 0)
 
 
+def check_cuda_libraries() -> None:
+    """Name a library that CTranslate2 would miss only in the middle of a job.
+
+    Raises:
+        ModelUnavailableError: one is missing.
+    """
+    for name, remedy in CUDA_LIBRARIES.items():
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            raise ModelUnavailableError(f"{name} is missing: {remedy}") from None
+
+
 def explain_load_failure(slot: SlotPlan, error: Exception) -> str:
     """One sentence for the operator on why a model did not load."""
     reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
@@ -196,6 +229,24 @@ def explain_load_failure(slot: SlotPlan, error: Exception) -> str:
             "that holds the model."
         )
     return f"The model {slot.model!r} could not be loaded on {slot.device}: {reason}"
+
+
+def _arguments(options: DecodeOptions) -> dict[str, Any]:
+    """Our options as arguments of faster-whisper."""
+    arguments = options.as_dict()
+    for name in ("task", "language"):
+        del arguments[name]
+    vad = arguments.pop("vad_parameters")
+    if vad["max_speech_duration_s"] is None:
+        vad["max_speech_duration_s"] = float("inf")
+    return {
+        **arguments,
+        "temperature": list(options.temperature),
+        "initial_prompt": options.initial_prompt or None,
+        "hotwords": options.hotwords or None,
+        "clip_timestamps": list(options.clip_timestamps) or "0",
+        "vad_parameters": vad,
+    }
 
 
 def _segment(number: int, heard: Any) -> Segment:

@@ -25,8 +25,8 @@ from av.container import InputContainer
 from av.error import ExitError
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
-from numpy.typing import NDArray
 
+from transcription.audio import SAMPLE_RATE, Samples
 from transcription.errors import (
     InvalidMediaError,
     MediaTooLongError,
@@ -47,7 +47,6 @@ from transcription.media.probe import (
     read_facts,
 )
 
-SAMPLE_RATE = 16_000
 SAMPLE_BYTES = 2
 SAMPLE_DTYPE = np.dtype("<i2")
 
@@ -74,8 +73,6 @@ PACKETS_BETWEEN_STOP_CHECKS = 32
 
 DAMAGED = "The audio in the file is damaged and cannot be decoded."
 UNSUPPORTED = "The audio in the file is of a kind that cannot be decoded here."
-
-Samples = NDArray[np.int16]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import logging
 import time
 
-from transcription.engines.base import DecodeOptions, Engine, Transcription
+from transcription.audio import SAMPLE_RATE
+from transcription.engines.base import (
+    Engine,
+    LanguageDetection,
+    Transcription,
+)
+from transcription.engines.options import DecodeOptions
 from transcription.errors import (
     EngineError,
     LeaseLostError,
@@ -14,7 +20,7 @@ from transcription.errors import (
 )
 from transcription.media.decode import load_samples
 from transcription.models import TranscriptionTask
-from transcription.services import retention, transitions
+from transcription.services import events, retention, transitions
 from transcription.services.database import persistently
 from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.transitions import Outcome
@@ -65,6 +71,7 @@ def execute(task_id: int, *, engine: Engine, owner: str) -> Outcome | None:
             logger.warning("Task %s: lease lost, its result dropped", task.public_id)
             return Outcome.LOST
     if outcome is not Outcome.RETRIED:
+        events.announce_finished(task.public_id, outcome)
         retention.discard_media(task)
     return outcome
 
@@ -109,6 +116,8 @@ def _transcribe(
     )
     report = ProgressWriter(held, task.media_duration_seconds or 0.0)
     try:
+        if task.task_type == TranscriptionTask.TaskType.DETECT_LANGUAGE:
+            return _without_text(engine.detect_language(samples), len(samples))
         return engine.transcribe(samples, options, report)
     except WhisperHubError:
         raise
@@ -118,3 +127,16 @@ def _transcribe(
         raise EngineError(
             f"The engine failed on this audio ({type(error).__name__})."
         ) from error
+
+
+def _without_text(detected: LanguageDetection, n_samples: int) -> Transcription:
+    """A detected language as a result like any other."""
+    return Transcription(
+        text="",
+        language=detected.language,
+        language_probability=detected.probability,
+        language_probabilities=detected.probabilities,
+        duration_seconds=n_samples / SAMPLE_RATE,
+        duration_after_vad_seconds=None,
+        segments=[],
+    )

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from datetime import timedelta
 from typing import Final
 
+from celery import current_app
 from django.conf import settings
+from django.utils import timezone
+from django_celery_results.models import TaskResult
 
 from transcription import storage
 from transcription.models import TranscriptionTask
@@ -81,3 +85,23 @@ def sweep() -> int:
     if swept:
         logger.info("Swept %d leftover files and folders", swept)
     return swept
+
+
+def delete_old_celery_results() -> int:
+    """Delete the rows that Celery's own cleaning, a beat task, would delete.
+
+    In batches: django-celery-results deletes everything in one transaction.
+
+    Returns:
+        How many went.
+    """
+    oldest = timezone.now() - timedelta(seconds=current_app.conf.result_expires)
+    deleted = 0
+    while ids := list(
+        TaskResult.objects.filter(date_done__lt=oldest).values_list("pk", flat=True)[
+            :BATCH
+        ]
+    ):
+        TaskResult.objects.filter(pk__in=ids).delete()
+        deleted += len(ids)
+    return deleted

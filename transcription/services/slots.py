@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 import uuid
 from datetime import timedelta
 
@@ -40,6 +42,8 @@ class SlotRecord:
         """Stand for one start of one slot."""
         self.name = name
         self.boot_id = boot_id
+        # Set when the process ends for its own sake and wants to be started again.
+        self.draining = threading.Event()
         self._process = psutil.Process()
 
     @property
@@ -49,10 +53,18 @@ class SlotRecord:
 
     def beat(self) -> None:
         """Say that the process lives, and what it does."""
-        self._write(
-            running_jobs=heartbeat.held_count,
-            memory_bytes=self._process.memory_info().rss,
-        )
+        memory_bytes = self._process.memory_info().rss
+        self._write(running_jobs=heartbeat.held_count, memory_bytes=memory_bytes)
+        limit = settings.SLOT_MEMORY_BYTES
+        if limit and memory_bytes > limit and not self.draining.is_set():
+            self.drain(f"{memory_bytes} bytes are above WHISPERHUB_SLOT_MEMORY_LIMIT.")
+
+    def drain(self, reason: str) -> None:
+        """Take no more jobs, finish those that run, and be started anew."""
+        logger.warning("Slot %s: draining, %s", self.name, reason)
+        self.draining.set()
+        self._write(state=State.DRAINING, message=reason)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def ready(self, info: ModelInfo) -> None:
         """Say that the model is loaded and jobs are taken."""
@@ -80,9 +92,9 @@ class SlotRecord:
         )
 
 
-def slot_name(plan: SlotPlan) -> str:
+def slot_name(name: str) -> str:
     """A slot's name among all machines: also its Celery node name."""
-    return f"{plan.name}@{socket.gethostname()}"
+    return f"{name}@{socket.gethostname()}"
 
 
 def register(plan: SlotPlan) -> SlotRecord:
@@ -94,7 +106,7 @@ def register(plan: SlotPlan) -> SlotRecord:
     Raises:
         SlotTakenError: the predecessor lives.
     """
-    name, boot_id = slot_name(plan), uuid.uuid4()
+    name, boot_id = slot_name(plan.name), uuid.uuid4()
 
     def enter() -> None:
         with transaction.atomic():

@@ -13,7 +13,12 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 
 from accounts.models import User
-from transcription.errors import EmptyUploadError, UploadTooLargeError
+from transcription.engines.options import unsupported_options
+from transcription.errors import (
+    EmptyUploadError,
+    UnsupportedOptionError,
+    UploadTooLargeError,
+)
 from transcription.models import TranscriptionTask
 from transcription.services import hints
 from transcription.services.serving import resolve_model
@@ -54,12 +59,15 @@ def submit_upload(
         EmptyUploadError: the file has no bytes.
         UploadTooLargeError: it has too many.
         UnknownModelError: nobody serves the model.
+        UnsupportedOptionError: its engine cannot honour an option.
     """
     if not upload.size:
         raise EmptyUploadError("The uploaded file is empty.")
     if upload.size > settings.MAX_UPLOAD_BYTES:
         raise UploadTooLargeError("The file is larger than this server takes.")
     model, engine = resolve_model(request.model)
+    if refused := unsupported_options(engine, request.options):
+        raise UnsupportedOptionError(engine, refused)
     public_id = uuid.uuid4()
     folder = TaskFolder(public_id)
     try:

@@ -149,29 +149,35 @@ def record_progress(lease: Lease, share: float) -> None:
     _write(lease, progress=min(max(share, 0.0), 1.0), progress_at=Now())
 
 
-def finish_preparation(lease: Lease, decoded: DecodedAudio) -> None:
+def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
     """Move a prepared task to queued, with what is known of its media.
+
+    A task that is to be cancelled does not go back to waiting: nobody would claim it.
 
     Raises:
         LeaseLostError: the lease is no longer ours.
     """
     facts = decoded.facts
-    _write(
-        lease,
-        status=Status.QUEUED,
-        queued_at=Now(),
-        dispatched_at=None,
-        not_before=None,
-        attempts=0,
-        losses=0,
-        media_format=facts.format_name[:50],
-        audio_codec=(facts.audio_codec or "")[:50],
-        sample_rate=facts.sample_rate,
-        channels=facts.channels,
-        has_video=facts.has_video,
-        media_duration_seconds=decoded.duration_seconds,
-        **NO_LEASE,
+    queued = (
+        _held(lease)
+        .filter(cancel_requested_at=None)
+        .update(
+            status=Status.QUEUED,
+            queued_at=Now(),
+            dispatched_at=None,
+            not_before=None,
+            attempts=0,
+            losses=0,
+            media_format=facts.format_name[:50],
+            audio_codec=(facts.audio_codec or "")[:50],
+            sample_rate=facts.sample_rate,
+            channels=facts.channels,
+            has_video=facts.has_video,
+            media_duration_seconds=decoded.duration_seconds,
+            **NO_LEASE,
+        )
     )
+    return Outcome.QUEUED if queued else finish_cancelled(lease)
 
 
 def complete(
@@ -217,20 +223,22 @@ def complete(
 def retry_or_fail(lease: Lease, *, code: str, message: str) -> Outcome:
     """Put a task back for another attempt, or fail it after the last one.
 
+    A task that is to be cancelled does not go back to waiting: nobody would claim it.
+
     Raises:
         LeaseLostError: the lease is no longer ours.
     """
-    retried = (
-        _held(lease)
-        .filter(attempts__lt=settings.MAX_ATTEMPTS)
-        .update(
-            **_put_back(),
-            not_before=after_now(RETRY_DELAY),
-            error_code=code,
-            error_message=message,
-        )
-    )
-    return Outcome.RETRIED if retried else fail(lease, code=code, message=message)
+    held = _held(lease)
+    if held.filter(cancel_requested_at=None, attempts__lt=settings.MAX_ATTEMPTS).update(
+        **_put_back(),
+        not_before=after_now(RETRY_DELAY),
+        error_code=code,
+        error_message=message,
+    ):
+        return Outcome.RETRIED
+    if held.filter(cancel_requested_at__isnull=False).exists():
+        return finish_cancelled(lease)
+    return fail(lease, code=code, message=message)
 
 
 def fail(lease: Lease, *, code: str, message: str) -> Outcome:
@@ -297,15 +305,23 @@ def cancel(task_id: int) -> bool:
         False if the task was in a final state already, or is gone.
     """
     task = TranscriptionTask.objects.filter(pk=task_id)
-    waiting = task.filter(
-        status__in=[Status.PREPARING, Status.QUEUED], lease_token=None
-    ).update(status=Status.CANCELLED, finished_at=Now(), cancel_requested_at=Now())
-    if waiting:
-        return True
-    running = task.filter(
-        status__in=[Status.PREPARING, Status.PROCESSING], cancel_requested_at=None
-    ).update(cancel_requested_at=Now())
-    return bool(running) or task.exclude(status__in=TranscriptionTask.FINAL).exists()
+    while True:
+        if task.filter(
+            status__in=[Status.PREPARING, Status.QUEUED], lease_token=None
+        ).update(status=Status.CANCELLED, finished_at=Now(), cancel_requested_at=Now()):
+            return True
+        if task.filter(
+            status__in=[Status.PREPARING, Status.PROCESSING],
+            lease_token__isnull=False,
+            cancel_requested_at=None,
+        ).update(cancel_requested_at=Now()):
+            return True
+        unfinished = task.exclude(status__in=TranscriptionTask.FINAL)
+        if not unfinished.exists():
+            return False
+        if unfinished.filter(cancel_requested_at__isnull=False).exists():
+            return True
+        # Between the two updates its worker put it back, or another claimed it.
 
 
 def take_back(

@@ -11,7 +11,9 @@ from workers.dispatcher import Dispatcher
 
 
 class Command(BaseCommand):
-    help = "Send lost hints, take back expired leases, tidy up; any number may run."
+    help = (
+        "Send hints held back, take back expired leases, tidy up; any number may run."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM or Ctrl-C."""

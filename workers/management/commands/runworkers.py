@@ -20,4 +20,4 @@ class Command(BaseCommand):
             raise CommandError(f"WHISPERHUB_SLOTS: {error}") from None
         for slot in plan:
             self.stdout.write(f"slot {slot.name}: {slot.model} on {slot.device}")
-        launcher.run_workers(plan)
+        launcher.Launcher(plan).run()

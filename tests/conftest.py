@@ -1,0 +1,32 @@
+"""What every test may ask for, and what none may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.network import block_outside
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_outside_network() -> Iterator[None]:
+    """No test reaches another machine."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        block_outside(monkeypatch)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def fresh_state() -> Iterator[None]:
+    """What a process remembers between requests starts empty for each test."""
+    from transcription.engines import registry
+    from transcription.services.hints import breaker
+    from whisperhub.request_id import current_request_id
+
+    breaker.reset()
+    token = current_request_id.set("")
+    yield
+    current_request_id.reset(token)
+    breaker.reset()
+    registry._current = None

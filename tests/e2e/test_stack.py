@@ -1,0 +1,212 @@
+"""`manage.py runstack` as a process: it comes up, it is alone, it leaves nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from tests.processes import is_alive, wait_until
+from workers.stack import Stack, free_port
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).resolve().parents[2]
+# The parts that need no model.
+PARTS = "broker,migrate,web,media,dispatcher,flower"
+
+
+class RunStack:
+    """`manage.py runstack` on a data folder of its own."""
+
+    def __init__(self, data_dir: Path, *, parts: str = PARTS) -> None:
+        self.data_dir = data_dir
+        self.port = free_port()
+        self.flower_port = free_port()
+        self.parts = parts
+        self.process: subprocess.Popen[str] | None = None
+        self.lines: list[str] = []
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "manage.py", "runstack", "--only", self.parts],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "WHISPERHUB_DATA_DIR": str(self.data_dir),
+                "WHISPERHUB_PORT": str(self.port),
+                "WHISPERHUB_FLOWER_PORT": str(self.flower_port),
+                "WHISPERHUB_MEDIA_WORKERS": "1",
+                "WHISPERHUB_BROKER_URL": "",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.lines = []
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+            if "Press Ctrl-C" in line:
+                return
+        raise AssertionError("\n".join(self.lines))
+
+    def family(self) -> list[int]:
+        assert self.process is not None
+        parent = psutil.Process(self.process.pid)
+        return [child.pid for child in parent.children(recursive=True)]
+
+    def refused(self) -> str:
+        """Start it where it cannot start; its last words."""
+        with pytest.raises(AssertionError) as caught:
+            self.start()
+        self.end()
+        assert self.process is not None
+        assert self.process.returncode == 1
+        return str(caught.value).splitlines()[-1]
+
+    def end(self) -> str:
+        """Wait for its end; what it still had to say."""
+        assert self.process is not None
+        rest, _ = self.process.communicate(timeout=40)
+        return rest
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.end()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory) -> Iterator[RunStack]:
+    stack = RunStack(tmp_path_factory.mktemp("stack"))
+    stack.start()
+    yield stack
+    stack.close()
+
+
+@pytest.fixture
+def own_stack(tmp_path) -> Iterator[RunStack]:
+    stack = RunStack(tmp_path)
+    yield stack
+    stack.close()
+
+
+def test_the_printed_addresses_answer(stack):
+    printed = "\n".join(stack.lines)
+    url = f"http://127.0.0.1:{stack.port}"
+
+    assert f"{url}/admin/" in printed
+    assert requests.get(f"{url}/admin/login/", timeout=20).ok
+
+
+def test_flower_wants_its_password_and_sees_the_queues(stack):
+    url = f"http://127.0.0.1:{stack.flower_port}"
+    password = (stack.data_dir / "flower_password").read_text()
+
+    def queues() -> dict[str, int]:
+        answer = requests.get(
+            f"{url}/api/queues/length", auth=("operator", password), timeout=20
+        )
+        assert answer.status_code == 200, answer.text
+        return {
+            queue["name"]: queue["messages"] for queue in answer.json()["active_queues"]
+        }
+
+    assert requests.get(f"{url}/api/workers", timeout=20).status_code == 401
+    wait_until(
+        lambda: set(queues()) == {"prepare.high", "prepare.normal", "prepare.low"},
+        seconds=20,
+    )
+
+
+def test_flower_can_be_looked_at_only(stack):
+    url = f"http://127.0.0.1:{stack.flower_port}"
+    password = (stack.data_dir / "flower_password").read_text()
+
+    answer = requests.post(
+        f"{url}/api/task/async-apply/any",
+        auth=("operator", password),
+        json={},
+        timeout=20,
+    )
+
+    assert answer.status_code == 403
+
+
+def test_no_secret_stands_on_a_command_line(stack):
+    password = (stack.data_dir / "flower_password").read_text()
+    commands = [" ".join(psutil.Process(pid).cmdline()) for pid in stack.family()]
+
+    assert any("flower" in command for command in commands)
+    assert not any(password in command for command in commands)
+
+
+def test_a_second_stack_of_the_same_data_folder_is_refused(stack):
+    message = RunStack(stack.data_dir).refused()
+
+    assert message.startswith(
+        "CommandError: A stack of this data folder already runs "
+        f"(process {stack.process.pid})."
+    )
+
+
+@pytest.mark.parametrize(
+    ("attribute", "variable"),
+    [("port", "WHISPERHUB_PORT"), ("flower_port", "WHISPERHUB_FLOWER_PORT")],
+)
+def test_a_port_in_use_is_named_with_its_variable(own_stack, attribute, variable):
+    with socket.create_server(("127.0.0.1", getattr(own_stack, attribute))) as busy:
+        message = own_stack.refused()
+
+        port = busy.getsockname()[1]
+        assert message.startswith(f"CommandError: Port {port} on 127.0.0.1 is in use.")
+        assert variable in message
+
+
+def test_ctrl_c_stops_everything_and_kill_9_leaves_nothing(own_stack):
+    own_stack.start()
+    family = own_stack.family()
+    # Guard, broker, web, media and its pool, dispatcher, flower.
+    assert len(family) >= 7
+
+    own_stack.process.send_signal(signal.SIGINT)
+    assert own_stack.end().splitlines()[-1] == "Stopped."
+    assert own_stack.process.returncode == 0
+    assert not any(map(is_alive, family))
+
+    own_stack.start()
+    family = own_stack.family()
+    own_stack.process.kill()
+    own_stack.end()
+    # At once, while the guard is still at work: it waits for its turn.
+    own_stack.start()
+
+    assert not any(map(is_alive, family))
+
+
+def test_a_with_block_runs_a_stack(tmp_path):
+    port = free_port()
+    stack = Stack(
+        data_dir=tmp_path,
+        port=port,
+        broker_url="",
+        parts=["broker", "migrate", "web"],
+    )
+
+    with stack:
+        assert stack.url == f"http://127.0.0.1:{port}"
+        assert requests.get(f"{stack.url}/admin/login/", timeout=20).ok
+        pids = list(stack.pids().values())
+        assert len(pids) == 2
+
+    assert not any(map(is_alive, pids))
+    assert (tmp_path / "whisperhub.sqlite3").exists()

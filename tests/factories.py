@@ -1,0 +1,204 @@
+"""Valid rows with sensible defaults; a test spells out only what it is about."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import factory
+from django.utils import timezone
+
+from accounts.models import KEY_MARK, PREFIX_LENGTH, ApiKey, User, digest_of
+from transcription.models import Transcript, TranscriptionTask, WorkerSlot
+
+Status = TranscriptionTask.Status
+
+
+def ago(seconds: float) -> Any:
+    """A lazy moment in the past."""
+    return factory.LazyFunction(lambda: timezone.now() - timedelta(seconds=seconds))
+
+
+class UserFactory(factory.django.DjangoModelFactory):
+    """A person without rights in the admin; `operator=True` has all."""
+
+    class Meta:
+        model = User
+
+    class Params:
+        operator = factory.Trait(is_staff=True, is_superuser=True)
+
+    username = factory.Sequence("user{}".format)
+    email = factory.LazyAttribute("{0.username}@example.org".format)
+
+
+class ApiKeyFactory(factory.django.DjangoModelFactory):
+    """A usable key; its secret is the attribute `secret` of the row object."""
+
+    class Meta:
+        model = ApiKey
+
+    class Params:
+        expired = factory.Trait(expires_at=ago(1))
+        revoked = factory.Trait(revoked_at=ago(1))
+
+    owner = factory.SubFactory(UserFactory)
+    name = "tests"
+
+    @classmethod
+    def _create(cls, model_class: Any, *args: Any, **kwargs: Any) -> ApiKey:
+        secret = kwargs.pop("secret", None) or f"{KEY_MARK}{uuid.uuid4().hex}"
+        key: ApiKey = super()._create(
+            model_class,
+            *args,
+            prefix=secret[:PREFIX_LENGTH],
+            digest=digest_of(secret),
+            **kwargs,
+        )
+        key.secret = secret  # type: ignore[attr-defined]
+        return key
+
+
+class TaskFactory(factory.django.DjangoModelFactory):
+    """A task whose media waits to be prepared; the traits are its later states."""
+
+    class Meta:
+        model = TranscriptionTask
+        skip_postgeneration_save = True
+
+    class Params:
+        dispatched = factory.Trait(dispatched_at=ago(5))
+        leased = factory.Trait(
+            lease_token=factory.LazyFunction(uuid.uuid4),
+            lease_owner="media@tests/1",
+            lease_expires_at=ago(-60),
+            preparation_started_at=ago(8),
+            attempts=1,
+        )
+        expired_lease = factory.Trait(leased=True, lease_expires_at=ago(1))
+        prepared = factory.Trait(
+            preparation_started_at=ago(8),
+            queued_at=ago(6),
+            media_format="wav",
+            audio_codec="pcm_s16le",
+            sample_rate=16_000,
+            channels=1,
+            has_video=False,
+            media_duration_seconds=10.0,
+        )
+        queued = factory.Trait(prepared=True, status=Status.QUEUED)
+        processing = factory.Trait(
+            prepared=True,
+            status=Status.PROCESSING,
+            started_at=ago(4),
+            lease_token=factory.LazyFunction(uuid.uuid4),
+            lease_owner="cpu-0@tests/1",
+            lease_expires_at=ago(-60),
+            attempts=1,
+        )
+        completed = factory.Trait(
+            prepared=True,
+            status=Status.COMPLETED,
+            started_at=ago(4),
+            finished_at=ago(1),
+            progress=1.0,
+            progress_at=ago(1),
+            inference_seconds=2.5,
+            attempts=1,
+            detected_language="en",
+            transcript=factory.RelatedFactory(
+                "tests.factories.TranscriptFactory", factory_related_name="task"
+            ),
+        )
+        failed = factory.Trait(
+            status=Status.FAILED,
+            finished_at=ago(1),
+            attempts=1,
+            error_code="invalid_media",
+            error_message="The file is not audio or video that can be read.",
+        )
+        cancelled = factory.Trait(
+            status=Status.CANCELLED, finished_at=ago(1), cancel_requested_at=ago(1)
+        )
+
+    owner = factory.SubFactory(UserFactory)
+    engine = TranscriptionTask.Engine.FASTER_WHISPER
+    model = "demo"
+    priority = TranscriptionTask.Priority.NORMAL
+    effective_priority = factory.SelfAttribute("priority")
+    options = factory.LazyFunction(lambda: {"word_timestamps": False})
+    file_name = "speech.wav"
+    file_size_bytes = 320_044
+
+
+class TranscriptFactory(factory.django.DjangoModelFactory):
+    """Two segments of English."""
+
+    class Meta:
+        model = Transcript
+
+    task = factory.SubFactory(TaskFactory, completed=True, transcript=None)
+    text = "We meet in Tokyo. Peter plays."
+    language = "en"
+    language_probability = 0.98
+    language_probabilities = factory.LazyFunction(lambda: {"en": 0.98, "es": 0.02})
+    duration_seconds = 10.0
+    duration_after_vad_seconds = 9.0
+    segments = factory.LazyFunction(
+        lambda: [
+            segment(0, 0.0, 2.5, " We meet in Tokyo."),
+            segment(1, 2.5, 4.0, " Peter plays."),
+        ]
+    )
+    model = factory.LazyFunction(
+        lambda: {
+            "name": "demo",
+            "revision": "0123456789ab",
+            "engine": "faster-whisper",
+            "device": "cpu",
+            "compute_type": "int8",
+        }
+    )
+    notices = factory.LazyFunction(lambda: ["demo model: knows little"])
+
+
+class SlotFactory(factory.django.DjangoModelFactory):
+    """A living inference process that is ready."""
+
+    class Meta:
+        model = WorkerSlot
+
+    class Params:
+        silent = factory.Trait(last_seen_at=ago(3600))
+        forgotten = factory.Trait(last_seen_at=ago(2 * 86_400))
+        demo = factory.Trait(notice="demo model: knows only the sample vocabulary")
+
+    name = factory.Sequence("cpu-{}@tests".format)
+    host = "tests"
+    pid = 1
+    boot_id = factory.LazyFunction(uuid.uuid4)
+    device = "cpu"
+    compute_type = "int8"
+    engine = TranscriptionTask.Engine.FASTER_WHISPER
+    model = "demo"
+    state = WorkerSlot.State.READY
+    started_at = ago(60)
+    last_seen_at = ago(0)
+
+
+def segment(number: int, start: float, end: float, text: str) -> dict[str, Any]:
+    """A stored segment."""
+    return {
+        "id": number,
+        "seek": 0,
+        "start": start,
+        "end": end,
+        "text": text,
+        "tokens": [50364, 100 + number],
+        "temperature": 0.0,
+        "avg_logprob": -0.2,
+        "compression_ratio": 1.1,
+        "no_speech_prob": 0.01,
+        "words": None,
+    }

@@ -1,0 +1,48 @@
+"""Settings of the test run: everything in a folder of its own, short waits.
+
+Variables of the developer's own service must not reach the tests; only
+WHISPERHUB_DATABASE_URL does, so that the suite runs on any of the databases.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+for _name in list(os.environ):
+    if _name.startswith("WHISPERHUB_") and _name != "WHISPERHUB_DATABASE_URL":
+        del os.environ[_name]
+
+# Short, because the path of the broker's socket lies below it.
+_data_dir = Path(tempfile.mkdtemp(prefix="wh-test-"))
+
+
+def _remove_data_dir(made_by: int = os.getpid()) -> None:
+    if os.getpid() == made_by:
+        shutil.rmtree(_data_dir, ignore_errors=True)
+
+
+atexit.register(_remove_data_dir)
+
+os.environ |= {
+    "WHISPERHUB_DATA_DIR": str(_data_dir),
+    "WHISPERHUB_LOG_TO_FILE": "false",
+    "WHISPERHUB_LEASE_SECONDS": "3",
+    "WHISPERHUB_HEARTBEAT_SECONDS": "0.3",
+    "WHISPERHUB_DISPATCH_SECONDS": "0.3",
+    # Nothing listens there: a test that wants a broker starts one.
+    "WHISPERHUB_BROKER_URL": f"redis+socket://{_data_dir}/none.sock?virtual_host=0",
+    "WHISPERHUB_CPU_THREADS": "1",
+}
+
+from whisperhub.settings import *  # noqa: E402, F403
+from whisperhub.settings import DATABASES  # noqa: E402
+
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # A file, so that worker processes share it.
+    DATABASES["default"]["TEST"] = {"NAME": str(_data_dir / "test.sqlite3")}
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

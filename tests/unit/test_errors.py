@@ -1,0 +1,87 @@
+"""The tree of errors: what is written in its docstring is what it is."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from http import HTTPStatus
+
+import pytest
+
+from transcription import errors
+from transcription.errors import MediaError, WhisperHubError
+
+# Clients rely on these: a change breaks them.
+CODES = {
+    "WhisperHubError": ("internal_error", 500, False),
+    "MediaError": ("invalid_media", 422, False),
+    "InvalidMediaError": ("invalid_media", 422, False),
+    "NoAudioError": ("no_audio", 422, False),
+    "MediaTooLongError": ("media_too_long", 422, False),
+    "SubmissionError": ("invalid", 400, False),
+    "EmptyUploadError": ("empty_file", 400, False),
+    "UploadTooLargeError": ("file_too_large", 413, False),
+    "StorageFullError": ("storage_full", 507, False),
+    "UnknownModelError": ("unknown_model", 400, False),
+    "NotAvailableError": ("not_available", 400, False),
+    "InvalidOptionError": ("invalid_option", 400, False),
+    "EngineError": ("engine_error", 500, True),
+    "ModelUnavailableError": ("model_unavailable", 500, False),
+    "TaskCancelledError": ("cancelled", 409, False),
+    "TaskFinishedError": ("task_finished", 409, False),
+    "LeaseLostError": ("lease_lost", 500, False),
+}
+CLASSES = {
+    name: item
+    for name, item in vars(errors).items()
+    if inspect.isclass(item) and issubclass(item, WhisperHubError)
+}
+
+
+def drawn_parents() -> dict[str, str]:
+    """Each class of the drawn tree with the class it hangs from."""
+    parents: dict[str, str] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        found = re.match(r"^([│├└─ ]*)(\w+Error)\b", line)
+        if found:
+            depth = len(found[1]) // 4
+            path[depth:] = [found[2]]
+            if depth:
+                parents[found[2]] = path[depth - 1]
+    return parents
+
+
+def test_the_drawn_tree_is_the_real_one():
+    real = {
+        name: item.__mro__[1].__name__
+        for name, item in CLASSES.items()
+        if item is not WhisperHubError
+    }
+
+    assert drawn_parents() == real
+
+
+def test_codes_statuses_and_retries_are_stable():
+    assert {
+        name: (item.code, item.http_status, item.retryable)
+        for name, item in CLASSES.items()
+    } == CODES
+
+
+def test_no_two_classes_share_a_code():
+    # A MediaError is only ever raised as one of its kinds.
+    codes = [item.code for item in CLASSES.values() if item is not MediaError]
+
+    assert len(set(codes)) == len(codes)
+
+
+@pytest.mark.parametrize("item", CLASSES.values(), ids=CLASSES)
+def test_every_status_exists_and_every_code_is_plain(item):
+    assert HTTPStatus(item.http_status)
+    assert re.fullmatch(r"[a-z_]{1,50}", item.code)
+
+
+def test_the_message_is_the_sentence_it_was_raised_with():
+    assert MediaError("The file is broken.").message == "The file is broken."
+    assert MediaError().message == "MediaError"

@@ -1,0 +1,102 @@
+"""The log: a request id in each line, one file that is turned over by size."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from whisperhub.logging import RequestIdFilter, logging_config
+from whisperhub.request_id import current_request_id
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """The test's logging is undone, its files are closed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {
+        name: logger.level
+        for name, logger in logging.root.manager.loggerDict.items()
+        if isinstance(logger, logging.Logger)
+    }
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, old in levels.items():
+        logging.getLogger(name).setLevel(old)
+
+
+def configure(folder: Path | None, *, max_bytes: int = 10**6, count: int = 3) -> None:
+    config = logging_config(
+        level="INFO", folder=folder, max_bytes=max_bytes, backup_count=count
+    )
+    logging.config.dictConfig(config)
+
+
+def test_each_line_has_the_request_id(restored_logging, tmp_path):
+    configure(tmp_path)
+    logger = logging.getLogger("tests.logging")
+
+    token = current_request_id.set("abc-123")
+    logger.info("inside a request")
+    current_request_id.reset(token)
+    logger.info("outside of any")
+
+    inside, outside = (tmp_path / "whisperhub.log").read_text().splitlines()
+    assert "INFO tests.logging" in inside
+    assert inside.endswith("[abc-123] inside a request")
+    assert outside.endswith("[-] outside of any")
+
+
+def test_the_console_gets_the_same_lines(restored_logging, tmp_path, capsys):
+    configure(None)
+
+    logging.getLogger("tests.logging").warning("seen")
+
+    assert capsys.readouterr().err.endswith("[-] seen\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_file_is_turned_over_by_size_and_old_ones_go(restored_logging, tmp_path):
+    configure(tmp_path, max_bytes=2_000, count=2)
+    logger = logging.getLogger("tests.logging")
+
+    for number in range(100):
+        logger.info("line %03d %s", number, "x" * 40)
+
+    files = {path.name for path in tmp_path.iterdir() if ".log" in path.name}
+    files -= {".__whisperhub.lock"}
+    assert files == {"whisperhub.log", "whisperhub.log.1", "whisperhub.log.2"}
+    # The line that fills a file may stand in it.
+    assert all((tmp_path / name).stat().st_size < 2_200 for name in files)
+    assert "line 099" in (tmp_path / "whisperhub.log").read_text()
+
+
+def test_the_chatter_of_libraries_is_kept_out(restored_logging, tmp_path):
+    configure(tmp_path)
+
+    for name in ("httpx", "faster_whisper", "uvicorn.access", "celery.app.trace"):
+        logging.getLogger(name).info("chatter")
+        logging.getLogger(name).warning("trouble")
+
+    log = (tmp_path / "whisperhub.log").read_text()
+    assert "chatter" not in log
+    assert log.count("trouble") == 4
+
+
+def test_the_filter_lets_every_record_pass():
+    record: Any = logging.LogRecord(
+        "n", logging.INFO, __file__, 1, "m", (), sys.exc_info()
+    )
+
+    assert RequestIdFilter().filter(record) is True
+    assert record.request_id == "-"

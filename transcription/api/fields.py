@@ -1,0 +1,175 @@
+"""Fields that mean the same in a form, in JSON and in a query string."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, NoReturn
+
+from django.http import QueryDict
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.request import Request
+
+
+def flatten(request: Request) -> dict[str, Any]:
+    """Query string and body as one dict; the body wins.
+
+    A form field that was sent several times becomes a list. An empty text means that
+    the option was left alone: forms send every field they show.
+    """
+    merged: dict[str, Any] = {}
+    for source in (request.query_params, request.data):
+        if not isinstance(source, Mapping):
+            raise serializers.ValidationError(_("The body must be an object."))
+        for name in source:
+            if isinstance(source, QueryDict):
+                values = source.getlist(name)
+                value: Any = values[0] if len(values) == 1 else values
+            else:
+                value = source[name]
+            if value != "":
+                merged[name] = value
+            else:
+                merged.pop(name, None)
+    return merged
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "number"},
+            {"type": "array", "items": {"type": "number"}},
+            {"type": "string", "pattern": r"^[0-9.,\s]*$"},
+        ]
+    }
+)
+class NumbersField(serializers.Field[Any, Any, Any, Any]):
+    """One number or several: a number, a list, or text such as `0,0.2,0.4`."""
+
+    default_error_messages = {
+        "invalid": _("Give a number or a list of numbers, for example 0,0.2,0.4."),
+        "range": _("Each number must be from {least} to {most}."),
+        "count": _("Give at most {count} numbers."),
+    }
+
+    def __init__(self, *, least: float, most: float, count: int, **kwargs: Any) -> None:
+        """Set the bounds of each number and of their count."""
+        self.least, self.most, self.count = least, most, count
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> list[float]:
+        """Numbers as a list of float."""
+        items: list[Any] = []
+        for part in data if isinstance(data, list) else [data]:
+            items.extend(self._split(part) if isinstance(part, str) else [part])
+        if any(isinstance(item, bool) for item in items):
+            self.fail("invalid")
+        try:
+            numbers = [float(item) for item in items]
+        except (TypeError, ValueError):
+            self.fail("invalid")
+        if len(numbers) > self.count:
+            self.fail("count", count=self.count)
+        # Not a number is not within any range.
+        if not all(self.least <= number <= self.most for number in numbers):
+            self.fail("range", least=self.least, most=self.most)
+        return numbers
+
+    def _split(self, text: str) -> list[str]:
+        inner = text.strip().removeprefix("[").removesuffix("]")
+        return [part.strip() for part in inner.split(",") if part.strip()]
+
+    def to_representation(self, value: Any) -> Any:
+        """As stored."""
+        return value
+
+
+class ClipTimestampsField(NumbersField):
+    """Start, end, start, … in seconds, rising; 0 alone is the whole recording."""
+
+    default_error_messages = {
+        "order": _("The times must rise: start, end, start, end …"),
+    }
+
+    def to_internal_value(self, data: Any) -> list[float]:
+        """Rising times; none for the whole recording."""
+        numbers = super().to_internal_value(data)
+        if numbers == [0.0]:
+            return []
+        if any(left >= right for left, right in pairwise(numbers)):
+            self.fail("order")
+        return numbers
+
+
+class OneOfField(serializers.ChoiceField):
+    """A choice whose error tells what there is to choose; the case is no matter."""
+
+    default_error_messages = {
+        "invalid_choice": _('"{input}" is not one of: {allowed}.'),
+    }
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The choice as we spell it."""
+        word = data.lower() if isinstance(data, str) else data
+        if not isinstance(word, str) or word not in self.choices:
+            self.fail("invalid_choice", input=data, allowed=", ".join(self.choices))
+        return word
+
+
+class ZeroIsNoneField(serializers.FloatField):
+    """A number whose 0 means that the rule is off."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """None for 0."""
+        return super().to_internal_value(data) or None
+
+
+class JsonObjectField(serializers.JSONField):
+    """An object, also as JSON text in a form, checked by a serializer of its own."""
+
+    default_error_messages = {"object": _("Give a JSON object.")}
+
+    def __init__(self, *, checker: type[serializers.Serializer[Any]], **kwargs: Any):
+        """Set the serializer that checks the members."""
+        self.checker = checker
+        super().__init__(**kwargs)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """The checked members."""
+        if isinstance(data, str):
+            try:
+                data = json.loads(data)
+            except ValueError:
+                self._refuse()
+        if not isinstance(data, dict):
+            self._refuse()
+        refuse_unknown(data, self.checker().fields)
+        checker = self.checker(data=data)
+        checker.is_valid(raise_exception=True)
+        return dict(checker.validated_data)
+
+    def _refuse(self) -> NoReturn:
+        self.fail("object")
+
+
+def refuse_unknown(data: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Refuse names that we do not know: a misspelt option must not pass unseen.
+
+    Raises:
+        ValidationError: by name.
+    """
+    unknown = sorted(set(data) - set(known))
+    if unknown:
+        raise serializers.ValidationError(
+            {
+                name: [
+                    serializers.ErrorDetail(
+                        str(_("There is no such field.")), code="unknown_field"
+                    )
+                ]
+                for name in unknown
+            }
+        )

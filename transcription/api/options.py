@@ -1,0 +1,176 @@
+"""The decode options as request fields: types, bounds, explanations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from transcription.api.fields import (
+    ClipTimestampsField,
+    JsonObjectField,
+    NumbersField,
+    OneOfField,
+    ZeroIsNoneField,
+)
+from transcription.engines.languages import LANGUAGE_CODES
+from transcription.engines.options import OPTION_NAMES
+
+TEXT_LENGTH = 2000
+DAY_SECONDS = 86_400
+
+
+class VadParametersSerializer(serializers.Serializer[Any]):
+    """How voice activity is told from silence."""
+
+    threshold = serializers.FloatField(required=False, min_value=0, max_value=1)
+    neg_threshold = serializers.FloatField(
+        required=False, allow_null=True, min_value=0, max_value=1
+    )
+    min_speech_duration_ms = serializers.IntegerField(
+        required=False, min_value=0, max_value=60_000
+    )
+    max_speech_duration_s = serializers.FloatField(
+        required=False, allow_null=True, min_value=1, max_value=DAY_SECONDS
+    )
+    min_silence_duration_ms = serializers.IntegerField(
+        required=False, min_value=0, max_value=60_000
+    )
+    speech_pad_ms = serializers.IntegerField(
+        required=False, min_value=0, max_value=10_000
+    )
+
+
+@extend_schema_field(VadParametersSerializer)
+class VadParametersField(JsonObjectField):
+    """The parameters as an object, or as its JSON text in a form."""
+
+
+class LanguageField(OneOfField):
+    """Whisper's code of a language."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Offer every code that Whisper has."""
+        super().__init__(choices=[(code, code) for code in LANGUAGE_CODES], **kwargs)
+
+
+class DecodeOptionsSerializer(serializers.Serializer[Any]):
+    """Fields left out keep the engine's defaults; see `engines.options`."""
+
+    temperature = NumbersField(
+        least=0,
+        most=1,
+        count=10,
+        required=False,
+        help_text=_("One, or several that are tried in turn. Default 0,0.2,…,1."),
+    )
+    beam_size = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=20,
+        help_text=_("Hypotheses kept at temperature 0. Default 5."),
+    )
+    best_of = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=20,
+        help_text=_("Samples drawn above temperature 0. Default 5."),
+    )
+    patience = serializers.FloatField(
+        required=False,
+        min_value=0.1,
+        max_value=10,
+        help_text=_("How long the beam search goes on. Default 1."),
+    )
+    length_penalty = serializers.FloatField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        help_text=_("How much the length of a hypothesis counts. Default 1."),
+    )
+    compression_ratio_threshold = serializers.FloatField(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=100,
+        help_text=_("A window more repetitive than this is tried again. Default 2.4."),
+    )
+    log_prob_threshold = serializers.FloatField(
+        required=False,
+        allow_null=True,
+        min_value=-100,
+        max_value=0,
+        help_text=_("A window less probable than this is tried again. Default -1."),
+    )
+    no_speech_threshold = serializers.FloatField(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=1,
+        help_text=_("A doubtful window more silent than this is dropped. Default 0.6."),
+    )
+    condition_on_previous_text = serializers.BooleanField(
+        required=False,
+        help_text=_("Show each window the text before it. Default false."),
+    )
+    initial_prompt = serializers.CharField(
+        required=False,
+        max_length=TEXT_LENGTH,
+        help_text=_("Text that sets style and spelling."),
+    )
+    hotwords = serializers.CharField(
+        required=False,
+        max_length=TEXT_LENGTH,
+        help_text=_("Words to expect. Not with openai-whisper."),
+    )
+    word_timestamps = serializers.BooleanField(
+        required=False, help_text=_("Times for each word as well. Default false.")
+    )
+    prepend_punctuations = serializers.CharField(
+        required=False,
+        max_length=100,
+        trim_whitespace=False,
+        help_text=_("Marks that belong to the word after them."),
+    )
+    append_punctuations = serializers.CharField(
+        required=False,
+        max_length=100,
+        trim_whitespace=False,
+        help_text=_("Marks that belong to the word before them."),
+    )
+    clip_timestamps = ClipTimestampsField(
+        least=0,
+        most=DAY_SECONDS,
+        count=200,
+        required=False,
+        help_text=_("Transcribe only from start to end, start to end, … in seconds."),
+    )
+    hallucination_silence_threshold = ZeroIsNoneField(
+        required=False,
+        allow_null=True,
+        min_value=0,
+        max_value=3600,
+        help_text=_("Drop doubtful text within silence longer than this, in seconds."),
+    )
+    vad_filter = serializers.BooleanField(
+        required=False,
+        help_text=_(
+            "Cut out stretches without speech first. Default true. Not with "
+            "openai-whisper."
+        ),
+    )
+    vad_parameters = VadParametersField(
+        checker=VadParametersSerializer,
+        required=False,
+        help_text=_("Settings of the voice activity filter. Not with openai-whisper."),
+    )
+
+    def given_options(self) -> dict[str, Any]:
+        """The decode options in the request, normalised."""
+        return {
+            name: value
+            for name, value in self.validated_data.items()
+            if name in OPTION_NAMES
+        }

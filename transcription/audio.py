@@ -1,0 +1,20 @@
+"""What prepared audio is: 16 kHz, mono, 16-bit samples."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE: Final = 16_000
+WINDOW_SAMPLES: Final = 30 * SAMPLE_RATE  # what Whisper hears at once
+INT16_SCALE: Final = 32_768.0
+
+# Shape (n_samples,).
+Samples = NDArray[np.int16]
+
+
+def to_float(samples: Samples) -> NDArray[np.float32]:
+    """Samples as models take them: float32 in [-1, 1), same shape."""
+    return np.asarray(samples, dtype=np.float32) / np.float32(INT16_SCALE)

@@ -1,0 +1,113 @@
+"""Every decode option: its default, and which engine cannot honour it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final
+
+# Whisper's own ladder: tried in turn while a window decodes badly.
+TEMPERATURE_LADDER: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+PREPEND_PUNCTUATIONS: Final = "\"'“¿([{-"
+APPEND_PUNCTUATIONS: Final = "\"'.。,，!！?？:：”)]}、"
+
+
+@dataclass(frozen=True)
+class VadParameters:
+    """How voice activity is told from silence (Silero).
+
+    Attributes:
+        threshold: probability above which a moment is speech.
+        neg_threshold: probability below which speech ends; None: from `threshold`.
+        min_speech_duration_ms: shorter speech is dropped.
+        max_speech_duration_s: longer speech is split; None: never.
+        min_silence_duration_ms: shorter silence does not end speech.
+        speech_pad_ms: kept before and after speech.
+    """
+
+    threshold: float = 0.5
+    neg_threshold: float | None = None
+    min_speech_duration_ms: int = 0
+    max_speech_duration_s: float | None = None
+    min_silence_duration_ms: int = 2000
+    speech_pad_ms: int = 400
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How a recording is decoded; names and meaning are Whisper's.
+
+    Attributes:
+        task: transcribe or translate.
+        language: Whisper's code; empty: detected.
+        temperature: tried in turn while a window decodes badly.
+        compression_ratio_threshold: above it a window counts as a loop; None: never.
+        log_prob_threshold: below it a window counts as badly decoded; None: never.
+        no_speech_threshold: above it a badly decoded window is silence; None: never.
+        clip_timestamps: start, end, start, … in seconds; empty: the whole recording.
+        hallucination_silence_threshold: silence around doubtful text, in seconds,
+            above which the text is dropped; None: never.
+        vad_filter: whether stretches without speech are cut out first.
+    """
+
+    task: str = "transcribe"
+    language: str = ""
+    temperature: tuple[float, ...] = TEMPERATURE_LADDER
+    beam_size: int = 5
+    best_of: int = 5
+    patience: float = 1.0
+    length_penalty: float = 1.0
+    compression_ratio_threshold: float | None = 2.4
+    log_prob_threshold: float | None = -1.0
+    no_speech_threshold: float | None = 0.6
+    condition_on_previous_text: bool = False
+    initial_prompt: str = ""
+    hotwords: str = ""
+    word_timestamps: bool = False
+    prepend_punctuations: str = PREPEND_PUNCTUATIONS
+    append_punctuations: str = APPEND_PUNCTUATIONS
+    clip_timestamps: tuple[float, ...] = ()
+    hallucination_silence_threshold: float | None = None
+    vad_filter: bool = True
+    vad_parameters: VadParameters = field(default_factory=VadParameters)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DecodeOptions:
+        """Build from what a row holds: any of our fields, as JSON has them.
+
+        Raises:
+            TypeError: a name is not ours.
+        """
+        given = dict(values)
+        for name in ("temperature", "clip_timestamps"):
+            if name in given:
+                given[name] = tuple(given[name])
+        if "vad_parameters" in given:
+            given["vad_parameters"] = VadParameters(**given["vad_parameters"])
+        return cls(**given)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has them."""
+        return asdict(self)
+
+
+OPTION_NAMES: Final = frozenset(item.name for item in fields(DecodeOptions)) - {
+    "task",
+    "language",
+}
+
+# What a request may not ask of an engine.
+UNSUPPORTED_OPTIONS: Final[dict[str, frozenset[str]]] = {
+    "faster-whisper": frozenset(),
+    "openai-whisper": frozenset({"hotwords", "vad_filter", "vad_parameters"}),
+}
+
+
+def unsupported_options(engine: str, given: dict[str, Any]) -> list[str]:
+    """Names in a request that its engine cannot honour, sorted.
+
+    Asking for what the engine does anyway (no voice activity filter) is no error.
+    """
+    refused = UNSUPPORTED_OPTIONS[engine] & set(given)
+    if given.get("vad_filter") is False:
+        refused = refused - {"vad_filter"}
+    return sorted(refused)
