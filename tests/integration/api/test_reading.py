@@ -44,7 +44,8 @@ def test_the_list_is_the_owners_newest_first(client, owner):
 def test_pages_follow_each_other(client, owner):
     TaskFactory.create_batch(5, owner=owner)
     everything = ids(client.get(TASKS))
-    pages, offset = [], 0
+    pages: list[list[str]] = []
+    offset: Any = 0
 
     while offset is not None:
         body = client.get(TASKS, {"limit": 2, "offset": offset}).json()
