@@ -1,11 +1,24 @@
-"""What tests with a database or files on the media volume may ask for."""
+"""What tests with a database, files or a broker may ask for."""
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kombu.pools
 import pytest
+import redis
+from django.conf import settings as django_settings
+from django.core.files.uploadedfile import TemporaryUploadedFile
+
+from transcription.services import events
+from whisperhub.broker import to_redis_url
+from whisperhub.celery import app as celery_app
+from workers.broker import running_broker
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +43,99 @@ def no_hints(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr("transcription.services.hints.send_hint", note)
     return sent
+
+
+@pytest.fixture
+def make_upload(media_root: Path) -> Iterator[Callable[..., TemporaryUploadedFile]]:
+    """Make an upload that lies on the media volume, as Django's handler does."""
+    made: list[TemporaryUploadedFile] = []
+
+    def make(content: bytes, name: str = "speech.wav") -> TemporaryUploadedFile:
+        upload = TemporaryUploadedFile(name, "audio/wav", len(content), None)
+        upload.write(content)
+        upload.seek(0)
+        made.append(upload)
+        return upload
+
+    yield make
+    for upload in made:
+        upload.close()
+
+
+# Its pools and options are not in the types.
+app: Any = celery_app
+
+
+@dataclass
+class Hint:
+    """A message in a queue."""
+
+    id: str
+    task: str
+    args: list[Any]
+
+
+class BrokerAtHand:
+    """A real broker that this process publishes to."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.client = redis.Redis.from_url(to_redis_url(url))
+
+    def hints(self, queue: str) -> list[Hint]:
+        """What waits in a queue, oldest first."""
+        found: list[Hint] = []
+        for raw in reversed(self.client.lrange(queue, 0, -1)):
+            message = json.loads(raw)
+            args, _, _ = json.loads(b64decode(message["body"]))
+            headers = message["headers"]
+            found.append(Hint(headers["id"], headers["task"], args))
+        return found
+
+    def queues(self) -> set[str]:
+        """The queues with a message in them."""
+        names = [key.decode() for key in self.client.keys("*")]  # type: ignore[union-attr]
+        return {name for name in names if not name.startswith("_kombu")}
+
+
+@pytest.fixture(scope="session")
+def broker_server() -> Iterator[str]:
+    """The URL of one broker for the whole run."""
+    with running_broker(Path(django_settings.DATA_DIR) / "broker") as url:
+        yield url
+
+
+@pytest.fixture
+def broker(broker_server: str, point_at_broker: Callable[[str], None]) -> Any:
+    """An empty broker that this process publishes to."""
+    point_at_broker(broker_server)
+    at_hand = BrokerAtHand(broker_server)
+    at_hand.client.flushall()
+    yield at_hand
+    at_hand.client.close()
+
+
+@pytest.fixture
+def point_at_broker(settings: Any) -> Iterator[Callable[[str], None]]:
+    """Make this process publish to a broker; afterwards to none again."""
+    before = app.conf.broker_url
+
+    def point(url: str) -> None:
+        settings.BROKER_URL = url
+        app.conf.broker_url = url
+        _forget_connections()
+
+    yield point
+    app.conf.broker_url = before
+    _forget_connections()
+
+
+def _forget_connections() -> None:
+    if app._pool is not None:
+        app._pool.force_close_all()
+        app._pool = None
+    app.amqp._producer_pool = None
+    kombu.pools.reset()
+    if events._client.cache_info().currsize:
+        events._client().close()
+        events._client.cache_clear()

@@ -58,9 +58,15 @@ def send_hint(task_id: int) -> bool:
     """
     if breaker.is_open() or not transitions.mark_dispatched(task_id):
         return False
-    task = TranscriptionTask.objects.only(
-        "public_id", "status", "model", "effective_priority", "attempts", "losses"
-    ).get(pk=task_id)
+    task = (
+        TranscriptionTask.objects.filter(pk=task_id)
+        .only(
+            "public_id", "status", "model", "effective_priority", "attempts", "losses"
+        )
+        .first()
+    )
+    if task is None:
+        return False  # Deleted a moment ago.
     preparing = task.status == TranscriptionTask.Status.PREPARING
     start = task.attempts + task.losses + 1
     kind = PREPARE if preparing else task.model

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import uuid
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -89,7 +88,9 @@ def submit_upload(
                 file_name=clean_file_name(upload.name),
                 file_size_bytes=size,
             )
-            transaction.on_commit(partial(hints.send_hint, task.pk), robust=True)
+            # No partial: Django reports a hook that raised by its name, which a
+            # partial has not, and then raises itself.
+            transaction.on_commit(lambda: hints.send_hint(task.pk), robust=True)
     except BaseException:
         folder.discard()
         raise

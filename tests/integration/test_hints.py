@@ -1,0 +1,167 @@
+"""Hints over a real broker, and life without one."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from tests.factories import TaskFactory
+from transcription.models import TranscriptionTask
+from transcription.services import hints, transitions
+from transcription.services.hints import QUIET_SECONDS, breaker, send_hint
+from workers.dispatcher import Dispatcher
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Any:
+    """The breaker's clock, which stands still."""
+
+    class Clock:
+        now = 1000.0
+
+    monkeypatch.setattr(f"{hints.__name__}.time.monotonic", lambda: Clock.now)
+    return Clock
+
+
+@pytest.mark.parametrize("priority", ["high", "normal", "low"])
+def test_a_new_task_wakes_a_media_worker(broker, priority):
+    task = TaskFactory(priority=priority)
+
+    assert send_hint(task.pk) is True
+
+    (hint,) = broker.hints(f"prepare.{priority}")
+    assert hint.task == "transcription.tasks.prepare_media"
+    assert hint.args == [task.pk]
+    assert hint.id == f"{task.public_id}-p1"
+    assert broker.queues() == {f"prepare.{priority}"}
+
+
+def test_a_prepared_task_wakes_a_worker_of_its_model(broker):
+    task = TaskFactory(queued=True, model="large-v3", priority="high", losses=1)
+
+    assert send_hint(task.pk) is True
+
+    (hint,) = broker.hints("large-v3.high")
+    assert hint.task == "transcription.tasks.run_transcription"
+    assert hint.args == [task.pk]
+    assert hint.id == f"{task.public_id}-a2"
+    assert broker.queues() == {"large-v3.high"}
+
+
+def test_the_effective_priority_decides(broker):
+    task = TaskFactory(queued=True, priority="low", effective_priority="normal")
+
+    send_hint(task.pk)
+
+    assert broker.queues() == {"demo.normal"}
+
+
+def test_a_hint_is_sent_once(broker):
+    task = TaskFactory(queued=True)
+
+    sent = [send_hint(task.pk) for _ in range(3)]
+
+    assert sent == [True, False, False]
+    assert len(broker.hints("demo.normal")) == 1
+    task.refresh_from_db()
+    assert task.dispatched_at is not None
+
+
+@pytest.mark.parametrize(
+    "traits",
+    [
+        {"processing": True},
+        {"leased": True},
+        {"completed": True},
+        {"cancelled": True},
+        {"queued": True, "not_before": timezone.now() + timedelta(hours=1)},
+    ],
+    ids=["processing", "leased", "completed", "cancelled", "too early"],
+)
+def test_a_task_that_does_not_wait_gets_no_hint(broker, traits):
+    task = TaskFactory(**traits)
+
+    assert send_hint(task.pk) is False
+    assert broker.queues() == set()
+
+
+def test_messages_arrive_after_the_broker_lost_everything(broker):
+    send_hint(TaskFactory(queued=True).pk)
+    broker.client.flushall()
+    task = TaskFactory(queued=True)
+
+    send_hint(task.pk)
+
+    assert [hint.args for hint in broker.hints("demo.normal")] == [[task.pk]]
+
+
+def test_a_task_that_is_deleted_meanwhile_gets_no_hint(broker, monkeypatch):
+    task = TaskFactory(queued=True)
+    mark = transitions.mark_dispatched
+
+    def mark_and_delete(task_id: int) -> bool:
+        marked = mark(task_id)
+        TranscriptionTask.objects.all().delete()
+        return marked
+
+    monkeypatch.setattr(transitions, "mark_dispatched", mark_and_delete)
+
+    assert send_hint(task.pk) is False
+    assert broker.queues() == set()
+
+
+def test_without_a_broker_the_row_waits_for_the_dispatcher():
+    task = TaskFactory(queued=True)
+    began = time.monotonic()
+
+    assert send_hint(task.pk) is False
+
+    assert time.monotonic() - began < 3
+    task.refresh_from_db()
+    assert task.dispatched_at is None
+    assert task.status == "queued"
+
+
+def test_after_a_failure_the_broker_is_left_alone_for_a_while(
+    clock, broker, point_at_broker, settings
+):
+    first, second = TaskFactory.create_batch(2, queued=True)
+    url = settings.BROKER_URL
+    point_at_broker("redis+socket:///nonexistent/none.sock?virtual_host=0")
+    assert send_hint(first.pk) is False
+    point_at_broker(url)
+
+    clock.now += QUIET_SECONDS - 0.01
+    assert breaker.is_open()
+    assert send_hint(second.pk) is False
+    clock.now += 0.02
+    assert not breaker.is_open()
+    assert send_hint(second.pk) is True
+
+    assert QUIET_SECONDS == 5
+    assert [hint.args for hint in broker.hints("demo.normal")] == [[second.pk]]
+
+
+def test_the_dispatcher_sends_what_was_held_back(broker, point_at_broker, settings):
+    url = settings.BROKER_URL
+    point_at_broker("redis+socket:///nonexistent/none.sock?virtual_host=0")
+    tasks = [
+        TaskFactory(queued=True, priority=priority)
+        for priority in ("low", "normal", "high")
+    ]
+    assert not any(send_hint(task.pk) for task in tasks)
+    dispatcher = Dispatcher()
+    assert dispatcher.send_held_back() == 0
+
+    point_at_broker(url)
+    breaker.reset()
+
+    assert dispatcher.send_held_back() == 3
+    assert dispatcher.send_held_back() == 0
+    assert broker.queues() == {"demo.low", "demo.normal", "demo.high"}

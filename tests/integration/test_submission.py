@@ -1,0 +1,179 @@
+"""An upload becomes a task: row and file, or neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import DatabaseError
+
+from tests.factories import SlotFactory, UserFactory
+from transcription.errors import (
+    EmptyUploadError,
+    UnknownModelError,
+    UnsupportedOptionError,
+    UploadTooLargeError,
+)
+from transcription.models import TranscriptionTask
+from transcription.services.submission import (
+    TaskRequest,
+    clean_file_name,
+    submit_upload,
+)
+from transcription.storage import TaskFolder, tasks_root
+from whisperhub.request_id import current_request_id
+
+pytestmark = pytest.mark.django_db
+
+
+def files_below(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+def test_the_upload_is_moved_into_the_tasks_folder(make_upload, no_hints, media_root):
+    upload = make_upload(b"sound", "talk.mp3")
+    inode = Path(upload.temporary_file_path()).stat().st_ino
+
+    task = submit_upload(UserFactory(), upload, TaskRequest())
+
+    original = TaskFolder(task.public_id).original
+    assert original.read_bytes() == b"sound"
+    assert original.stat().st_ino == inode, "copied, not renamed"
+    assert original.stat().st_mode & 0o777 == 0o600
+    assert original.parent.stat().st_mode & 0o777 == 0o700
+    assert files_below(media_root) == [original]
+
+
+def test_the_row_says_what_was_asked(make_upload, no_hints):
+    SlotFactory(model="small", engine="openai-whisper")
+    owner = UserFactory()
+    token = current_request_id.set("the-request")
+
+    submit_upload(
+        owner,
+        make_upload(b"sound", "talk.mp3"),
+        TaskRequest(
+            task_type="translate",
+            priority="high",
+            model="small",
+            language="es",
+            platform="web",
+            options={"word_timestamps": True},
+        ),
+    )
+
+    current_request_id.reset(token)
+    task = TranscriptionTask.objects.get()
+    assert (task.owner, task.request_id) == (owner, "the-request")
+    assert (task.status, task.task_type, task.language) == (
+        "preparing",
+        "translate",
+        "es",
+    )
+    assert (task.priority, task.effective_priority) == ("high", "high")
+    assert (task.model, task.engine) == ("small", "openai-whisper")
+    assert task.options == {"word_timestamps": True}
+    assert (task.file_name, task.file_size_bytes) == ("talk.mp3", 5)
+    assert task.dispatched_at is None
+
+
+def test_an_upload_in_memory_is_written(no_hints):
+    upload = SimpleUploadedFile("a.wav", b"sound")
+
+    task = submit_upload(UserFactory(), upload, TaskRequest())
+
+    assert TaskFolder(task.public_id).original.read_bytes() == b"sound"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_hint_leaves_after_the_commit(make_upload, no_hints):
+    task = submit_upload(UserFactory(), make_upload(b"sound"), TaskRequest())
+
+    assert no_hints == [task.pk]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_hint_that_fails_does_not_fail_the_request(make_upload, monkeypatch, caplog):
+    def fail(task_id: int) -> bool:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("transcription.services.hints.send_hint", fail)
+
+    submit_upload(UserFactory(), make_upload(b"sound"), TaskRequest())
+
+    assert TranscriptionTask.objects.count() == 1
+    assert "on_commit" in caplog.text
+
+
+def test_no_row_means_no_file(make_upload, no_hints, media_root, monkeypatch):
+    def fail(**values: object) -> None:
+        raise DatabaseError("no")
+
+    monkeypatch.setattr(TranscriptionTask.objects, "create", fail)
+
+    with pytest.raises(DatabaseError):
+        submit_upload(UserFactory(), make_upload(b"sound"), TaskRequest())
+
+    assert files_below(tasks_root()) == []
+    assert no_hints == []
+
+
+def test_no_file_means_no_row(make_upload, no_hints, monkeypatch):
+    def fail(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    upload = make_upload(b"sound")
+    monkeypatch.setattr("shutil.move", fail)
+
+    with pytest.raises(OSError, match="No space"):
+        submit_upload(UserFactory(), upload, TaskRequest())
+
+    assert not TranscriptionTask.objects.exists()
+    assert files_below(tasks_root()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "request_", "error"),
+    [
+        (b"", TaskRequest(), EmptyUploadError),
+        (b"x" * 11, TaskRequest(), UploadTooLargeError),
+        (b"x", TaskRequest(model="nobody-serves-this"), UnknownModelError),
+        (
+            b"x",
+            TaskRequest(model="other", options={"hotwords": "a"}),
+            UnsupportedOptionError,
+        ),
+    ],
+    ids=["empty", "too large", "model", "option"],
+)
+def test_a_refused_upload_leaves_nothing(
+    make_upload, no_hints, settings, media_root, content, request_, error
+):
+    settings.MAX_UPLOAD_BYTES = 10
+    SlotFactory(model="other", engine="openai-whisper")
+
+    with pytest.raises(error):
+        submit_upload(UserFactory(), make_upload(content), request_)
+
+    assert not TranscriptionTask.objects.exists()
+    assert not (media_root / "tasks").exists()
+    assert no_hints == []
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("talk.mp3", "talk.mp3"),
+        ("../../etc/passwd", "passwd"),
+        (r"C:\Users\me\talk.mp3", "talk.mp3"),
+        ("a\x00b\n.mp3", "ab.mp3"),
+        ("\u202egpj.mp3", "gpj.mp3"),
+        ("录音 1.m4a", "录音 1.m4a"),
+        ("x" * 300, "x" * 255),
+        (None, ""),
+        ("", ""),
+    ],
+)
+def test_a_clients_file_name_is_a_label_only(name, label):
+    assert clean_file_name(name) == label
