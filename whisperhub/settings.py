@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dj_database_url
 import django_stubs_ext
 
-from whisperhub import env, secrets
+from whisperhub import databases, env, secrets
 from whisperhub.logging import logging_config
 
 # Classes such as ModelAdmin take type arguments only with this.
@@ -118,20 +118,14 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 # --- Database ------------------------------------------------------------------------
 
-DATABASE_URL = env.text("DATABASE_URL")
-SQLITE_OPTIONS: dict[str, Any] = {
-    # A deferred transaction that has read cannot wait for the write lock.
-    "transaction_mode": "IMMEDIATE",
-    "timeout": 20,
-    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
-}
 DATABASES: dict[str, Any] = {
-    "default": dj_database_url.parse(
-        DATABASE_URL or f"sqlite:///{DATA_DIR / 'whisperhub.sqlite3'}"
+    "default": env.read(
+        "DATABASE_URL", "", partial(databases.settings_from_url, data_dir=DATA_DIR)
     )
 }
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS
+# Celery's result table indexes this column; MySQL's older row formats index 767 bytes,
+# 191 characters of utf8mb4. It belongs to the first migration, on every database.
+DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191
 
 # --- Uploads and media ---------------------------------------------------------------
 

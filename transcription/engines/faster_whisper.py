@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from transcription.engines.base import (
     join_text,
     spread_windows,
 )
+from transcription.engines.devices import resolve_device
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
 from transcription.errors import ModelUnavailableError
@@ -105,7 +105,9 @@ class FasterWhisperEngine:
             ModelUnavailableError: see the message.
         """
         slot = self._slot
-        device, device_index = resolve_device(slot.device)
+        device, device_index = resolve_device(
+            slot.device, ctranslate2.get_cuda_device_count
+        )
         if device == "cuda":
             check_cuda_libraries()
         try:
@@ -211,16 +213,6 @@ class FasterWhisperEngine:
             )
             for _segment_heard in heard:
                 pass
-
-
-def resolve_device(device: str) -> tuple[str, int]:
-    """A plan's device for CTranslate2; CUDA_VISIBLE_DEVICES leaves one, number 0."""
-    if device == "auto":
-        device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-    name, _, index = device.partition(":")
-    if os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return name, 0
-    return name, int(index or 0)
 
 
 def check_cuda_libraries() -> None:

@@ -13,6 +13,7 @@ from transcription.engines.plan import SlotPlan
 # Imported only when chosen: each brings libraries of hundreds of megabytes.
 FACTORIES: Final = {
     "faster-whisper": "transcription.engines.faster_whisper.create",
+    "openai-whisper": "transcription.engines.openai_whisper.create",
 }
 
 _current: Engine | None = None

@@ -11,11 +11,12 @@ from transcription.engines.base import (
     LanguageDetection,
     Transcription,
 )
-from transcription.engines.options import DecodeOptions
+from transcription.engines.options import OPTION_NAMES, DecodeOptions
 from transcription.errors import (
     EngineError,
     LeaseLostError,
     TaskCancelledError,
+    UnsupportedOptionError,
     WhisperHubError,
 )
 from transcription.media.decode import load_samples
@@ -111,9 +112,14 @@ def _transcribe(
         samples = load_samples(TaskFolder(task.public_id).samples)
     except OSError as error:
         raise EngineError("The prepared audio of the task cannot be read.") from error
-    options = DecodeOptions.from_dict(
-        {**task.options, "language": task.language, "task": task.task_type}
-    )
+    try:
+        options = DecodeOptions.from_dict(
+            {**task.options, "language": task.language, "task": task.task_type}
+        )
+    except TypeError as error:
+        # Submitted to another release: no attempt of this one would go better.
+        names = sorted(set(task.options) - OPTION_NAMES) or ["vad_parameters"]
+        raise UnsupportedOptionError(task.engine, names) from error
     report = ProgressWriter(held, task.media_duration_seconds or 0.0)
     try:
         if task.task_type == TranscriptionTask.TaskType.DETECT_LANGUAGE:

@@ -83,6 +83,8 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
 def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
     """Decode the original of a task to samples beside it."""
     folder = TaskFolder(task.public_id)
+    # Media that are gone are the storage's fault: `open_media` would blame the client.
+    folder.original.stat()
     return decode_to_samples(
         folder.original,
         folder.samples,

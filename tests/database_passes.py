@@ -1,0 +1,35 @@
+"""A pytest plugin for the passes on further databases: only tests that use one.
+
+tools/test_matrix.py loads it with `-p`. Decoding, processes and pure Python end the
+same way whatever the database is, so those tests run in the first pass alone.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+# What pytest-django calls access to the database; the marker asks for one of these.
+FIXTURES = {
+    "db",
+    "transactional_db",
+    "django_db_reset_sequences",
+    "django_db_serialized_rollback",
+    "live_server",
+}
+
+
+def uses_database(item: pytest.Item) -> bool:
+    """Whether a test reads or writes Django's database."""
+    return item.get_closest_marker("django_db") is not None or not FIXTURES.isdisjoint(
+        getattr(item, "fixturenames", ())
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Leave out every test that uses no database."""
+    left_out = [item for item in items if not uses_database(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if uses_database(item)]

@@ -1,0 +1,99 @@
+"""Engines for tests: a real one that can be held, and ones that misbehave."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from transcription.engines.base import (
+    Engine,
+    LanguageDetection,
+    ModelInfo,
+    Progress,
+    Transcription,
+)
+from transcription.engines.options import DecodeOptions
+from transcription.engines.plan import SlotPlan
+
+# The folder in which a file called `hold` keeps every job of a held engine waiting.
+GATE_VARIABLE = "TESTS_GATE_FOLDER"
+POLL_SECONDS = 0.02
+
+
+class ScriptedEngine:
+    """Does what it is told when a job comes; else hears one sentence."""
+
+    concurrent_jobs = 1
+
+    def __init__(self, act: Any = None) -> None:
+        self.act = act
+        self.calls: list[DecodeOptions] = []
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo("demo", "r1", "faster-whisper", "cpu", "int8", "test engine")
+
+    def load(self) -> None:
+        pass
+
+    def unload(self) -> None:
+        pass
+
+    def transcribe(
+        self, samples: Any, options: DecodeOptions, on_progress: Progress
+    ) -> Transcription:
+        self.calls.append(options)
+        if self.act is not None:
+            self.act(on_progress)
+        return Transcription(
+            text="Hi.",
+            language="en",
+            language_probability=0.9,
+            duration_seconds=len(samples) / 16_000,
+            duration_after_vad_seconds=None,
+            segments=[],
+        )
+
+    def detect_language(self, samples: Any, *, windows: int = 4) -> LanguageDetection:
+        return LanguageDetection("es", 0.8, {"es": 0.8, "en": 0.2})
+
+
+class HeldEngine:
+    """The real engine of a slot, whose jobs wait while the gate is closed."""
+
+    concurrent_jobs = 1
+
+    def __init__(self, engine: Engine, gate: Path) -> None:
+        self._engine = engine
+        self._gate = gate
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._engine.info
+
+    def load(self) -> None:
+        self._engine.load()
+
+    def unload(self) -> None:
+        self._engine.unload()
+
+    def transcribe(
+        self, samples: Any, options: DecodeOptions, on_progress: Progress
+    ) -> Transcription:
+        while self._gate.exists():
+            on_progress(0.0)
+            time.sleep(POLL_SECONDS)
+        return self._engine.transcribe(samples, options, on_progress)
+
+    def detect_language(self, samples: Any, *, windows: int = 4) -> LanguageDetection:
+        return self._engine.detect_language(samples, windows=windows)
+
+
+def create_held(slot: SlotPlan, *, model_dir: Path, cpu_threads: int) -> HeldEngine:
+    """Make the held engine of a slot; see `registry.create_engine`."""
+    from transcription.engines import faster_whisper
+
+    engine = faster_whisper.create(slot, model_dir=model_dir, cpu_threads=cpu_threads)
+    return HeldEngine(engine, Path(os.environ[GATE_VARIABLE]) / "hold")

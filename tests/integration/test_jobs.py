@@ -1,0 +1,481 @@
+"""A task's whole way in one process, with real media and the real demo model."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import DatabaseError, OperationalError
+from django.utils import timezone
+
+from tests.engines import ScriptedEngine
+from tests.factories import TaskFactory
+from tests.media_files import make_tone, write_audio, write_media, write_wav
+from transcription.accuracy import word_error_rate
+from transcription.engines import demo_model
+from transcription.engines.base import Engine
+from transcription.engines.plan import parse_slot
+from transcription.engines.registry import create_engine, set_current_engine
+from transcription.models import TranscriptionTask
+from transcription.services import execution, preparation, transitions
+from transcription.services.leases import heartbeat
+from transcription.services.transitions import Outcome
+from transcription.storage import TaskFolder
+from transcription.tasks import prepare_media, run_transcription
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_hints", "quiet_heart")]
+
+SAMPLES = {sample.language: sample for sample in demo_model.samples()}
+
+
+@pytest.fixture
+def quiet_heart(monkeypatch) -> None:
+    """The heart beats when a test says so, not in a thread of its own."""
+    monkeypatch.setattr(type(heartbeat), "_start", lambda self: None)
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """The demo model, loaded once."""
+    slot = parse_slot("cpu=demo", 0, "faster-whisper")
+    made = create_engine(slot, model_dir=django_settings.MODEL_DIR, cpu_threads=1)
+    made.load()
+    return made
+
+
+@pytest.fixture
+def submitted() -> Callable[..., Any]:
+    """Make a task whose original is this file."""
+
+    def submit(path: Path, **values: Any) -> Any:
+        task = TaskFactory(**values)
+        folder = TaskFolder(task.public_id)
+        folder.create()
+        folder.original.write_bytes(path.read_bytes())
+        return task
+
+    return submit
+
+
+@pytest.fixture
+def prepared() -> Callable[..., Any]:
+    """Make a queued task with a second of prepared samples."""
+
+    def prepare(**values: Any) -> Any:
+        task = TaskFactory(queued=True, **values)
+        folder = TaskFolder(task.public_id)
+        folder.create()
+        folder.samples.write_bytes(make_tone(1.0).tobytes())
+        return task
+
+    return prepare
+
+
+def run(task: Any, engine: Any) -> list[Outcome | None]:
+    outcomes = [
+        preparation.prepare(task.pk, owner="media"),
+        execution.execute(task.pk, engine=engine, owner="slot"),
+    ]
+    task.refresh_from_db()
+    return outcomes
+
+
+# --- Good media ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_speech_becomes_text(submitted, engine, language):
+    sample = SAMPLES[language]
+    task = submitted(sample.path)
+
+    assert run(task, engine) == [Outcome.QUEUED, Outcome.COMPLETED]
+
+    transcript = task.transcript
+    assert word_error_rate(sample.texts[language], transcript.text) < 0.3
+    assert task.detected_language == transcript.language == language
+    assert 0 < transcript.language_probability <= 1
+    assert transcript.duration_seconds == pytest.approx(sample.seconds, abs=0.1)
+    assert transcript.model["name"] == "demo"
+    assert transcript.model["revision"] == demo_model.revision()
+    assert transcript.notices == [demo_model.NOTICE]
+    starts = [segment["start"] for segment in transcript.segments]
+    assert starts == sorted(starts)
+    assert task.progress == 1.0
+    assert task.inference_seconds > 0
+
+
+def test_speech_is_translated_with_timed_words(submitted, engine):
+    sample = SAMPLES["es"]
+    task = submitted(
+        sample.path,
+        task_type="translate",
+        language="es",
+        options={"word_timestamps": True, "beam_size": 1},
+    )
+
+    assert run(task, engine) == [Outcome.QUEUED, Outcome.COMPLETED]
+
+    transcript = task.transcript
+    assert word_error_rate(sample.texts["en"], transcript.text) < 0.3
+    assert transcript.options["task"] == "translate"
+    assert transcript.options["beam_size"] == 1
+    words = [word for part in transcript.segments for word in part["words"]]
+    assert "".join(word["word"] for word in words).strip() == transcript.text
+
+
+def test_the_language_of_a_recording_is_detected(submitted, engine):
+    task = submitted(SAMPLES["zh"].path, task_type="detect_language")
+
+    assert run(task, engine) == [Outcome.QUEUED, Outcome.COMPLETED]
+
+    assert task.transcript.language == "zh"
+    assert task.transcript.text == ""
+    assert sum(task.transcript.language_probabilities.values()) <= 1.001
+
+
+def test_the_sound_of_a_video_is_heard(submitted, engine, tmp_path):
+    video = write_media(
+        tmp_path / "v.mp4", make_tone(1.0), container="mp4", video_codec="mpeg4"
+    )
+    task = submitted(video)
+
+    assert run(task, engine) == [Outcome.QUEUED, Outcome.COMPLETED]
+    assert task.has_video is True
+    assert task.media_duration_seconds == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.05, 0.5])
+def test_a_moment_without_speech_has_an_empty_text(
+    submitted, engine, tmp_path, seconds
+):
+    task = submitted(write_wav(tmp_path / "a.wav", make_tone(seconds) // 1000))
+
+    assert run(task, engine) == [Outcome.QUEUED, Outcome.COMPLETED]
+    assert task.transcript.text == ""
+    assert task.transcript.segments == []
+
+
+def test_a_file_that_was_cut_short_yields_what_it_has(submitted, engine, tmp_path):
+    whole = write_audio(tmp_path / "a.mp3", make_tone(4.0), "mp3")
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    task = submitted(whole)
+
+    assert run(task, engine) == [Outcome.QUEUED, Outcome.COMPLETED]
+    assert task.media_duration_seconds == pytest.approx(2.0, abs=0.2)
+
+
+def test_the_files_of_an_ended_task_go(submitted, engine, tmp_path):
+    task = submitted(write_wav(tmp_path / "a.wav", make_tone(0.1)))
+
+    run(task, engine)
+
+    assert not TaskFolder(task.public_id).path.exists()
+
+
+# --- Bad media -----------------------------------------------------------------------
+
+
+def no_media(folder: Path) -> Path:
+    path = folder / "notes.mp3"
+    path.write_text("This is no music.\n" * 100)
+    return path
+
+
+def silent_film(folder: Path) -> Path:
+    return write_media(folder / "v.mp4", None, container="mp4", video_codec="mpeg4")
+
+
+def cut_before_its_index(folder: Path) -> Path:
+    path = write_audio(folder / "a.m4a", make_tone(3.0), "m4a")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def no_sample(folder: Path) -> Path:
+    return write_wav(folder / "a.wav", make_tone(0))
+
+
+def too_long(folder: Path) -> Path:
+    return write_wav(folder / "a.wav", make_tone(3.0))
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (no_media, "invalid_media"),
+        (silent_film, "no_audio"),
+        (cut_before_its_index, "invalid_media"),
+        (no_sample, "no_audio"),
+        (too_long, "media_too_long"),
+    ],
+)
+def test_bad_media_fail_at_once_with_their_code(
+    submitted, tmp_path, settings, make, code
+):
+    settings.MAX_MEDIA_SECONDS = 2
+    task = submitted(make(tmp_path))
+
+    assert run(task, ScriptedEngine()) == [Outcome.FAILED, None]
+
+    assert (task.status, task.error_code, task.attempts) == ("failed", code, 1)
+    assert task.error_message.endswith(".")
+    assert str(django_settings.MEDIA_ROOT) not in task.error_message
+    assert not TaskFolder(task.public_id).path.exists()
+
+
+def test_media_that_the_storage_lost_are_tried_again(settings):
+    settings.MAX_ATTEMPTS = 2
+    task = TaskFactory()
+    TaskFolder(task.public_id).create()
+
+    first = preparation.prepare(task.pk, owner="media")
+    TranscriptionTask.objects.update(not_before=None)
+    second = preparation.prepare(task.pk, owner="media")
+
+    task.refresh_from_db()
+    assert [first, second] == [Outcome.RETRIED, Outcome.FAILED]
+    assert (task.status, task.error_code) == ("failed", "storage_error")
+
+
+def test_a_full_disk_is_tried_again(submitted, tmp_path, monkeypatch):
+    task = submitted(write_wav(tmp_path / "a.wav", make_tone(0.1)))
+
+    def no_space(*args: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(preparation, "decode", no_space)
+
+    assert preparation.prepare(task.pk, owner="media") is Outcome.RETRIED
+    task.refresh_from_db()
+    assert (task.status, task.error_code) == ("preparing", "storage_error")
+    assert TaskFolder(task.public_id).original.exists()
+
+
+# --- Engines that fail ---------------------------------------------------------------
+
+
+def test_an_engine_that_raises_is_tried_again_and_then_fails(prepared, settings):
+    settings.MAX_ATTEMPTS = 3
+
+    def break_down(on_progress: Any) -> None:
+        raise ZeroDivisionError("secret detail")
+
+    task = prepared()
+    outcomes = []
+
+    for _ in range(3):
+        TranscriptionTask.objects.update(not_before=None)
+        engine = ScriptedEngine(break_down)
+        outcomes.append(execution.execute(task.pk, engine=engine, owner="slot"))
+
+    task.refresh_from_db()
+    assert outcomes == [Outcome.RETRIED, Outcome.RETRIED, Outcome.FAILED]
+    assert (task.status, task.error_code) == ("failed", "engine_error")
+    assert task.attempts == 3
+    assert "secret detail" not in task.error_message
+    assert not TaskFolder(task.public_id).path.exists()
+
+
+def test_a_retried_task_keeps_its_samples_and_waits(prepared):
+    def break_down(on_progress: Any) -> None:
+        raise MemoryError
+
+    task = prepared()
+    engine = ScriptedEngine(break_down)
+
+    assert execution.execute(task.pk, engine=engine, owner="s") is Outcome.RETRIED
+
+    assert TaskFolder(task.public_id).samples.exists()
+    assert execution.execute(task.pk, engine=ScriptedEngine(), owner="s") is None
+    TranscriptionTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
+    outcome = execution.execute(task.pk, engine=ScriptedEngine(), owner="s")
+    assert outcome is Outcome.COMPLETED
+
+
+def test_samples_that_are_gone_are_an_error_of_the_engine(prepared):
+    task = prepared()
+    TaskFolder(task.public_id).discard()
+
+    outcome = execution.execute(task.pk, engine=ScriptedEngine(), owner="slot")
+
+    task.refresh_from_db()
+    assert outcome is Outcome.RETRIED
+    assert task.error_code == "engine_error"
+
+
+def test_options_of_another_release_fail_the_task(prepared):
+    task = prepared(options={"best_off": 3})
+
+    outcome = execution.execute(task.pk, engine=ScriptedEngine(), owner="slot")
+
+    task.refresh_from_db()
+    assert outcome is Outcome.FAILED
+    assert (task.status, task.error_code) == ("failed", "unsupported_option")
+    assert "best_off" in task.error_message
+
+
+# --- Cancelled and lost --------------------------------------------------------------
+
+
+def test_a_task_that_is_cancelled_while_it_runs_ends_cancelled(prepared):
+    task = prepared()
+
+    def cancel(on_progress: Any) -> None:
+        transitions.cancel(task.pk)
+        heartbeat.beat()
+        on_progress(0.5)
+
+    outcome = execution.execute(task.pk, engine=ScriptedEngine(cancel), owner="slot")
+
+    task.refresh_from_db()
+    assert outcome is Outcome.CANCELLED
+    assert task.status == "cancelled"
+    assert task.lease_token is None
+    assert not TranscriptionTask.objects.filter(transcript__isnull=False).exists()
+    assert not TaskFolder(task.public_id).path.exists()
+
+
+def test_a_task_that_is_cancelled_while_it_is_prepared_ends_cancelled(
+    submitted, tmp_path, monkeypatch
+):
+    task = submitted(write_wav(tmp_path / "a.wav", make_tone(3.0)))
+    decode = preparation.decode
+
+    def decode_after_cancelling(task: Any, held: Any) -> Any:
+        transitions.cancel(task.pk)
+        heartbeat.beat()
+        return decode(task, held)
+
+    monkeypatch.setattr(preparation, "decode", decode_after_cancelling)
+
+    assert preparation.prepare(task.pk, owner="media") is Outcome.CANCELLED
+    task.refresh_from_db()
+    assert task.status == "cancelled"
+    assert not TaskFolder(task.public_id).path.exists()
+
+
+def test_a_cancellation_at_the_last_moment_of_preparation_counts(
+    submitted, tmp_path, monkeypatch
+):
+    task = submitted(write_wav(tmp_path / "a.wav", make_tone(0.5)))
+    decode = preparation.decode
+
+    def cancel_after_decoding(task: Any, held: Any) -> Any:
+        decoded = decode(task, held)
+        transitions.cancel(task.pk)
+        return decoded
+
+    monkeypatch.setattr(preparation, "decode", cancel_after_decoding)
+
+    assert preparation.prepare(task.pk, owner="media") is Outcome.CANCELLED
+    assert not TaskFolder(task.public_id).path.exists()
+
+
+@pytest.mark.parametrize("noticed", [True, False])
+def test_a_worker_whose_lease_is_lost_writes_nothing(prepared, noticed):
+    task = prepared()
+    others = uuid.uuid4()
+
+    def lose(on_progress: Any) -> None:
+        TranscriptionTask.objects.update(lease_token=others, lease_owner="other")
+        if noticed:
+            heartbeat.beat()
+            on_progress(0.5)
+
+    outcome = execution.execute(task.pk, engine=ScriptedEngine(lose), owner="slot")
+
+    task.refresh_from_db()
+    assert outcome is Outcome.LOST
+    assert (task.status, task.lease_token) == ("processing", others)
+    assert not TranscriptionTask.objects.filter(transcript__isnull=False).exists()
+    assert TaskFolder(task.public_id).samples.exists(), "the new owner needs them"
+
+
+def test_a_task_that_is_deleted_while_it_runs_leaves_nothing(prepared):
+    task = prepared()
+
+    def delete(on_progress: Any) -> None:
+        TranscriptionTask.objects.all().delete()
+        TaskFolder(task.public_id).discard()
+
+    outcome = execution.execute(task.pk, engine=ScriptedEngine(delete), owner="slot")
+
+    assert outcome is Outcome.LOST
+    assert not TranscriptionTask.objects.exists()
+
+
+def test_progress_is_written_now_and_then(prepared, monkeypatch):
+    task = prepared(media_duration_seconds=10.0)
+    monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
+    seen: list[float] = []
+
+    def report(on_progress: Any) -> None:
+        for seconds in (2.5, 5.0, 12.0):
+            on_progress(seconds)
+            seen.append(TranscriptionTask.objects.get().progress)
+
+    execution.execute(task.pk, engine=ScriptedEngine(report), owner="slot")
+
+    assert seen == [0.25, 0.5, 1.0]
+
+
+def test_a_short_outage_of_the_database_does_not_lose_the_result(prepared, monkeypatch):
+    task = prepared()
+    complete = transitions.complete
+    outages = iter([True, True])
+
+    def complete_after_outage(*args: Any, **kwargs: Any) -> None:
+        if next(outages, False):
+            raise OperationalError("the server closed the connection")
+        complete(*args, **kwargs)
+
+    monkeypatch.setattr(transitions, "complete", complete_after_outage)
+    monkeypatch.setattr("transcription.services.database.FIRST_PAUSE_SECONDS", 0.001)
+    # A test's transaction cannot be begun anew, so its connection stays.
+    monkeypatch.setattr(
+        "transcription.services.database.connection",
+        type("Away", (), {"in_atomic_block": False, "close": lambda self: None})(),
+    )
+
+    outcome = execution.execute(task.pk, engine=ScriptedEngine(), owner="slot")
+
+    assert outcome is Outcome.COMPLETED
+    assert issubclass(OperationalError, DatabaseError)
+
+
+# --- Celery's entry points -----------------------------------------------------------
+
+
+def deliver(celery_task: Any, task_id: int) -> Any:
+    """Let a message arrive in this process."""
+    return celery_task.apply(args=[task_id])
+
+
+def test_a_message_runs_the_task_once(prepared):
+    task = prepared()
+    set_current_engine(ScriptedEngine())
+
+    first = deliver(run_transcription, task.pk)
+    second = deliver(run_transcription, task.pk)
+
+    assert first.result == {"outcome": "completed"}
+    assert second.state == "IGNORED"
+
+
+def test_a_message_prepares_the_task_once(submitted, tmp_path):
+    task = submitted(write_wav(tmp_path / "a.wav", make_tone(0.5)))
+
+    assert deliver(prepare_media, task.pk).result == {"outcome": "queued"}
+    assert deliver(prepare_media, task.pk).state == "IGNORED"
+
+
+def test_a_message_for_a_task_that_is_gone_is_dropped():
+    set_current_engine(ScriptedEngine())
+
+    assert deliver(run_transcription, 0).state == "IGNORED"
+    assert deliver(prepare_media, 0).state == "IGNORED"

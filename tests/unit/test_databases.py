@@ -1,0 +1,143 @@
+"""What each form of WHISPERHUB_DATABASE_URL becomes, and what stops the start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from whisperhub import databases
+from whisperhub.databases import MYSQL, POSTGRESQL, SQLITE, settings_from_url
+
+DATA_DIR = Path("/data")
+PASSWORD = "sWordfish"
+
+
+def from_url(url: str) -> dict:
+    return settings_from_url(url, data_dir=DATA_DIR)
+
+
+@pytest.mark.parametrize(
+    ("url", "engine"),
+    [
+        ("", SQLITE),
+        ("sqlite:///tasks.sqlite3", SQLITE),
+        ("postgresql://db/whisperhub", POSTGRESQL),
+        ("postgres://db/whisperhub", POSTGRESQL),
+        ("mysql://db/whisperhub", MYSQL),
+        ("mariadb://db/whisperhub", MYSQL),
+        ("MariaDB://db/whisperhub", MYSQL),
+    ],
+)
+def test_the_scheme_chooses_the_engine(url, engine):
+    assert from_url(url)["ENGINE"] == engine
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("", "/data/whisperhub.sqlite3"),
+        ("sqlite:///tasks.sqlite3", "/data/tasks.sqlite3"),
+        ("sqlite:////srv/tasks.sqlite3", "/srv/tasks.sqlite3"),
+    ],
+)
+def test_a_relative_sqlite_file_lies_in_the_data_folder(url, name):
+    assert from_url(url)["NAME"] == name
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql", "mariadb"])
+def test_every_part_of_the_address_is_used(scheme):
+    found = from_url(f"{scheme}://us%40er:p%2Fw@db.example.org:1234/na%20me")
+
+    assert found["USER"] == "us@er"
+    assert found["PASSWORD"] == "p/w"
+    assert found["HOST"] == "db.example.org"
+    assert found["PORT"] == 1234
+    assert found["NAME"] == "na me"
+
+
+def test_options_of_the_query_reach_the_driver():
+    options = from_url("postgres://db/w?sslmode=require&connect_timeout=9")["OPTIONS"]
+
+    assert options["sslmode"] == "require"
+    assert options["connect_timeout"] == 9
+
+
+def test_the_query_cannot_undo_what_correctness_rests_on():
+    mysql = from_url("mysql://db/w?charset=latin1&isolation_level=serializable")
+    sqlite = from_url("sqlite:///x?transaction_mode=DEFERRED")
+
+    assert mysql["OPTIONS"]["charset"] == "utf8mb4"
+    assert mysql["OPTIONS"]["isolation_level"] == "read committed"
+    assert "time_zone = '+00:00'" in mysql["OPTIONS"]["init_command"]
+    assert sqlite["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("whisperhub", "is no URL"),
+        ("oracle://db/w", "'oracle' is none of sqlite, postgresql"),
+        (f"postgres://u:{PASSWORD}@db:port/w", "write special characters"),
+        (f"postgres://u:{PASSWORD}/1@db/w", "write special characters"),
+        (f"postgres://u:{PASSWORD}@db", "names no database"),
+        (f"mysql://u:{PASSWORD}@db/", "names no database"),
+        ("sqlite://tasks.sqlite3", "SQLite needs a file"),
+        ("sqlite:///:memory:", "SQLite needs a file"),
+    ],
+)
+def test_a_bad_url_is_refused_without_its_password(url, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        from_url(url)
+
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_missing_driver_is_named(monkeypatch):
+    monkeypatch.setattr(databases, "find_spec", lambda name: None)
+
+    with pytest.raises(ValueError, match=r"pip install 'psycopg\[binary\]'"):
+        from_url("postgres://db/whisperhub")
+
+
+def start(url: str, program: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "whisperhub.settings",
+        "WHISPERHUB_DATABASE_URL": url,
+        "WHISPERHUB_DATA_DIR": str(tmp_path),
+    }
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_bad_url_stops_the_start_with_the_variables_name(tmp_path):
+    ended = start("oracle://db/w", "import whisperhub.settings", tmp_path)
+
+    assert ended.returncode != 0
+    assert ended.stderr.splitlines()[-1] == (
+        "django.core.exceptions.ImproperlyConfigured: WHISPERHUB_DATABASE_URL: "
+        "'oracle' is none of sqlite, postgresql, postgres, mysql, mariadb."
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "loaded"), [("", False), ("postgres://d/w", False), ("mysql://d/w", True)]
+)
+def test_pymysql_stands_in_for_mysqldb_only_where_it_is_chosen(url, loaded, tmp_path):
+    program = (
+        "import sys, django; django.setup(); print('MySQLdb' in sys.modules);"
+        "from django.db import connection; connection.ops"
+    )
+
+    ended = start(url, program, tmp_path)
+
+    assert ended.stdout.strip() == str(loaded), ended.stderr

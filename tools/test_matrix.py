@@ -1,0 +1,139 @@
+"""Runs the tests on every database: all of them on SQLite, then those that use one again.
+
+`python -m tools.test_matrix [pytest arguments]`; `make test` and CI come here. Servers
+come from tools/services.py; in CI each must be there, elsewhere a pass that cannot be
+made is named and left out. The last line sums up all passes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tools import services
+
+TITLES: Final = {
+    "sqlite": "SQLite",
+    "mariadb": "MariaDB",
+    "postgresql": "PostgreSQL",
+}
+COUNT: Final = re.compile(r"(\d+) (passed|failed|errors?)\b")
+# pytest's last line: "=== 3 failed, 97 passed in 12.34s (0:01:02) ===".
+SUMMARY: Final = re.compile(r"^=* ?.*\b(?:\d+ \w+|no tests ran).* in [\d.]+s\b.*$")
+NOTHING_CHOSEN: Final = 5  # pytest's status when no test matched
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One finished run of pytest on one database."""
+
+    database: str
+    summary: str
+    passed: int
+    failed: int
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing failed."""
+        return self.failed == 0
+
+
+def run_pass(database: str, url: str, arguments: Sequence[str]) -> Pass:
+    """Run pytest on one database, its output going through to ours."""
+    command = [sys.executable, "-m", "pytest", *arguments]
+    if database != "sqlite":
+        command += ["-p", "tests.database_passes"]
+    print(f"\n##### Tests on {TITLES[database]}\n", flush=True)
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "WHISPERHUB_DATABASE_URL": url},
+        stdout=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    ) as process:
+        try:
+            summary = _pass_through(process)
+            status = process.wait()
+        except SystemExit:
+            process.terminate()
+            raise
+    return read_summary(database, summary, status)
+
+
+def _pass_through(process: subprocess.Popen[str]) -> str:
+    """Print what pytest prints; returns its last summary line."""
+    summary = ""
+    for line in process.stdout or ():
+        print(line, end="", flush=True)
+        if SUMMARY.match(line):
+            summary = line.strip()
+    return summary
+
+
+def read_summary(database: str, summary: str, status: int) -> Pass:
+    """Count what pytest's summary line says.
+
+    A run that ended badly without naming a failure, such as one that was killed or
+    could not collect, counts as one failure.
+    """
+    counts = {"passed": 0, "failed": 0}
+    for number, word in COUNT.findall(summary):
+        counts["passed" if word == "passed" else "failed"] += int(number)
+    if status not in (0, NOTHING_CHOSEN) and not counts["failed"]:
+        counts["failed"] = 1
+    return Pass(
+        database,
+        summary or f"pytest ended with status {status}",
+        counts["passed"],
+        counts["failed"],
+    )
+
+
+def run_all(arguments: Sequence[str], *, complete: bool) -> int:
+    """Run every pass and print the sum; returns the exit status.
+
+    Args:
+        arguments: for pytest, in every pass.
+        complete: whether a database that cannot be had is an error.
+    """
+    # An empty URL is SQLite in the data folder of the test's settings.
+    passes = [run_pass("sqlite", "", arguments)]
+    try:
+        with services.running(required=complete, may_install=complete) as urls:
+            passes += [run_pass(name, url, arguments) for name, url in urls.items()]
+            missing = [name for name in services.KINDS if name not in urls]
+    except services.ServiceError as error:
+        print(error, flush=True)
+        made = {done.database for done in passes}
+        passes += [
+            Pass(name, "could not be started", 0, 1)
+            for name in services.KINDS
+            if name not in made
+        ]
+        missing = []
+    print()
+    for done in passes:
+        print(f"{TITLES[done.database] + ':':<12}{done.summary.strip('= ')}")
+    for name in missing:
+        print(f"{TITLES[name] + ':':<12}not run, the server is not installed")
+    passed = sum(done.passed for done in passes)
+    failed = sum(done.failed for done in passes)
+    print(f"{passed} passed, {failed} failed", flush=True)
+    return 0 if all(done.is_good for done in passes) else 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    given = sys.argv[1:] if arguments is None else arguments
+    return run_all(given, complete=services.is_ci())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,412 @@
+"""openai-whisper: OpenAI's own Whisper on PyTorch, the second engine.
+
+PyTorch and openai-whisper are imported when the model is loaded, not before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import logging
+import os
+import pickle
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+
+from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES, Samples
+from transcription.engines import demo_model
+from transcription.engines.base import (
+    DETECTION_WINDOWS,
+    LanguageDetection,
+    ModelInfo,
+    Progress,
+    Segment,
+    Transcription,
+    Word,
+    average_probabilities,
+    join_text,
+    spread_windows,
+)
+from transcription.engines.devices import resolve_device
+from transcription.engines.options import DecodeOptions
+from transcription.engines.plan import DEMO, SlotPlan
+from transcription.errors import ModelUnavailableError, SubmissionError
+
+logger = logging.getLogger(__name__)
+
+NOT_INSTALLED: Final = (
+    "The engine openai-whisper is not installed here. Install it with `pip install -r "
+    "requirements/openai-whisper.txt`, or start with `make run ENGINE=openai-whisper`."
+)
+# Below this a first window does not settle the language: it may hold no speech.
+SURE_OF_LANGUAGE: Final = 0.5
+
+
+def create(slot: SlotPlan, *, model_dir: Path, cpu_threads: int) -> OpenAIWhisperEngine:
+    """The engine of a slot; see `registry.create_engine`."""
+    return OpenAIWhisperEngine(slot, model_dir=model_dir, cpu_threads=cpu_threads)
+
+
+class OpenAIWhisperEngine:
+    """One PyTorch model; the library keeps state in it, so jobs run one at a time."""
+
+    concurrent_jobs = 1
+
+    def __init__(self, slot: SlotPlan, *, model_dir: Path, cpu_threads: int) -> None:
+        """Remember what to load."""
+        self._slot = slot
+        self._model_dir = model_dir
+        self._cpu_threads = cpu_threads
+        self._model: Any = None
+        self._info: ModelInfo | None = None
+        self._half = False
+
+    @property
+    def info(self) -> ModelInfo:
+        """The loaded model."""
+        if self._info is None:
+            raise RuntimeError("The model is not loaded.")
+        return self._info
+
+    @property
+    def model(self) -> Any:
+        """openai-whisper's model object."""
+        if self._model is None:
+            raise RuntimeError("The model is not loaded.")
+        return self._model
+
+    def load(self) -> None:
+        """Load the model, decode a moment of silence and time a word.
+
+        Raises:
+            ModelUnavailableError: see the message.
+        """
+        library = _import_library()
+        torch = library.torch
+        device = self._resolve_device(torch)
+        self._half = resolve_compute_type(self._slot, device) == "float16"
+        threads = self._cpu_threads or torch.get_num_threads()
+        try:
+            model, revision = self._load_checkpoint(library)
+            self._model = library.prepare(model, device=device, half=self._half)
+        except ModelUnavailableError:
+            raise
+        except Exception as error:
+            # Network, file, pickle and CUDA errors of many libraries end here.
+            logger.info("Loading %s failed", self._slot.model, exc_info=True)
+            raise ModelUnavailableError(
+                explain_load_failure(self._slot, error)
+            ) from error
+        self._info = ModelInfo(
+            name=self._slot.model,
+            revision=revision,
+            engine="openai-whisper",
+            device=self._slot.device,
+            compute_type="float16" if self._half else "float32",
+            notice=(demo_model.NOTICE if self._slot.model_size_or_path == DEMO else ""),
+        )
+        torch.set_num_threads(threads)
+        self._warm_up()
+        # Numba, which times words, has set the threads of OpenMP to all cores.
+        torch.set_num_threads(threads)
+
+    def transcribe(
+        self, samples: Samples, options: DecodeOptions, on_progress: Progress
+    ) -> Transcription:
+        """Turn samples into text; see `base.Engine`.
+
+        Raises:
+            SubmissionError: the model does not know the language.
+        """
+        from transcription.engines import openai_library as library
+
+        model = self.model
+        self._check_language(options)
+        duration_seconds = len(samples) / SAMPLE_RATE
+        arguments = _arguments(options, duration_seconds)
+        watch = library.Watch(on_progress)
+        watch.check()
+        with library.watched(model, watch):
+            spectrogram = library.Spectrogram(model, samples, watch)
+            detected = self._settle_language(samples, options, spectrogram)
+            heard = library.transcribe(
+                model,
+                spectrogram,
+                language=detected.language,
+                fp16=self._half,
+                **arguments,
+            )
+        segments = _segments(heard["segments"], with_words=options.word_timestamps)
+        on_progress(duration_seconds)
+        return Transcription(
+            text=join_text(segments),
+            language=detected.language,
+            language_probability=detected.probability,
+            language_probabilities=detected.probabilities,
+            duration_seconds=duration_seconds,
+            # Nothing was cut out.
+            duration_after_vad_seconds=duration_seconds,
+            segments=segments,
+            options=dataclasses.replace(options, vad_filter=False).as_dict(),
+        )
+
+    def detect_language(
+        self, samples: Samples, *, windows: int = DETECTION_WINDOWS
+    ) -> LanguageDetection:
+        """Tell the language from several windows; see `base.Engine`."""
+        from transcription.engines import openai_library as library
+
+        model = self.model
+        if not model.is_multilingual:
+            return LanguageDetection("en", 1.0, {"en": 1.0})
+        heard: list[dict[str, float]] = []
+        for start in spread_windows(len(samples), windows):
+            window = samples[start : start + WINDOW_SAMPLES]
+            spectrogram = library.Spectrogram(model, window, library.Watch(_ignore))
+            mel = spectrogram.window_with_sound(0)
+            heard.append(library.language_probabilities(model, mel, half=self._half))
+        return average_probabilities(heard)
+
+    def unload(self) -> None:
+        """Free the model."""
+        self._model = None
+
+    def _resolve_device(self, torch: Any) -> str:
+        kind, index = resolve_device(self._slot.device, torch.cuda.device_count)
+        if kind == "cpu":
+            return kind
+        if index >= torch.cuda.device_count():
+            raise ModelUnavailableError(
+                f"PyTorch finds no device {self._slot.device} on this machine: the GPU "
+                "is missing, its driver is too old, or this PyTorch is a build for "
+                "the CPU."
+            )
+        return f"{kind}:{index}"
+
+    def _load_checkpoint(self, library: ModuleType) -> tuple[Any, str]:
+        """The model on the CPU, and its revision."""
+        whisper = library.whisper
+        wanted = self._slot.model_size_or_path
+        if wanted == DEMO:
+            file = demo_model.openai_checkpoint(self._model_dir)
+            model = whisper.load_model(str(file), device="cpu")
+            model.set_alignment_heads(demo_model.dump_alignment_heads())
+            return model, demo_model.revision()
+        if found := self._find_file(whisper.available_models()):
+            model = whisper.load_model(str(found), device="cpu")
+            library.align_as_official(model, found.stem)
+            return model, _checksum(found)
+        with _one_at_a_time(self._model_dir):
+            model = whisper.load_model(
+                wanted, device="cpu", download_root=str(self._model_dir)
+            )
+        return model, library.official_revision(wanted)
+
+    def _find_file(self, official_names: list[str]) -> Path | None:
+        """The user's own checkpoint; None: one of OpenAI's models is meant."""
+        wanted, name = self._slot.model_size_or_path, self._slot.model
+        path = Path(wanted).expanduser()
+        if path.is_file():
+            return path
+        if path.is_dir():
+            files = sorted(path.glob("*.pt"))
+            if len(files) != 1:
+                raise ModelUnavailableError(
+                    f"The folder of the model {name!r} must hold one checkpoint of "
+                    f"openai-whisper (.pt); it holds {len(files) or 'none'}."
+                )
+            return files[0]
+        if path.is_absolute() or wanted.startswith((".", "~")):
+            raise ModelUnavailableError(
+                f"The file or folder of the model {name!r} does not exist."
+            )
+        if wanted not in official_names:
+            raise ModelUnavailableError(
+                f"{name!r} is no Whisper model that openai-whisper knows. Name one "
+                "(tiny, base, small, medium, large-v3, turbo …) or a local file (.pt)."
+            )
+        return None
+
+    def _warm_up(self) -> None:
+        """Run every part once: the first job should not pay for lazy set-up."""
+        from transcription.engines import openai_library as library
+
+        second = np.zeros(SAMPLE_RATE, dtype=np.int16)
+        options = DecodeOptions(temperature=(0.0,), no_speech_threshold=None)
+        with warnings.catch_warnings():
+            # The tokenizer's file is left open, and numba finds nothing to do in
+            # parallel: both are the library's, and neither is news to an operator.
+            warnings.simplefilter("ignore")
+            self.transcribe(second, options, _ignore)
+            library.time_a_word(self.model, half=self._half)
+
+    def _check_language(self, options: DecodeOptions) -> None:
+        from transcription.engines import openai_library as library
+
+        known = library.known_languages(self.model)
+        if options.language and options.language not in known and len(known) > 1:
+            raise SubmissionError(
+                f"The model {self._slot.model!r} does not know the language "
+                f"{options.language!r}."
+            )
+
+    def _settle_language(
+        self, samples: Samples, options: DecodeOptions, spectrogram: Any
+    ) -> LanguageDetection:
+        """The language of a job: as asked for, or heard where decoding begins."""
+        from transcription.engines import openai_library as library
+
+        model = self.model
+        if not model.is_multilingual:
+            return LanguageDetection("en", 1.0, {})
+        if options.language:
+            return LanguageDetection(options.language, 1.0, {})
+        begin = next(iter(options.clip_timestamps), 0.0)
+        # Nothing cuts silence out for this engine, and silence has no language.
+        mel = spectrogram.window_with_sound(int(begin * library.FRAMES_PER_SECOND))
+        detected = average_probabilities(
+            [library.language_probabilities(model, mel, half=self._half)]
+        )
+        if detected.probability < SURE_OF_LANGUAGE and len(samples) > WINDOW_SAMPLES:
+            return self.detect_language(samples)
+        return detected
+
+
+def resolve_compute_type(slot: SlotPlan, device: str) -> str:
+    """The precision to compute in.
+
+    Raises:
+        ModelUnavailableError: the library cannot compute in what the plan names.
+    """
+    possible = ("float32",) if device == "cpu" else ("float16", "float32")
+    if slot.compute_type in {"default", "auto"}:
+        return possible[0]
+    if slot.compute_type not in possible:
+        raise ModelUnavailableError(
+            f"openai-whisper computes in {' or '.join(possible)} on {slot.device}, "
+            f"not in {slot.compute_type}."
+        )
+    return slot.compute_type
+
+
+def explain_load_failure(slot: SlotPlan, error: Exception) -> str:
+    """One sentence for the operator on why a model did not load."""
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+    if slot.model_size_or_path == DEMO or "CUDA" in reason.upper():
+        return (
+            f"The model {slot.model!r} could not be loaded on {slot.device}: {reason}"
+        )
+    if Path(slot.model_size_or_path).expanduser().exists():
+        if isinstance(error, (KeyError, TypeError, pickle.UnpicklingError)):
+            return (
+                f"The file of the model {slot.model!r} is no openai-whisper checkpoint."
+            )
+        return f"The model {slot.model!r} could not be loaded: {reason}"
+    return (
+        f"The model {slot.model!r} is not on this machine and could not be downloaded. "
+        "Connect the machine to the network, or name a local file (.pt) or a folder "
+        "that holds one."
+    )
+
+
+def _import_library() -> ModuleType:
+    # Threads that spin while they wait for each other come to a crawl where other
+    # processes use the same cores. Read once, when PyTorch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from transcription.engines import openai_library
+    except ImportError as error:
+        logger.info("Importing openai-whisper failed", exc_info=True)
+        raise ModelUnavailableError(NOT_INSTALLED) from error
+    return openai_library
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keep two slots from downloading into one file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".openai-whisper.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:12]
+
+
+def _arguments(options: DecodeOptions, duration_seconds: float) -> dict[str, Any]:
+    """Our options as arguments of `whisper.transcribe`."""
+    beam_size = options.beam_size if options.beam_size > 1 else None
+    # One hundredth is a frame; what begins after the last one would never be reached,
+    # and the library would look for it forever.
+    end = int(duration_seconds * 100) / 100
+    return {
+        "task": options.task,
+        "temperature": options.temperature,
+        "beam_size": beam_size,
+        "best_of": options.best_of,
+        # The library wants to finish one beam at least.
+        "patience": max(options.patience, 1 / beam_size) if beam_size else None,
+        # Without one the library divides by the length: what 1 means elsewhere.
+        "length_penalty": (
+            None if options.length_penalty == 1 else options.length_penalty
+        ),
+        "compression_ratio_threshold": options.compression_ratio_threshold,
+        "logprob_threshold": options.log_prob_threshold,
+        "no_speech_threshold": options.no_speech_threshold,
+        "condition_on_previous_text": options.condition_on_previous_text,
+        "initial_prompt": options.initial_prompt or None,
+        "word_timestamps": options.word_timestamps,
+        "prepend_punctuations": options.prepend_punctuations,
+        "append_punctuations": options.append_punctuations,
+        "clip_timestamps": [min(time, end) for time in options.clip_timestamps]
+        or [0.0],
+        "hallucination_silence_threshold": options.hallucination_silence_threshold,
+    }
+
+
+def _segments(heard: list[dict[str, Any]], *, with_words: bool) -> list[Segment]:
+    """The library's segments as ours, without the empty ones that it keeps."""
+    spoken = [segment for segment in heard if segment["text"].strip()]
+    return [
+        Segment(
+            id=number,
+            seek=segment["seek"],
+            start=float(segment["start"]),
+            end=float(segment["end"]),
+            text=segment["text"],
+            tokens=list(segment["tokens"]),
+            temperature=float(segment["temperature"]),
+            avg_logprob=float(segment["avg_logprob"]),
+            compression_ratio=float(segment["compression_ratio"]),
+            no_speech_prob=float(segment["no_speech_prob"]),
+            words=_words(segment["words"]) if with_words else None,
+        )
+        for number, segment in enumerate(spoken)
+    ]
+
+
+def _words(heard: list[dict[str, Any]]) -> list[Word]:
+    return [
+        Word(
+            word=word["word"],
+            start=float(word["start"]),
+            end=float(word["end"]),
+            probability=float(word["probability"]),
+        )
+        for word in heard
+    ]
+
+
+def _ignore(_seconds_done: float) -> None:
+    """Nobody watches."""
