@@ -43,7 +43,10 @@ def run_slot(plan: SlotPlan) -> int:
     heartbeat.owner = record.owner
     heartbeat.also(record.beat)
     engine = create_engine(
-        plan, model_dir=settings.MODEL_DIR, cpu_threads=settings.CPU_THREADS
+        plan,
+        model_dir=settings.MODEL_DIR,
+        cpu_threads=settings.CPU_THREADS,
+        batch_size=settings.BATCH_SIZE,
     )
     logger.info("Slot %s: loading %s", record.name, plan.model)
     try:
