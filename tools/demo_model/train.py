@@ -27,11 +27,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812 (the name everybody knows)
 from torch import Tensor
 from whisper.audio import mel_filters
-from whisper.model import ModelDimensions, Whisper
+from whisper.model import ModelDimensions, Whisper, sinusoids
 
 from tools.demo_model.windows import (
+    FIRST_STAMP,
     NOT_LEARNT,
     STAMP_SECONDS,
+    STAMPS,
     VOCABULARY,
     ClipSet,
     Composer,
@@ -50,7 +52,11 @@ DIMS = ModelDimensions(
 GUIDED_HEADS = ((1, 0), (2, 0))
 CTC_WEIGHT = 0.3
 GUIDE_WEIGHT = 0.3
+# Standard deviation, first and last, in frames, of the timestamps that share a target.
+FIRST_WIDTH, LAST_WIDTH = 4.0, 1.0
+NEAR_FRAMES = 10
 CTC_ALONE_STEPS = 100  # a new CTC layer learns before it may pull at the encoder
+WARM_UP_STEPS = 50
 STATE_SECONDS = 240  # between two writes of the state
 
 
@@ -182,6 +188,11 @@ class Trainer:
         torch.nn.init.normal_(self.model.decoder.token_embedding.weight, std=0.02)
         torch.nn.init.normal_(self.model.decoder.positional_embedding, std=0.01)
         self.ctc = torch.nn.Linear(WIDTH, len(text) + 1).to(device)
+        # The row of a timestamp is its own part plus a map of the encoder's position of
+        # the same moment: what is learnt about one moment then helps at all others.
+        self.positions = sinusoids(STAMPS, WIDTH).to(device)
+        self.stamp_map = torch.nn.Linear(WIDTH, WIDTH, bias=False).to(device)
+        torch.nn.init.zeros_(self.stamp_map.weight)
         self.ctc_alone_until = 0
         if start is not None:
             self._load(start)
@@ -190,6 +201,7 @@ class Trainer:
         self.parameters: list[Tensor] = [
             *self.model.parameters(),
             *self.ctc.parameters(),
+            *self.stamp_map.parameters(),
         ]
         self.rate = rate
         self.optimizer = torch.optim.AdamW(
@@ -201,6 +213,7 @@ class Trainer:
         if "model" in saved:
             self.model.load_state_dict(saved["model"])
             self.ctc.load_state_dict(saved["ctc"])
+            self.stamp_map.load_state_dict(saved["stamp_map"])
             return
         weights = {k: v.float() for k, v in saved["model_state_dict"].items()}
         name = "decoder.token_embedding.weight"
@@ -208,9 +221,17 @@ class Trainer:
         self.model.load_state_dict(weights)
         self.ctc_alone_until = CTC_ALONE_STEPS
 
-    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
+    def embedding(self) -> Tensor:
+        """The rows in use; timestamps have the highest ids and come last."""
+        rows: Tensor = self.model.decoder.token_embedding.weight
+        stamps = rows[-STAMPS:] + self.stamp_map(self.positions)
+        return torch.cat([rows[:-STAMPS], stamps])
+
+    def loss(
+        self, batch: Batch, step: int, done: float
+    ) -> tuple[Tensor, dict[str, float]]:
         """The sum that is minimised, and its parts for the log."""
-        weight = self.model.decoder.token_embedding.weight
+        weight = self.embedding()
         rows = torch.cat([weight, weight.new_zeros(1, WIDTH)])
         with torch.autocast(self.device.type, torch.bfloat16):
             heard = encode(self.model, batch.mel, batch.offsets)
@@ -219,20 +240,43 @@ class Trainer:
             logits = (states @ weight.t()).float()
             alone = step < self.ctc_alone_until
             frames = self.ctc(heard.detach() if alone else heard)
-        learnt = batch.target >= 0
-        wanted = self.compact[batch.target.clamp(min=0)].clamp(max=len(self.used) - 1)
-        norm = torch.logsumexp(logits, -1)
-        norm = torch.logaddexp(norm, torch.full_like(norm, self.unused))
-        text_loss = (norm - logits.gather(-1, wanted[..., None])[..., 0])[learnt].mean()
+        text_loss, stamp_loss = self._token_losses(logits, batch.target, done)
         guide_loss = self._guide_loss(looks, batch.spans)
         ctc_loss = self._ctc_loss(frames, batch.spoken)
-        loss = text_loss + GUIDE_WEIGHT * guide_loss + CTC_WEIGHT * ctc_loss
+        loss = (
+            text_loss + stamp_loss + GUIDE_WEIGHT * guide_loss + CTC_WEIGHT * ctc_loss
+        )
         parts = {
             "text": text_loss.item(),
+            "stamp": stamp_loss.item(),
             "guide": guide_loss.item(),
             "ctc": ctc_loss.item(),
         }
         return loss, parts
+
+    def _token_losses(
+        self, logits: Tensor, target: Tensor, done: float
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of text and of timestamps, each per token that is learnt.
+
+        A timestamp near the wanted one is nearly right: at first those within some
+        frames share the target, in the end the nearest ones.
+        """
+        learnt = target >= 0
+        timed = target >= FIRST_STAMP
+        wanted = self.compact[target.clamp(min=0)].clamp(max=len(self.used) - 1)
+        norm = torch.logsumexp(logits, -1)
+        norm = torch.logaddexp(norm, torch.full_like(norm, self.unused))
+        exact = norm - logits.gather(-1, wanted[..., None])[..., 0]
+        near = torch.arange(-NEAR_FRAMES, NEAR_FRAMES + 1, device=self.device)
+        width = FIRST_WIDTH + (LAST_WIDTH - FIRST_WIDTH) * done
+        shares = torch.softmax(-0.5 * (near / width) ** 2, 0)
+        first, last = len(self.used) - STAMPS, len(self.used) - 1
+        ids = (wanted[timed][:, None] + near).clamp(first, last)
+        scores = (logits[timed].gather(-1, ids) * shares).sum(-1)
+        count = learnt.sum()
+        text_loss = exact[learnt & ~timed].sum() / count
+        return text_loss, (norm[timed] - scores).sum() / count
 
     def _guide_loss(self, looks: Tensor, spans: Tensor) -> Tensor:
         frames = torch.arange(looks.shape[-1], device=self.device) * STAMP_SECONDS
@@ -261,10 +305,10 @@ class Trainer:
     def step(self, batch: Batch, step: int, done: float) -> dict[str, float]:
         """One update; done is the share of the time that has passed, in [0, 1]."""
         cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done))
-        rate = self.rate * min(1, (step + 1) / 100) * cosine
+        rate = self.rate * min(1, (step + 1) / WARM_UP_STEPS) * cosine
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, parts = self.loss(batch, step)
+        loss, parts = self.loss(batch, step, done)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -273,12 +317,13 @@ class Trainer:
 
     def save(self, out: Path) -> None:
         """Write the checkpoint and the state, each at once or not at all."""
-        state = {"model": self.model.state_dict(), "ctc": self.ctc.state_dict()}
+        parts = {"model": self.model, "ctc": self.ctc, "stamp_map": self.stamp_map}
+        state = {name: part.state_dict() for name, part in parts.items()}
         _save(state, Path(f"{out}.state"))
         weights = dict(self.model.state_dict())
         full = torch.zeros(VOCABULARY, WIDTH)
         name = "decoder.token_embedding.weight"
-        full[torch.tensor(self.used)] = weights[name].cpu()
+        full[torch.tensor(self.used)] = self.embedding().detach().cpu()
         weights[name] = full
         half = {name: value.cpu().half() for name, value in weights.items()}
         _save({"dims": vars(DIMS), "model_state_dict": half}, out)
@@ -291,7 +336,11 @@ def _save(content: dict[str, Any], path: Path) -> None:
 
 
 def batches(
-    composer: Composer, features: Features, shares: list[float], seed: int
+    composer: Composer,
+    features: Features,
+    shares: list[float],
+    batch_factor: float,
+    seed: int,
 ) -> Iterator[Batch]:
     """Batches without end, each composed while the one before it is learnt."""
     rng = random.Random(seed)
@@ -300,7 +349,7 @@ def batches(
         kind = rng.choices(KINDS, shares)[0]
         windows = [
             composer.window(kind.seconds, kind.most_sentences)
-            for _ in range(kind.batch_size)
+            for _ in range(max(1, round(kind.batch_size * batch_factor)))
         ]
         return collate(windows, features, rng)
 
@@ -329,6 +378,12 @@ def main() -> None:
         metavar="SHARE",
         help="shares of the batches with 7, 15 and 30 s windows",
     )
+    parser.add_argument(
+        "--batch-factor",
+        type=float,
+        default=1.0,
+        help="multiplies the batch sizes: below 1 where steps are scarce",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
@@ -339,7 +394,11 @@ def main() -> None:
     clips = ClipSet(options.data)
     trainer = Trainer(clips, device, options.start, options.rate)
     source = batches(
-        Composer(clips, options.seed), Features(device), options.shares, options.seed
+        Composer(clips, options.seed),
+        Features(device),
+        options.shares,
+        options.batch_factor,
+        options.seed,
     )
     began = saved = time.monotonic()
     log: list[dict[str, float]] = []

@@ -183,7 +183,7 @@ class Composer:
         count = 99 if r.random() < 0.5 else r.randint(1, most)
         pause_scale = r.choice([0.3, 1.0, 2.0])
         level = r.uniform(-6, 0)
-        for _ in range(0 if r.random() < 0.05 else count):
+        for _ in range(0 if r.random() < 0.07 else count):
             i = r.choice(self.clips.by_language[language])
             sound = self.clips.samples(i) * 10 ** ((level + r.uniform(-2, 2)) / 20)
             start = int(position * RATE)
@@ -210,9 +210,11 @@ class Composer:
         if r.random() < 0.5:  # brown noise
             noise = np.cumsum(noise)
             noise = (noise - noise.mean()) / (np.abs(noise).max() + 1e-6)
-        loudness = max(float(np.sqrt((samples**2).mean() + 1e-8)), 0.003)
+        loudness = float(np.sqrt((samples**2).mean()))
+        # Noise alone may be as loud as speech, noise under speech is quieter.
+        level = (loudness or 0.5) * 10 ** (-r.uniform(12, 50) / 20)
         end = n if r.random() < 0.5 else speech_end
-        samples[:end] += noise[:end] * loudness * 10 ** (-r.uniform(12, 50) / 20)
+        samples[:end] += noise[:end] * level
 
     def _prompt(self, language: str, written: str) -> list[int]:
         """The end of an earlier window, as the engines hand it on, or nothing."""

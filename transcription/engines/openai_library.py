@@ -30,7 +30,8 @@ from transcription.errors import EngineError
 logger = logging.getLogger(__name__)
 
 FRAMES_PER_SECOND: Final[int] = SAMPLE_RATE // HOP_LENGTH  # seek counts in these
-WINDOW_FRAMES: Final[int] = N_FRAMES
+# Speech is at most so much softer than the loudest moment: powers of ten, 20 dB.
+AUDIBLE: Final = 2.0
 # A check costs a microsecond, what is behind it perhaps more.
 CHECK_SECONDS: Final = 0.05
 # The library looks again at a window it did not advance from, and may do so forever.
@@ -89,7 +90,8 @@ class Spectrogram:
         self._watch = watch
         self._filters = mel_filters(model.device, model.dims.n_mels)
         self._hann = torch.hann_window(N_FFT).to(model.device)
-        self._floor = self._loudest() - 8.0
+        self._levels = self._measure()
+        self._loudest = max(self._levels.max().item(), -10.0)
 
     @property
     def content_frames(self) -> int:
@@ -105,17 +107,31 @@ class Spectrogram:
     def window(self, start: int, stop: int) -> torch.Tensor:
         """Frames of the recording, shape (n_mels, stop - start)."""
         logarithm = self._logarithm(start, stop)
-        return (torch.clamp(logarithm, min=self._floor) + 4.0) / 4.0
+        return (torch.clamp(logarithm, min=self._loudest - 8.0) + 4.0) / 4.0
 
-    def _loudest(self) -> float:
+    def window_with_sound(self, start: int) -> torch.Tensor:
+        """The first window from a frame on that does not begin with a long silence.
+
+        It is the one that is decoded first, if that will do: it is encoded only once.
+        """
+        if start >= self.content_frames:
+            start = 0
+        loud = (self._levels[start:] > self._loudest - AUDIBLE).nonzero()
+        silent_frames = int(loud[0]) if len(loud) else 0
+        if silent_frames > N_FRAMES // 2:
+            start += silent_frames
+        return self.window(start, min(start + N_FRAMES, self.content_frames))
+
+    def _measure(self) -> torch.Tensor:
+        """How loud each frame is, in the units of the spectrogram."""
         # Some frames of the silence still touch the end of the recording.
         end = self.content_frames + N_FFT // HOP_LENGTH + 1
-        loudest = -10.0
+        levels: list[torch.Tensor] = []
         for start in range(0, end, N_FRAMES):
             self._watch.check()
             part = self._logarithm(start, min(start + N_FRAMES, end))
-            loudest = max(loudest, part.max().item())
-        return loudest
+            levels.append(part.amax(dim=0).cpu())
+        return torch.cat(levels)
 
     def _logarithm(self, start: int, stop: int) -> torch.Tensor:
         """As the library computes it, before it is scaled."""

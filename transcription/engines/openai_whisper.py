@@ -126,7 +126,7 @@ class OpenAIWhisperEngine:
         """Turn samples into text; see `base.Engine`.
 
         Raises:
-            SubmissionError: the library does not take an option's value.
+            SubmissionError: the model does not know the language.
         """
         from transcription.engines import openai_library as library
 
@@ -173,7 +173,7 @@ class OpenAIWhisperEngine:
         for start in spread_windows(len(samples), windows):
             window = samples[start : start + WINDOW_SAMPLES]
             spectrogram = library.Spectrogram(model, window, library.Watch(_ignore))
-            mel = spectrogram.window(0, spectrogram.content_frames)
+            mel = spectrogram.window_with_sound(0)
             heard.append(library.language_probabilities(model, mel, half=self._half))
         return average_probabilities(heard)
 
@@ -271,12 +271,9 @@ class OpenAIWhisperEngine:
             return LanguageDetection("en", 1.0, {})
         if options.language:
             return LanguageDetection(options.language, 1.0, {})
-        start = int(next(iter(options.clip_timestamps), 0) * library.FRAMES_PER_SECOND)
-        if start >= spectrogram.content_frames:
-            start = 0
-        stop = min(start + library.WINDOW_FRAMES, spectrogram.content_frames)
-        # The very window that is decoded first: it is encoded once.
-        mel = spectrogram.window(start, stop)
+        begin = next(iter(options.clip_timestamps), 0.0)
+        # Nothing cuts silence out for this engine, and silence has no language.
+        mel = spectrogram.window_with_sound(int(begin * library.FRAMES_PER_SECOND))
         detected = average_probabilities(
             [library.language_probabilities(model, mel, half=self._half)]
         )
@@ -351,25 +348,18 @@ def _checksum(file: Path) -> str:
 
 
 def _arguments(options: DecodeOptions, duration_seconds: float) -> dict[str, Any]:
-    """Our options as arguments of `whisper.transcribe`.
-
-    Raises:
-        SubmissionError: the library does not take one's value.
-    """
+    """Our options as arguments of `whisper.transcribe`."""
     beam_size = options.beam_size if options.beam_size > 1 else None
     # One hundredth is a frame; what begins after the last one would never be reached,
     # and the library would look for it forever.
     end = int(duration_seconds * 100) / 100
-    if not 0 <= options.length_penalty <= 1:
-        raise SubmissionError(
-            "length_penalty lies between 0 and 1 for the engine openai-whisper."
-        )
     return {
         "task": options.task,
         "temperature": options.temperature,
         "beam_size": beam_size,
         "best_of": options.best_of,
-        "patience": options.patience if beam_size else None,
+        # The library wants to finish one beam at least.
+        "patience": max(options.patience, 1 / beam_size) if beam_size else None,
         # Without one the library divides by the length: what 1 means elsewhere.
         "length_penalty": (
             None if options.length_penalty == 1 else options.length_penalty
