@@ -57,7 +57,7 @@ MODEL_THREAD_DIED_STATUS = 70
 
 
 def create(
-    slot: SlotPlan, *, model_dir: Path, cpu_threads: int, batch_size: int
+    slot: SlotPlan, *, model_dir: Path, cpu_threads: int, batch_size: int = 0
 ) -> FasterWhisperEngine:
     """The engine of a slot; see `registry.create_engine`."""
     return FasterWhisperEngine(

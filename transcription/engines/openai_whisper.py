@@ -51,7 +51,7 @@ SURE_OF_LANGUAGE: Final = 0.5
 
 
 def create(
-    slot: SlotPlan, *, model_dir: Path, cpu_threads: int, batch_size: int
+    slot: SlotPlan, *, model_dir: Path, cpu_threads: int, batch_size: int = 0
 ) -> OpenAIWhisperEngine:
     """The engine of a slot; it has no batches."""
     return OpenAIWhisperEngine(slot, model_dir=model_dir, cpu_threads=cpu_threads)
