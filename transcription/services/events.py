@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import redis
 from django.db import DatabaseError, InterfaceError, connection
@@ -59,6 +59,10 @@ def _publish(channel: str, public_id: uuid.UUID, news: dict[str, str]) -> None:
         logger.warning("Task %s: no news went out (%s)", public_id, error)
 
 
+def _subscription() -> Any:
+    return _client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+
+
 def listen_for_stops(look: Callable[[], None]) -> threading.Thread:
     """Call something whenever a running task is to stop, in a thread of its own.
 
@@ -68,7 +72,7 @@ def listen_for_stops(look: Callable[[], None]) -> threading.Thread:
     def listen() -> None:
         while True:
             try:
-                with _client().pubsub(ignore_subscribe_messages=True) as subscription:
+                with _subscription() as subscription:
                     subscription.subscribe(STOP_CHANNEL)
                     while True:
                         if subscription.get_message(timeout=LISTEN_SECONDS) is not None:

@@ -24,6 +24,7 @@ from transcription.errors import (
 from transcription.media.decode import load_samples
 from transcription.models import TranscriptionTask
 from transcription.services import events, retention, transitions
+from transcription.services.admission import admission
 from transcription.services.database import persistently
 from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.transitions import Outcome
@@ -88,6 +89,12 @@ def execute(task_id: int, *, engine: Engine, owner: str) -> Outcome | None:
     Returns:
         What became of it; None if there was nothing to claim.
     """
+    losses = persistently(lambda: transitions.losses_of(task_id))
+    with admission.enter(alone=losses >= transitions.LOSSES_FORGIVEN):
+        return _execute_admitted(task_id, engine, owner)
+
+
+def _execute_admitted(task_id: int, engine: Engine, owner: str) -> Outcome | None:
     lease = persistently(lambda: transitions.claim_inference(task_id, owner=owner))
     if lease is None:
         return None

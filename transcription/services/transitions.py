@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 Status = TranscriptionTask.Status
 
-# A task may lose this many workers; the next loss is its own fault.
+# A task may lose this many workers. After that it runs alone in its process, so that
+# the next loss is its own fault and nobody else's.
 LOSSES_FORGIVEN: Final = 2
 RETRY_DELAY: Final = timedelta(seconds=5)
 
@@ -115,6 +116,17 @@ def _claim(task_id: int, *, owner: str, waiting: str, **changes: Any) -> Lease |
         **changes,
     )
     return lease if claimed else None
+
+
+def losses_of(task_id: int) -> int:
+    """How many workers died with a task; 0 for one that is gone."""
+    losses: int = (
+        TranscriptionTask.objects.filter(pk=task_id)
+        .values_list("losses", flat=True)
+        .first()
+        or 0
+    )
+    return losses
 
 
 # --- While the lease is held ---------------------------------------------------------
