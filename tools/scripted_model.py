@@ -48,12 +48,18 @@ TEXT: Final = "".join(text for _, text, _ in SCRIPT).strip()
 
 AUDIO_CONTEXT: Final = 1500
 TEXT_CONTEXT: Final = 448
+END_OF_TEXT: Final = 50_257
 VOCABULARY: Final = 51_865  # of the demo model's tokenizer; large-v3 has one more
 QUANTIZATIONS: Final = ("float32", "float16", "int8", "int8_float16", "int8_float32")
 
 # A successor's logit; chance gives the others some 0 ± 0.3 * LOGIT / sqrt(width).
 LOGIT: Final = 40.0
 BACKGROUND: Final = 0.3
+# What tokens outside the script have in common, and the logit of the end after them:
+# a beam search goes on until as many hypotheses as it has beams have ended. Below what
+# would let one of them end before the script does.
+COMMON: Final = 0.5
+END_LOGIT: Final = 7.0
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,7 @@ def successors(ids: dict[str, int], tokenizer: bytes) -> dict[int, list[int]]:
     for task in ("<|transcribe|>", "<|translate|>"):
         follows[script[0]].append(ids[task])
     follows[script[1]].append(ids["<|notimestamps|>"])
-    for before, after in zip(script, [*script[1:], ids["<|endoftext|>"]], strict=True):
+    for before, after in zip(script, [*script[1:], END_OF_TEXT], strict=True):
         follows[after].append(before)
     return follows
 
@@ -224,10 +230,12 @@ class SpecWriter:
             follows: each token to those after which it comes.
         """
         width, n_vocab = self._shape.width, self._shape.n_vocab
-        tokens = self._token_vectors(sorted({*follows, *chain(*follows.values())}))
+        scripted = sorted({*follows, *chain(*follows.values())})
+        tokens, common = self._token_vectors(scripted)
         rows = self._normal(n_vocab, width, scale=BACKGROUND / math.sqrt(width))
         for token, before in follows.items():
             rows[token] = tokens[before].sum(axis=0)
+        rows[END_OF_TEXT] += END_LOGIT / (LOGIT * COMMON) * common
         decoder.projection.weight = rows
         decoder.projection.bias = np.zeros(n_vocab, np.float32)
         self._store(decoder.projection)
@@ -249,23 +257,26 @@ class SpecWriter:
         for part in (decoder.position_encodings, decoder.layer_norm):
             self._store(part)
 
-    def _token_vectors(self, scripted: list[int]) -> Array:
-        """A unit vector for each token; those of the script stand apart from all.
+    def _token_vectors(self, scripted: list[int]) -> tuple[Array, Array]:
+        """A unit vector for each token, and the one that all others share in.
 
-        With mean 0, so that the last normalisation leaves them alone. Were they not
-        orthogonal to each other, a beam search would find short cuts through the
-        script: improbable, but at their end before the script is.
+        They have mean 0, so that the last normalisation leaves them alone. Were those
+        of the script not orthogonal to all, a beam search would find short cuts
+        through it: improbable, but at their end before the script is.
         """
         width = self._shape.width
-        tokens = self._normal(self._shape.n_vocab, width)
-        tokens -= tokens.mean(axis=1, keepdims=True)
-        directions = self._normal(width, 1 + len(scripted))
+        directions = self._normal(width, 2 + len(scripted))
         directions[:, 0] = 1.0
-        basis = np.linalg.qr(directions).Q[:, 1:]
+        basis = np.linalg.qr(directions).Q
+        tokens = self._normal(self._shape.n_vocab, width)
         tokens -= (tokens @ basis) @ basis.T
-        tokens /= np.linalg.norm(tokens, axis=1, keepdims=True)
-        tokens[scripted] = basis.T
-        return tokens
+        tokens *= math.sqrt(1 - COMMON**2) / np.linalg.norm(
+            tokens, axis=1, keepdims=True
+        )
+        common: Array = basis[:, 1]
+        tokens += COMMON * common
+        tokens[scripted] = basis[:, 2:].T
+        return tokens, common
 
     def _normal(self, *dims: int, scale: float = 1.0) -> Array:
         numbers: Array = self._random.standard_normal(dims, dtype=np.float32)

@@ -56,6 +56,32 @@ LEAST_JOBS = 8
 MODEL_THREAD_DIED_STATUS = 70
 
 
+class PromptedModel(WhisperModel):
+    """faster-whisper's model, with a prompt that always leaves room for the text."""
+
+    def get_prompt(
+        self,
+        tokenizer: Any,
+        previous_tokens: list[int],
+        without_timestamps: bool = False,
+        prefix: str | None = None,
+        hotwords: str | None = None,
+    ) -> list[int]:
+        """The tokens before the text: hotwords, as much of the previous text as fits.
+
+        faster-whisper grants either the half of the context: with both there was no
+        room for a single token, and the job failed.
+        """
+        room = self.max_length // 2 - 1
+        if hotwords:
+            room -= min(room, len(tokenizer.encode(" " + hotwords.strip())))
+        shown = previous_tokens[max(0, len(previous_tokens) - room) :]
+        prompt: list[int] = super().get_prompt(
+            tokenizer, shown, without_timestamps, prefix, hotwords
+        )
+        return prompt
+
+
 def create(
     slot: SlotPlan, *, model_dir: Path, cpu_threads: int, batch_size: int = 0
 ) -> FasterWhisperEngine:
@@ -126,7 +152,7 @@ class FasterWhisperEngine:
         if device == "cuda":
             check_cuda_libraries()
         try:
-            self._model = WhisperModel(
+            self._model = PromptedModel(
                 self._locate(),
                 device=device,
                 device_index=device_index,
