@@ -56,7 +56,7 @@ LEAST_JOBS = 8
 MODEL_THREAD_DIED_STATUS = 70
 
 
-class PromptedModel(WhisperModel):
+class PromptedModel(WhisperModel):  # type: ignore[misc]
     """faster-whisper's model, with a prompt that always leaves room for the text."""
 
     def get_prompt(
