@@ -20,6 +20,7 @@ from tqdm import trange
 from benchmarks.report import Report, milliseconds, percentile
 from transcription.audio import SAMPLE_RATE
 from transcription.engines import demo_model
+from transcription.engines.base import SilentListener
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import parse_plan
 from transcription.engines.registry import create_engine
@@ -110,5 +111,5 @@ def one_job(client: Client, upload: bytes) -> tuple[float, float]:
 def engine_alone(engine: Any, samples: Any) -> float:
     """Seconds the engine takes in this process."""
     began = time.perf_counter()
-    engine.transcribe(samples, DecodeOptions(), lambda _: None)
+    engine.transcribe(samples, DecodeOptions(), SilentListener())
     return time.perf_counter() - began

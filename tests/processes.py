@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,3 +39,13 @@ def read_pid(path: Path) -> int:
 
     wait_until(is_written)
     return int(path.read_text(encoding="ascii"))
+
+
+def operators_environment(**variables: str) -> dict[str, str]:
+    """The environment of somebody who set these variables and runs no tests."""
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("WHISPERHUB_") and name != "DJANGO_SETTINGS_MODULE"
+    }
+    return {**ours, **variables}

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from transcription.models import Transcript, TranscriptionTask, WorkerSlot
-from transcription.services import retention, serving, transitions
+from transcription.services import cancellation, retention, serving
 
 Status = TranscriptionTask.Status
 
@@ -272,11 +272,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
 
 
 def _cancel(task: TranscriptionTask) -> bool:
-    cancelled = transitions.cancel(task.pk)
-    task.refresh_from_db(fields=["status"])
-    if task.is_finished:
-        retention.discard_media(task)
-    return cancelled
+    return cancellation.cancel_task(task)
 
 
 def _delete(task: TranscriptionTask) -> bool:

@@ -189,6 +189,25 @@ class Transcript(models.Model):
         return f"Transcript of task {self.task_id}"
 
 
+class TranscriptPart(models.Model):
+    """Segments of a task that still runs; gone once its transcript is written."""
+
+    task = models.ForeignKey(
+        TranscriptionTask, on_delete=models.CASCADE, related_name="parts"
+    )
+    number = models.PositiveIntegerField(help_text="From 0, in the order of the media.")
+    segments = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(fields=["task", "number"], name="part_number")
+        ]
+
+    def __str__(self) -> str:
+        return f"Part {self.number} of task {self.task_id}"
+
+
 class WorkerSlot(models.Model):
     """One inference process and the model it holds; the process writes it.
 

@@ -158,6 +158,7 @@ ENGINE = env.choice("ENGINE", "faster-whisper", ["faster-whisper", "openai-whisp
 # A slot above this many resident bytes ends its jobs and starts anew; 0: no limit.
 SLOT_MEMORY_BYTES = env.size("SLOT_MEMORY_LIMIT", "0")
 CPU_THREADS = env.integer("CPU_THREADS", 0, least=0)
+BATCH_SIZE = env.integer("BATCH_SIZE", 0, least=0)
 
 # --- Viewers -------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from django.conf import settings
 from transcription.engines.plan import SlotPlan
 from transcription.engines.registry import create_engine, set_current_engine
 from transcription.errors import ModelUnavailableError
-from transcription.services import slots
+from transcription.services import events, slots
 from transcription.services.leases import heartbeat
 from whisperhub.celery import app
 from whisperhub.queues import queue_names, queues
@@ -35,6 +35,9 @@ def run_slot(plan: SlotPlan) -> int:
     Returns:
         The exit status of the process.
     """
+    # Before the first hint is sent, and registering may send some: Celery reads the
+    # queues of this process once.
+    app.conf.task_queues = queues(plan.model)
     try:
         record = slots.register(plan)
     except slots.SlotTakenError as error:
@@ -42,8 +45,12 @@ def run_slot(plan: SlotPlan) -> int:
         return SLOT_TAKEN_STATUS
     heartbeat.owner = record.owner
     heartbeat.also(record.beat)
+    events.listen_for_stops(heartbeat.beat)
     engine = create_engine(
-        plan, model_dir=settings.MODEL_DIR, cpu_threads=settings.CPU_THREADS
+        plan,
+        model_dir=settings.MODEL_DIR,
+        cpu_threads=settings.CPU_THREADS,
+        batch_size=settings.BATCH_SIZE,
     )
     logger.info("Slot %s: loading %s", record.name, plan.model)
     try:
@@ -64,7 +71,6 @@ def run_slot(plan: SlotPlan) -> int:
 
 def consume(plan: SlotPlan, node_name: str, concurrency: int) -> int:
     """Run the Celery worker of a slot in this process; returns its exit status."""
-    app.conf.task_queues = queues(plan.model)
     worker = app.Worker(
         hostname=node_name,
         pool="threads",

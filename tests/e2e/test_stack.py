@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import psutil
 import pytest
 import requests
 
-from tests.processes import is_alive, wait_until
+from tests.processes import is_alive, operators_environment, wait_until
 from workers.stack import Stack, free_port
 
-pytestmark = pytest.mark.e2e
+# Several starts in one test, each a dozen seconds on two busy cores.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
 # The parts that need no model.
@@ -39,14 +40,12 @@ class RunStack:
         self.process = subprocess.Popen(
             [sys.executable, "manage.py", "runstack", "--only", self.parts],
             cwd=ROOT,
-            env={
-                **os.environ,
-                "WHISPERHUB_DATA_DIR": str(self.data_dir),
-                "WHISPERHUB_PORT": str(self.port),
-                "WHISPERHUB_FLOWER_PORT": str(self.flower_port),
-                "WHISPERHUB_MEDIA_WORKERS": "1",
-                "WHISPERHUB_BROKER_URL": "",
-            },
+            env=operators_environment(
+                WHISPERHUB_DATA_DIR=str(self.data_dir),
+                WHISPERHUB_PORT=str(self.port),
+                WHISPERHUB_FLOWER_PORT=str(self.flower_port),
+                WHISPERHUB_MEDIA_WORKERS="1",
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -79,25 +78,28 @@ class RunStack:
         rest, _ = self.process.communicate(timeout=40)
         return rest
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.end()
+        if self.process is not None and self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory) -> Iterator[RunStack]:
-    stack = RunStack(tmp_path_factory.mktemp("stack"))
-    stack.start()
-    yield stack
-    stack.close()
+    with RunStack(tmp_path_factory.mktemp("stack")) as stack:
+        stack.start()
+        yield stack
 
 
 @pytest.fixture
 def own_stack(tmp_path) -> Iterator[RunStack]:
-    stack = RunStack(tmp_path)
-    yield stack
-    stack.close()
+    with RunStack(tmp_path) as stack:
+        yield stack
 
 
 def test_the_printed_addresses_answer(stack):

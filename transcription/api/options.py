@@ -16,7 +16,7 @@ from transcription.api.fields import (
     ZeroIsNoneField,
 )
 from transcription.engines.languages import LANGUAGE_CODES
-from transcription.engines.options import OPTION_NAMES, VadParameters
+from transcription.engines.options import BATCHING, OPTION_NAMES, VadParameters
 
 TEXT_LENGTH = 2000
 DAY_SECONDS = 86_400
@@ -175,6 +175,14 @@ class DecodeOptionsSerializer(serializers.Serializer[Any]):
         help_text=_(
             "Cut out stretches without speech first. Default true. Not with "
             "openai-whisper."
+        ),
+    )
+    batching = OneOfField(
+        choices=[(choice, choice) for choice in BATCHING],
+        required=False,
+        help_text=_(
+            "`auto`: as fast as can be. `off`: as the engine's own library decodes, "
+            "window after window. Default auto."
         ),
     )
     vad_parameters = VadParametersField(

@@ -233,18 +233,6 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
         }
 
 
-class PendingResultSerializer(serializers.ModelSerializer[TranscriptionTask]):
-    """The answer to a question for a result that is not there yet."""
-
-    id = serializers.UUIDField(source="public_id", read_only=True)
-    progress = ProgressSerializer(source="*", read_only=True)
-
-    class Meta:
-        model = TranscriptionTask
-        fields = ["id", "status", "progress"]
-        read_only_fields = fields
-
-
 class WordSerializer(serializers.Serializer[Any]):
     """One timed word."""
 
@@ -268,6 +256,28 @@ class SegmentSerializer(serializers.Serializer[Any]):
     compression_ratio = serializers.FloatField()
     no_speech_prob = serializers.FloatField()
     words = WordSerializer(many=True, allow_null=True)
+
+
+class PendingResultSerializer(serializers.ModelSerializer[TranscriptionTask]):
+    """The answer to a question for a result that is not there yet."""
+
+    id = serializers.UUIDField(source="public_id", read_only=True)
+    progress = ProgressSerializer(source="*", read_only=True)
+    segments = serializers.SerializerMethodField(
+        help_text=_("What was heard so far, in the order of the media.")
+    )
+
+    class Meta:
+        model = TranscriptionTask
+        fields = ["id", "status", "progress", "segments"]
+        read_only_fields = fields
+
+    @extend_schema_field(SegmentSerializer(many=True))
+    def get_segments(self, task: TranscriptionTask) -> list[Any]:
+        """Of the attempt that runs; none for a task that does not."""
+        if task.status != TranscriptionTask.Status.PROCESSING:
+            return []
+        return [segment for part in task.parts.all() for segment in part.segments]
 
 
 class TimingsSerializer(serializers.Serializer[Any]):

@@ -55,6 +55,47 @@ class Segment:
         return asdict(self)
 
 
+class JobListener(Protocol):
+    """The job an engine works for: hears of its progress, tells it to stop."""
+
+    # 0 is the most urgent.
+    priority: int
+
+    def __call__(self, seconds_done: float) -> None:
+        """Hear how many seconds of the media are done; raises if the job is to stop."""
+        ...
+
+    def check(self) -> None:
+        """Raise if the job is to stop."""
+        ...
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Have something called, in any thread, as soon as the job is to stop."""
+        ...
+
+    def segments(self, segments: list[Segment]) -> None:
+        """Hear of segments that are final, in the order of the media."""
+        ...
+
+
+class SilentListener:
+    """A job that is never stopped and wants to know nothing; its priority is normal."""
+
+    priority = 1
+
+    def __call__(self, seconds_done: float) -> None:
+        """Hear of progress."""
+
+    def check(self) -> None:
+        """Go on."""
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Never call it."""
+
+    def segments(self, segments: list[Segment]) -> None:
+        """Hear of segments."""
+
+
 @dataclass(frozen=True)
 class Transcription:
     """What an engine heard in one recording."""
@@ -118,8 +159,10 @@ class Engine(Protocol):
     `load` comes first and once. Samples are 16 kHz mono int16, shape (n_samples,).
     """
 
-    # How many jobs may call `transcribe` at the same time.
-    concurrent_jobs: int
+    @property
+    def concurrent_jobs(self) -> int:
+        """How many jobs may call `transcribe` at the same time."""
+        ...
 
     @property
     def info(self) -> ModelInfo:
@@ -135,12 +178,12 @@ class Engine(Protocol):
         ...
 
     def transcribe(
-        self, samples: Samples, options: DecodeOptions, on_progress: Progress
+        self, samples: Samples, options: DecodeOptions, listener: JobListener
     ) -> Transcription:
         """Turn samples into text.
 
         Raises:
-            Whatever `on_progress` raises: the job is to stop.
+            Whatever the listener raises: the job is to stop.
         """
         ...
 

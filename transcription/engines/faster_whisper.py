@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,23 @@ from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES, Samples, to_float
 from transcription.engines import demo_model
 from transcription.engines.base import (
     DETECTION_WINDOWS,
+    JobListener,
     LanguageDetection,
     ModelInfo,
-    Progress,
     Segment,
     Transcription,
-    Word,
     average_probabilities,
     join_text,
     spread_windows,
 )
+from transcription.engines.chunked import ChunkedDecoder, convert_segment
+from transcription.engines.coalescing import (
+    Caller,
+    CallerStoppedError,
+    CoalescingWhisper,
+)
 from transcription.engines.devices import resolve_device
+from transcription.engines.lanes import ChunkLanes
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
 from transcription.errors import ModelUnavailableError
@@ -40,7 +47,16 @@ CUDA_LIBRARIES = {
 }
 
 
-class PromptedModel(WhisperModel):
+START_OF_TRANSCRIPT = "<|startoftranscript|>"
+# The decoder gains on a CPU too, the encoder does not: more brings only waiting.
+CPU_BATCH_SIZE = 4
+# Least memory in GiB, largest batch; for the largest model in half precision.
+CUDA_BATCH_SIZES = ((40, 32), (20, 24), (14, 16), (9, 8), (0, 4))
+LEAST_JOBS = 8
+MODEL_THREAD_DIED_STATUS = 70
+
+
+class PromptedModel(WhisperModel):  # type: ignore[misc]
     """faster-whisper's model, with a prompt that always leaves room for the text."""
 
     def get_prompt(
@@ -66,21 +82,36 @@ class PromptedModel(WhisperModel):
         return prompt
 
 
-def create(slot: SlotPlan, *, model_dir: Path, cpu_threads: int) -> FasterWhisperEngine:
+def create(
+    slot: SlotPlan, *, model_dir: Path, cpu_threads: int, batch_size: int = 0
+) -> FasterWhisperEngine:
     """The engine of a slot; see `registry.create_engine`."""
-    return FasterWhisperEngine(slot, model_dir=model_dir, cpu_threads=cpu_threads)
+    return FasterWhisperEngine(
+        slot, model_dir=model_dir, cpu_threads=cpu_threads, batch_size=batch_size
+    )
 
 
 class FasterWhisperEngine:
-    """One CTranslate2 model; jobs run one at a time through its own `transcribe`."""
+    """One CTranslate2 model that many jobs share.
 
-    concurrent_jobs = 1
+    Attributes:
+        whisper: the model as its callers see it.
+        lanes: the threads that work on chunks.
+        chunked: the chunked path.
+    """
 
-    def __init__(self, slot: SlotPlan, *, model_dir: Path, cpu_threads: int) -> None:
-        """Remember what to load."""
+    whisper: CoalescingWhisper
+    lanes: ChunkLanes
+    chunked: ChunkedDecoder
+
+    def __init__(
+        self, slot: SlotPlan, *, model_dir: Path, cpu_threads: int, batch_size: int = 0
+    ) -> None:
+        """Remember what to load; a batch size of 0 is chosen by the device."""
         self._slot = slot
         self._model_dir = model_dir
         self._cpu_threads = cpu_threads
+        self._batch_size = batch_size
         self._model: WhisperModel | None = None
         self._info: ModelInfo | None = None
 
@@ -90,6 +121,16 @@ class FasterWhisperEngine:
         if self._info is None:
             raise RuntimeError("The model is not loaded.")
         return self._info
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a model call at most, as far as is known."""
+        return self._batch_size or CPU_BATCH_SIZE
+
+    @property
+    def concurrent_jobs(self) -> int:
+        """Enough jobs that short ones, of one chunk each, fill the batches."""
+        return max(LEAST_JOBS, 2 * self.batch_size)
 
     @property
     def model(self) -> WhisperModel:
@@ -133,13 +174,48 @@ class FasterWhisperEngine:
             compute_type=str(self._model.model.compute_type),
             notice=demo_model.NOTICE if slot.model_size_or_path == DEMO else "",
         )
+        self._share(self._model, device)
         self._warm_up()
 
+    def _share(self, model: WhisperModel, device: str) -> None:
+        """Put the coalescing stand-in between the library and the real model."""
+        self._batch_size = self._batch_size or default_batch_size(device)
+        self.whisper = CoalescingWhisper(
+            model.model,
+            batch_size=self._batch_size,
+            start_of_transcript=model.hf_tokenizer.token_to_id(START_OF_TRANSCRIPT),
+            on_death=self._on_death,
+        )
+        model.model = self.whisper
+        self.lanes = ChunkLanes(self.whisper, 2 * self._batch_size)
+        self.chunked = ChunkedDecoder(model, self.whisper, self.lanes)
+
+    @staticmethod
+    def _on_death(error: BaseException) -> None:
+        """End the process: its jobs go back to the queue, the launcher starts anew."""
+        logging.shutdown()
+        os._exit(MODEL_THREAD_DIED_STATUS)
+
     def transcribe(
-        self, samples: Samples, options: DecodeOptions, on_progress: Progress
+        self, samples: Samples, options: DecodeOptions, listener: JobListener
     ) -> Transcription:
         """Turn samples into text; see `base.Engine`."""
-        on_progress(0.0)
+        caller = Caller(listener.priority, may_merge=options.batching != "off")
+        listener.on_stop(lambda: self.lanes.stop(caller))
+        listener(0.0)
+        try:
+            if options.needs_order:
+                with self.whisper.calls_of(caller):
+                    return self._transcribe_in_order(samples, options, listener)
+            return self.chunked.transcribe(samples, options, listener, caller)
+        except CallerStoppedError:
+            listener.check()
+            raise
+
+    def _transcribe_in_order(
+        self, samples: Samples, options: DecodeOptions, listener: JobListener
+    ) -> Transcription:
+        """The library's own way, window after window."""
         heard, info = self.model.transcribe(
             to_float(samples),
             task=options.task,
@@ -148,8 +224,9 @@ class FasterWhisperEngine:
         )
         segments: list[Segment] = []
         for number, segment in enumerate(heard):
-            segments.append(_segment(number, segment))
-            on_progress(segment.end)
+            segments.append(convert_segment(number, segment))
+            listener.segments(segments[-1:])
+            listener(segment.end)
         return Transcription(
             text=join_text(segments),
             language=info.language,
@@ -178,6 +255,7 @@ class FasterWhisperEngine:
 
     def unload(self) -> None:
         """Free the model."""
+        self.whisper.close()
         self._model = None
 
     def _locate(self) -> str:
@@ -213,6 +291,26 @@ class FasterWhisperEngine:
             )
             for _segment_heard in heard:
                 pass
+
+
+def default_batch_size(device: str) -> int:
+    """Rows of a model call that the device's memory allows, with room to spare."""
+    if device != "cuda":
+        return CPU_BATCH_SIZE
+    memory_gib = cuda_memory_gib()
+    return next(size for least, size in CUDA_BATCH_SIZES if memory_gib >= least)
+
+
+def cuda_memory_gib() -> float:
+    """The memory of the first visible CUDA device; 0 if it cannot be asked."""
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0.0
+    if driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)):
+        return 0.0
+    return total.value / 2**30
 
 
 def check_cuda_libraries() -> None:
@@ -254,6 +352,7 @@ def _arguments(options: DecodeOptions) -> dict[str, Any]:
     arguments = options.as_dict()
     for name in ("task", "language"):
         del arguments[name]
+    del arguments["batching"]
     vad = arguments.pop("vad_parameters")
     if vad["max_speech_duration_s"] is None:
         vad["max_speech_duration_s"] = float("inf")
@@ -265,30 +364,3 @@ def _arguments(options: DecodeOptions) -> dict[str, Any]:
         "clip_timestamps": list(options.clip_timestamps) or "0",
         "vad_parameters": vad,
     }
-
-
-def _segment(number: int, heard: Any) -> Segment:
-    words = heard.words
-    return Segment(
-        id=number,
-        seek=heard.seek,
-        start=heard.start,
-        end=heard.end,
-        text=heard.text,
-        tokens=list(heard.tokens),
-        temperature=heard.temperature,
-        avg_logprob=heard.avg_logprob,
-        compression_ratio=heard.compression_ratio,
-        no_speech_prob=heard.no_speech_prob,
-        words=None
-        if words is None
-        else [
-            Word(
-                word=word.word,
-                start=float(word.start),
-                end=float(word.end),
-                probability=float(word.probability),
-            )
-            for word in words
-        ],
-    )

@@ -24,10 +24,11 @@ from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES, Samples
 from transcription.engines import demo_model
 from transcription.engines.base import (
     DETECTION_WINDOWS,
+    JobListener,
     LanguageDetection,
     ModelInfo,
-    Progress,
     Segment,
+    SilentListener,
     Transcription,
     Word,
     average_probabilities,
@@ -49,8 +50,10 @@ NOT_INSTALLED: Final = (
 SURE_OF_LANGUAGE: Final = 0.5
 
 
-def create(slot: SlotPlan, *, model_dir: Path, cpu_threads: int) -> OpenAIWhisperEngine:
-    """The engine of a slot; see `registry.create_engine`."""
+def create(
+    slot: SlotPlan, *, model_dir: Path, cpu_threads: int, batch_size: int = 0
+) -> OpenAIWhisperEngine:
+    """The engine of a slot; it has no batches."""
     return OpenAIWhisperEngine(slot, model_dir=model_dir, cpu_threads=cpu_threads)
 
 
@@ -118,7 +121,7 @@ class OpenAIWhisperEngine:
         torch.set_num_threads(threads)
 
     def transcribe(
-        self, samples: Samples, options: DecodeOptions, on_progress: Progress
+        self, samples: Samples, options: DecodeOptions, on_progress: JobListener
     ) -> Transcription:
         """Turn samples into text; see `base.Engine`.
 
@@ -244,7 +247,7 @@ class OpenAIWhisperEngine:
             # The tokenizer's file is left open, and numba finds nothing to do in
             # parallel: both are the library's, and neither is news to an operator.
             warnings.simplefilter("ignore")
-            self.transcribe(second, options, _ignore)
+            self.transcribe(second, options, SilentListener())
             library.time_a_word(self.model, half=self._half)
 
     def _check_language(self, options: DecodeOptions) -> None:

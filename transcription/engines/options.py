@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
+# Whether model calls of several jobs, and chunks of one, may share a batch.
+BATCHING: Final = ("auto", "off")
+
 # Whisper's own ladder: tried in turn while a window decodes badly.
 TEMPERATURE_LADDER: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 PREPEND_PUNCTUATIONS: Final = "\"'“¿([{-"
@@ -47,6 +50,7 @@ class DecodeOptions:
         hallucination_silence_threshold: silence around doubtful text, in seconds,
             above which the text is dropped; None: never.
         vad_filter: whether stretches without speech are cut out first.
+        batching: `off` gives what the engine's own library gives, at its speed.
     """
 
     task: str = "transcribe"
@@ -69,6 +73,17 @@ class DecodeOptions:
     hallucination_silence_threshold: float | None = None
     vad_filter: bool = True
     vad_parameters: VadParameters = field(default_factory=VadParameters)
+    batching: str = "auto"
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether a window's decoding depends on the one before it, or on its place."""
+        return bool(
+            self.batching == "off"
+            or self.condition_on_previous_text
+            or self.clip_timestamps
+            or self.hallucination_silence_threshold
+        )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DecodeOptions:

@@ -19,19 +19,24 @@ FACTORIES: Final = {
 _current: Engine | None = None
 
 
-def create_engine(slot: SlotPlan, *, model_dir: Path, cpu_threads: int) -> Engine:
+def create_engine(
+    slot: SlotPlan, *, model_dir: Path, cpu_threads: int, batch_size: int = 0
+) -> Engine:
     """Make the engine of a slot; nothing is loaded yet.
 
     Args:
         slot: what to run.
         model_dir: where downloaded and unpacked models lie.
         cpu_threads: threads for the model's arithmetic; 0: the library's choice.
+        batch_size: rows of a model call at most; 0: chosen by the device.
     """
     module_name, _, function = FACTORIES[slot.engine].rpartition(".")
     factory = cast(
         Callable[..., Engine], getattr(importlib.import_module(module_name), function)
     )
-    return factory(slot, model_dir=model_dir, cpu_threads=cpu_threads)
+    return factory(
+        slot, model_dir=model_dir, cpu_threads=cpu_threads, batch_size=batch_size
+    )
 
 
 def set_current_engine(engine: Engine) -> None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import threading
+import time
 import uuid
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import redis
+from django.db import DatabaseError, InterfaceError, connection
 
 from transcription.services.hints import breaker
 from whisperhub.broker import redis_url
@@ -19,7 +23,10 @@ from whisperhub.broker import redis_url
 logger = logging.getLogger(__name__)
 
 CHANNEL: Final = "whisperhub:tasks"
+STOP_CHANNEL: Final = "whisperhub:stop"
+RECONNECT_SECONDS: Final = 1.0
 SOCKET_SECONDS: Final = 3.0
+LISTEN_SECONDS: Final = 1.0
 
 
 @functools.cache
@@ -34,10 +41,49 @@ def _client() -> redis.Redis:
 
 def announce_finished(public_id: uuid.UUID, status: str) -> None:
     """Tell those who wait that a task has ended; never raises for a broker away."""
+    _publish(CHANNEL, public_id, {"status": status})
+
+
+def announce_stop(public_id: uuid.UUID) -> None:
+    """Tell the worker of a running task to look whether it should go on."""
+    _publish(STOP_CHANNEL, public_id, {})
+
+
+def _publish(channel: str, public_id: uuid.UUID, news: dict[str, str]) -> None:
     if breaker.is_open():
         return
     try:
-        _client().publish(CHANNEL, json.dumps({"id": str(public_id), "status": status}))
+        _client().publish(channel, json.dumps({"id": str(public_id), **news}))
     except (redis.RedisError, OSError) as error:
         breaker.trip()
-        logger.warning("Task %s: its end was not announced (%s)", public_id, error)
+        logger.warning("Task %s: no news went out (%s)", public_id, error)
+
+
+def _subscription() -> Any:
+    return _client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+
+
+def listen_for_stops(look: Callable[[], None]) -> threading.Thread:
+    """Call something whenever a running task is to stop, in a thread of its own.
+
+    Without the broker the heartbeat looks by itself, somewhat later.
+    """
+
+    def listen() -> None:
+        while True:
+            try:
+                with _subscription() as subscription:
+                    subscription.subscribe(STOP_CHANNEL)
+                    while True:
+                        if subscription.get_message(timeout=LISTEN_SECONDS) is not None:
+                            look()
+            except (redis.RedisError, OSError) as error:
+                logger.debug("No news of stops: %s", error)
+                time.sleep(RECONNECT_SECONDS)
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("A stop was not looked at: %s", error)
+                connection.close()
+
+    thread = threading.Thread(target=listen, name="stops", daemon=True)
+    thread.start()
+    return thread

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from transcription.audio import SAMPLE_RATE
 from transcription.engines.base import (
     Engine,
     LanguageDetection,
+    Segment,
     Transcription,
 )
 from transcription.engines.options import OPTION_NAMES, DecodeOptions
@@ -22,10 +24,12 @@ from transcription.errors import (
 from transcription.media.decode import load_samples
 from transcription.models import TranscriptionTask
 from transcription.services import events, retention, transitions
+from transcription.services.admission import admission
 from transcription.services.database import persistently
 from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.transitions import Outcome
 from transcription.storage import TaskFolder
+from whisperhub.queues import PRIORITIES
 from whisperhub.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
@@ -34,24 +38,49 @@ logger = logging.getLogger(__name__)
 PROGRESS_SECONDS = 1.0
 
 
-class ProgressWriter:
-    """What an engine reports while it works: written to the row now and then."""
+class JobReporter:
+    """The job as its engine sees it: hears of progress, says when to stop.
 
-    def __init__(self, held: HeldLease, duration_seconds: float) -> None:
-        """Report for one job over media of this many seconds."""
+    Segments and progress go to the row now and then, together; the rest comes with the
+    result.
+    """
+
+    def __init__(self, task: TranscriptionTask, held: HeldLease) -> None:
+        """Report for one job that holds its lease."""
+        self.priority = PRIORITIES.index(task.effective_priority)
         self.held = held
-        self.duration_seconds = duration_seconds
+        self.duration_seconds = task.media_duration_seconds or 0.0
+        self._unwritten: list[Segment] = []
+        self._part = 0
         self._written_at = time.monotonic()
+
+    def check(self) -> None:
+        """Raise if the job is to stop."""
+        self.held.check()
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Have something called as soon as the job is to stop."""
+        self.held.on_stop(callback)
+
+    def segments(self, segments: list[Segment]) -> None:
+        """Keep segments for the next write."""
+        self._unwritten.extend(segments)
 
     def __call__(self, seconds_done: float) -> None:
         """Note how far the engine is; raises if the job is to stop."""
-        self.held.check()
+        self.check()
         now = time.monotonic()
         if now - self._written_at < PROGRESS_SECONDS or not self.duration_seconds:
             return
         self._written_at = now
         share = seconds_done / self.duration_seconds
-        persistently(lambda: transitions.record_progress(self.held.lease, share))
+        segments, self._unwritten = self._unwritten, []
+        persistently(
+            lambda: transitions.record_progress(
+                self.held.lease, share, part=self._part, segments=segments
+            )
+        )
+        self._part += bool(segments)
 
 
 def execute(task_id: int, *, engine: Engine, owner: str) -> Outcome | None:
@@ -60,6 +89,12 @@ def execute(task_id: int, *, engine: Engine, owner: str) -> Outcome | None:
     Returns:
         What became of it; None if there was nothing to claim.
     """
+    losses = persistently(lambda: transitions.losses_of(task_id))
+    with admission.enter(alone=losses >= transitions.LOSSES_FORGIVEN):
+        return _execute_admitted(task_id, engine, owner)
+
+
+def _execute_admitted(task_id: int, engine: Engine, owner: str) -> Outcome | None:
     lease = persistently(lambda: transitions.claim_inference(task_id, owner=owner))
     if lease is None:
         return None
@@ -120,11 +155,11 @@ def _transcribe(
         # Submitted to another release: no attempt of this one would go better.
         names = sorted(set(task.options) - OPTION_NAMES) or ["vad_parameters"]
         raise UnsupportedOptionError(task.engine, names) from error
-    report = ProgressWriter(held, task.media_duration_seconds or 0.0)
+    reporter = JobReporter(task, held)
     try:
         if task.task_type == TranscriptionTask.TaskType.DETECT_LANGUAGE:
             return _without_text(engine.detect_language(samples), len(samples))
-        return engine.transcribe(samples, options, report)
+        return engine.transcribe(samples, options, reporter)
     except WhisperHubError:
         raise
     except Exception as error:

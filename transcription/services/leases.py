@@ -32,6 +32,26 @@ class HeldLease:
         self.lease = lease
         self.lost = threading.Event()
         self.cancel_requested = threading.Event()
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], None]] = []
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Have something called once the job is to stop; at once if it is already."""
+        with self._lock:
+            self._callbacks.append(callback)
+            stopping = self.should_stop()
+        if stopping:
+            callback()
+
+    def stop(self, reason: threading.Event) -> None:
+        """Tell the job to stop, because the lease is lost or its client wants it."""
+        if reason.is_set():
+            return
+        with self._lock:
+            reason.set()
+            callbacks = list(self._callbacks)
+        for callback in callbacks:
+            callback()
 
     def should_stop(self) -> bool:
         """Whether the job is to end without a result."""
@@ -110,9 +130,9 @@ class Heartbeat:
             standing = transitions.renew_leases(list(held))
             for token, holder in held.items():
                 if token not in standing:
-                    holder.lost.set()
+                    holder.stop(holder.lost)
                 elif standing[token]:
-                    holder.cancel_requested.set()
+                    holder.stop(holder.cancel_requested)
         for extra in self._extras:
             extra()
 

@@ -15,6 +15,7 @@ from django_celery_results.models import TaskResult
 
 from transcription import storage
 from transcription.models import TranscriptionTask
+from transcription.services import events
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +38,13 @@ def delete_task(task: TranscriptionTask) -> None:
     """Delete a task with its transcript and media.
 
     A worker that runs it holds a lease on a row that is gone: it writes nothing and
-    stops at its next heartbeat.
+    stops as soon as it hears of it.
     """
+    public_id, was_running = task.public_id, task.lease_token is not None
     task.delete()
-    storage.TaskFolder(task.public_id).discard()
+    if was_running:
+        events.announce_stop(public_id)
+    storage.TaskFolder(public_id).discard()
 
 
 def sweep() -> int:

@@ -9,6 +9,7 @@ several machines agree.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -20,16 +21,17 @@ from django.db.models import Case, DurationField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Now
 
 from transcription.errors import LeaseLostError
-from transcription.models import Transcript, TranscriptionTask
+from transcription.models import Transcript, TranscriptionTask, TranscriptPart
 
 if TYPE_CHECKING:
     # At run time these would bring numpy and FFmpeg into the web process.
-    from transcription.engines.base import ModelInfo, Transcription
+    from transcription.engines.base import ModelInfo, Segment, Transcription
     from transcription.media.decode import DecodedAudio
 
 Status = TranscriptionTask.Status
 
-# A task may lose this many workers; the next loss is its own fault.
+# A task may lose this many workers. After that it runs alone in its process, so that
+# the next loss is its own fault and nobody else's.
 LOSSES_FORGIVEN: Final = 2
 RETRY_DELAY: Final = timedelta(seconds=5)
 
@@ -116,6 +118,17 @@ def _claim(task_id: int, *, owner: str, waiting: str, **changes: Any) -> Lease |
     return lease if claimed else None
 
 
+def losses_of(task_id: int) -> int:
+    """How many workers died with a task; 0 for one that is gone."""
+    losses: int = (
+        TranscriptionTask.objects.filter(pk=task_id)
+        .values_list("losses", flat=True)
+        .first()
+        or 0
+    )
+    return losses
+
+
 # --- While the lease is held ---------------------------------------------------------
 
 
@@ -136,17 +149,32 @@ def renew_leases(tokens: list[uuid.UUID]) -> dict[uuid.UUID, bool]:
     }
 
 
-def record_progress(lease: Lease, share: float) -> None:
-    """Note how much of the media is done.
+def record_progress(
+    lease: Lease, share: float, *, part: int = 0, segments: Sequence[Segment] = ()
+) -> None:
+    """Note how much of the media is done, and what was heard in it.
 
     Args:
         lease: the right to write.
         share: 0 to 1.
+        part: how many times segments were noted before, in this attempt.
+        segments: those that have become final since then, in order.
 
     Raises:
-        LeaseLostError: the lease is no longer ours.
+        LeaseLostError: the lease is no longer ours; nothing was written.
     """
-    _write(lease, progress=min(max(share, 0.0), 1.0), progress_at=Now())
+    with transaction.atomic():
+        _write(lease, progress=min(max(share, 0.0), 1.0), progress_at=Now())
+        if not segments:
+            return
+        if part == 0:
+            # What an earlier attempt had heard.
+            TranscriptPart.objects.filter(task_id=lease.task_id).delete()
+        TranscriptPart.objects.update_or_create(
+            task_id=lease.task_id,
+            number=part,
+            defaults={"segments": [segment.as_dict() for segment in segments]},
+        )
 
 
 def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
@@ -218,6 +246,7 @@ def complete(
             model=model.as_dict(),
             notices=[model.notice] if model.notice else [],
         )
+        TranscriptPart.objects.filter(task_id=lease.task_id).delete()
 
 
 def retry_or_fail(lease: Lease, *, code: str, message: str) -> Outcome:

@@ -1,0 +1,410 @@
+"""One model for many threads: calls that fit together become one batched call.
+
+`CoalescingWhisper` stands in for `ctranslate2.models.Whisper` under an unmodified
+`faster_whisper.WhisperModel`. Each thread calls it as if the model were its own. One
+batching thread takes the waiting calls, most urgent first, joins those that the model
+can answer together, and hands each caller its own part of the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import ctranslate2
+import numpy as np
+from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+# How long a call waits for company while other threads are about to make theirs. A
+# window's features take some tens of milliseconds; the model call that is saved, more.
+LINGER_SECONDS: Final = 0.010
+OUT_OF_MEMORY: Final = "out of memory"
+
+
+class ModelThreadDiedError(RuntimeError):
+    """The batching thread has ended: this process answers no more calls."""
+
+
+class CallerStoppedError(Exception):
+    """The job that made this call is to stop; its answer is not wanted any more."""
+
+
+@dataclass
+class Caller:
+    """Who makes calls: one job, whatever threads work for it.
+
+    Attributes:
+        priority: 0 is the most urgent.
+        may_merge: whether its calls may share a model call with others.
+    """
+
+    priority: int = 1
+    may_merge: bool = True
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(eq=False)
+class _Call:
+    kind: str
+    key: Hashable
+    features: NDArray[np.float32]
+    arguments: dict[str, Any]
+    caller: Caller
+    number: int
+    answer: Future[Any] = field(default_factory=Future)
+
+    @property
+    def rows(self) -> int:
+        return int(self.features.shape[0])
+
+    def fail(self, error: BaseException) -> None:
+        """Wake the caller with an error, unless it has its answer."""
+        try:
+            self.answer.set_exception(error)
+        except InvalidStateError:
+            pass  # It was withdrawn before.
+
+    def succeed(self, value: Any) -> None:
+        """Wake the caller with its answer, unless it does not want it any more."""
+        try:
+            self.answer.set_result(value)
+        except InvalidStateError:
+            pass  # It was withdrawn before.
+
+
+class WhisperModel(Protocol):
+    """What is used of `ctranslate2.models.Whisper`."""
+
+    device: str
+
+    def encode(self, features: Any, to_cpu: bool = False) -> Any:
+        """Encoder output of a batch."""
+        ...
+
+    def generate(self, features: Any, prompts: Any, **keywords: Any) -> list[Any]:
+        """One result a row."""
+        ...
+
+    def detect_language(self, features: Any) -> list[Any]:
+        """One list of (token, probability) a row."""
+        ...
+
+    def align(
+        self,
+        features: Any,
+        start_sequence: Sequence[int],
+        text_tokens: list[list[int]],
+        num_frames: list[int],
+        *,
+        median_filter_width: int,
+    ) -> list[Any]:
+        """One alignment a row."""
+        ...
+
+
+class CoalescingWhisper:
+    """Thread-safe stand-in for one CTranslate2 Whisper model.
+
+    Args:
+        model: the real one; only the batching thread calls it.
+        batch_size: rows of a model call at most.
+        start_of_transcript: the id of <|startoftranscript|>.
+        linger_seconds: how long a call waits for company.
+        on_death: called when the batching thread ends by an error of its own.
+    """
+
+    def __init__(
+        self,
+        model: WhisperModel,
+        *,
+        batch_size: int,
+        start_of_transcript: int,
+        linger_seconds: float = LINGER_SECONDS,
+        on_death: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        """Start the batching thread."""
+        self._model = model
+        self.batch_size = batch_size
+        self._start_of_transcript = start_of_transcript
+        self._linger_seconds = linger_seconds
+        self._on_death = on_death
+        self._caller = threading.local()
+        self._condition = threading.Condition()
+        self._waiting: list[_Call] = []
+        self._number = 0
+        self._at_work = 0
+        self._dead: BaseException | None = None
+        self._closing = False
+        # Model calls and the rows in them, for benchmarks and metrics.
+        self.model_calls = 0
+        self.model_rows = 0
+        self._thread = threading.Thread(
+            target=self._run, name="model calls", daemon=True
+        )
+        self._thread.start()
+
+    # --- What callers use ------------------------------------------------------------
+
+    @contextmanager
+    def calls_of(self, caller: Caller) -> Iterator[None]:
+        """Make the calls of this thread those of a job, for the length of a block."""
+        former = getattr(self._caller, "current", None)
+        self._caller.current = caller
+        with self._condition:
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            self._caller.current = former
+            with self._condition:
+                self._at_work -= 1
+                self._condition.notify_all()
+
+    def stop_calls(self, caller: Caller) -> None:
+        """Withdraw the calls of a job; its threads wake at once, with an error."""
+        caller.stopped.set()
+        with self._condition:
+            under_way = [*self._waiting, *self._running]
+            mine = [call for call in under_way if call.caller is caller]
+            self._waiting = [call for call in self._waiting if call not in mine]
+        for call in mine:
+            call.fail(CallerStoppedError())
+
+    def encode(self, features: Any, to_cpu: bool = False) -> Any:
+        """Encoder output, on the host: (rows, positions, width)."""
+        return self._ask("encode", (), features, {})
+
+    def detect_language(self, features: Any) -> Any:
+        """Languages with their probabilities, most probable first; a list a row."""
+        return self._ask("detect_language", (), features, {})
+
+    def generate(
+        self, features: Any, prompts: Sequence[Sequence[int]], **keywords: Any
+    ) -> Any:
+        """Token sequences with scores; a result a row."""
+        # The model wants prompts of one length, the transcript starting at one place.
+        first = list(prompts[0])
+        shape = (len(first), first.index(self._start_of_transcript))
+        key = (shape, _frozen(keywords))
+        return self._ask(
+            "generate", key, features, {"prompts": list(prompts), "keywords": keywords}
+        )
+
+    def align(
+        self,
+        features: Any,
+        start_sequence: Sequence[int],
+        text_tokens: Sequence[Sequence[int]],
+        num_frames: int | Sequence[int],
+        *,
+        median_filter_width: int = 7,
+    ) -> Any:
+        """Tokens to moments; a result a row."""
+        rows = len(text_tokens)
+        frames = (
+            [num_frames] * rows if isinstance(num_frames, int) else list(num_frames)
+        )
+        return self._ask(
+            "align",
+            (tuple(start_sequence), median_filter_width),
+            features,
+            {
+                "start_sequence": list(start_sequence),
+                "text_tokens": [list(tokens) for tokens in text_tokens],
+                "num_frames": frames,
+                "median_filter_width": median_filter_width,
+            },
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the model's own."""
+        return getattr(self._model, name)
+
+    def close(self) -> None:
+        """End the batching thread; calls that wait fail."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        self._thread.join()
+
+    def _ask(
+        self, kind: str, key: Hashable, features: Any, arguments: dict[str, Any]
+    ) -> Any:
+        caller = getattr(self._caller, "current", None) or Caller()
+        array = np.asarray(features)
+        # Calls of a job that must not merge fit to no other call.
+        unmergeable = () if caller.may_merge else (object(),)
+        full_key = (kind, key, array.shape[1:], array.dtype.str, *unmergeable)
+        with self._condition:
+            if self._dead is not None or self._closing:
+                raise ModelThreadDiedError("The model answers no more calls.")
+            if caller.stopped.is_set():
+                raise CallerStoppedError
+            self._number += 1
+            call = _Call(kind, full_key, array, arguments, caller, self._number)
+            self._waiting.append(call)
+            self._condition.notify_all()
+        return call.answer.result()
+
+    # --- The batching thread ---------------------------------------------------------
+
+    _running: Sequence[_Call] = ()
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._next_batch()) is not None:
+                self._answer(batch)
+                with self._condition:
+                    self._running = ()
+            error: BaseException = ModelThreadDiedError("The model was closed.")
+        except BaseException as died:
+            logger.critical("The batching thread died", exc_info=True)
+            error = died
+        self._die(error)
+
+    def _die(self, error: BaseException) -> None:
+        with self._condition:
+            self._dead = error
+            left = [*self._waiting, *self._running]
+            self._waiting = []
+        for call in left:
+            call.fail(ModelThreadDiedError("The model answers no more calls."))
+        if not self._closing and self._on_death is not None:
+            self._on_death(error)
+
+    def _next_batch(self) -> list[_Call] | None:
+        """Wait for calls; the most urgent one and those that fit to it."""
+        with self._condition:
+            while not self._waiting:
+                if self._closing:
+                    return None
+                self._condition.wait()
+            deadline = time.monotonic() + self._linger_seconds
+            while True:
+                if self._closing:
+                    return None
+                batch = self._best_batch()
+                left = deadline - time.monotonic()
+                if not self._may_grow(batch) or left <= 0:
+                    break
+                self._condition.wait(left)
+                if not self._waiting:
+                    # All were withdrawn.
+                    return []
+            for call in batch:
+                self._waiting.remove(call)
+            self._running = batch
+            return batch
+
+    def _best_batch(self) -> list[_Call]:
+        """The first of the most urgent calls, and more like it of the same urgency."""
+        first = min(self._waiting, key=lambda call: (call.caller.priority, call.number))
+        batch, rows = [first], first.rows
+        for call in self._waiting:
+            if (
+                call is not first
+                and call.key == first.key
+                and call.caller.priority == first.caller.priority
+                and rows + call.rows <= self.batch_size
+            ):
+                batch.append(call)
+                rows += call.rows
+        return batch
+
+    def _may_grow(self, batch: list[_Call]) -> bool:
+        """Whether waiting could bring more calls for this batch."""
+        if not batch[0].caller.may_merge:
+            return False
+        if sum(call.rows for call in batch) >= self.batch_size:
+            return False
+        # Threads that wait for an answer make no call.
+        return self._at_work > len(self._waiting)
+
+    def _answer(self, batch: list[_Call]) -> None:
+        """Ask the model, and give each call its rows of the answer."""
+        if not batch:
+            return
+        try:
+            answers = self._call_model(batch)
+        except Exception as error:  # noqa: BLE001  (whatever a native library raises)
+            self._answer_apart(batch, error)
+            return
+        for call, answer in zip(batch, answers, strict=True):
+            call.succeed(answer)
+
+    def _answer_apart(self, batch: list[_Call], error: Exception) -> None:
+        """After a failed call: smaller batches, so that only the guilty one fails."""
+        if len(batch) == 1:
+            batch[0].fail(error)
+            return
+        if OUT_OF_MEMORY in str(error).lower():
+            self.batch_size = max(1, self.batch_size // 2)
+            logger.warning("Out of memory: batches of %d from now on", self.batch_size)
+        half = (len(batch) + 1) // 2
+        self._answer(batch[:half])
+        self._answer(batch[half:])
+
+    def _call_model(self, batch: list[_Call]) -> list[Any]:
+        kind, first = batch[0].kind, batch[0]
+        self.model_calls += 1
+        self.model_rows += sum(call.rows for call in batch)
+        features = _storage([call.features for call in batch])
+        if kind == "encode":
+            encoded = _to_host(self._model.encode(features, to_cpu=True))
+            return [_storage([part]) for part in _split(encoded, batch)]
+        if kind == "detect_language":
+            return list(_split(self._model.detect_language(features), batch))
+        if kind == "generate":
+            prompts = [p for call in batch for p in call.arguments["prompts"]]
+            results = self._model.generate(
+                features, prompts, **first.arguments["keywords"]
+            )
+            return list(_split(results, batch))
+        aligned = self._model.align(
+            features,
+            first.arguments["start_sequence"],
+            [t for call in batch for t in call.arguments["text_tokens"]],
+            [n for call in batch for n in call.arguments["num_frames"]],
+            median_filter_width=first.arguments["median_filter_width"],
+        )
+        return list(_split(aligned, batch))
+
+
+def _frozen(value: Any) -> Hashable:
+    """Keyword arguments as something that can be compared and hashed."""
+    if isinstance(value, dict):
+        return tuple(sorted((name, _frozen(item)) for name, item in value.items()))
+    if isinstance(value, (list, tuple)):
+        return tuple(_frozen(item) for item in value)
+    return value  # type: ignore[no-any-return]
+
+
+def _storage(arrays: list[NDArray[Any]]) -> Any:
+    """Rows of several calls as one CTranslate2 value on the host."""
+    joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(joined))
+
+
+def _to_host(view: Any) -> NDArray[Any]:
+    """A CTranslate2 value on the host as an array; numpy has no bfloat16."""
+    if view.dtype == ctranslate2.DataType.bfloat16:
+        view = view.to(ctranslate2.DataType.float32)
+    return np.asarray(view)
+
+
+def _split(rows: Any, batch: list[_Call]) -> Iterator[Any]:
+    """The part of each call in rows that stand in the order of the batch."""
+    start = 0
+    for call in batch:
+        part = rows[start : start + call.rows]
+        # A view would keep the whole batch alive for as long as one job needs its part.
+        yield part.copy() if isinstance(part, np.ndarray) and len(batch) > 1 else part
+        start += call.rows

@@ -1,0 +1,128 @@
+"""The chunks of many jobs on few threads: urgent jobs first, then the least served."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from transcription.engines.coalescing import (
+    Caller,
+    CallerStoppedError,
+    CoalescingWhisper,
+)
+
+Work = Callable[[], Any]
+
+
+@dataclass(eq=False)
+class _Job:
+    caller: Caller
+    number: int
+    pending: deque[tuple[int, Work]]
+    # (position, result, error)
+    done: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = field(
+        default_factory=queue.SimpleQueue
+    )
+    served: int = 0
+
+
+class ChunkLanes:
+    """Threads that run chunks; each priority has as many, so that urgent ones find one.
+
+    An idle lane costs a sleeping thread. Which of the chunks under way the model serves
+    first is for `CoalescingWhisper` to say.
+
+    Args:
+        whisper: the model the chunks call.
+        lanes: threads of each priority.
+    """
+
+    def __init__(self, whisper: CoalescingWhisper, lanes: int) -> None:
+        """Start no thread yet."""
+        self._whisper = whisper
+        self._lanes = lanes
+        self._numbers = itertools.count()
+        self._condition = threading.Condition()
+        self._jobs: dict[int, list[_Job]] = defaultdict(list)
+        self._threads: dict[int, int] = defaultdict(int)
+
+    def run(self, caller: Caller, works: Sequence[Work]) -> Iterator[tuple[int, Any]]:
+        """Run the chunks of one job; gives each result with its position, as they end.
+
+        The calling thread only waits. A chunk that fails ends the job: the others are
+        dropped, those under way withdrawn.
+
+        Raises:
+            CallerStoppedError: the job was told to stop.
+            Exception: what a chunk raised.
+        """
+        job = _Job(caller, next(self._numbers), deque(enumerate(works)))
+        with self._condition:
+            self._jobs[caller.priority].append(job)
+            missing = self._lanes - self._threads[caller.priority]
+            for _ in range(min(missing, len(works))):
+                self._start_lane(caller.priority)
+            self._condition.notify_all()
+        try:
+            for _ in works:
+                position, result, error = job.done.get()
+                if error is not None:
+                    raise error
+                yield position, result
+        finally:
+            with self._condition:
+                job.pending.clear()
+                self._jobs[caller.priority].remove(job)
+            self._whisper.stop_calls(caller)
+
+    def stop(self, caller: Caller) -> None:
+        """Wake the thread of a job that is to stop, and drop what it has under way."""
+        self._whisper.stop_calls(caller)
+        with self._condition:
+            for job in self._jobs[caller.priority]:
+                if job.caller is caller:
+                    job.pending.clear()
+                    job.done.put((STOPPED, None, CallerStoppedError()))
+
+    def _start_lane(self, priority: int) -> None:
+        self._threads[priority] += 1
+        threading.Thread(
+            target=self._serve,
+            args=(priority,),
+            name=f"lane {priority}.{self._threads[priority]}",
+            daemon=True,
+        ).start()
+
+    def _serve(self, priority: int) -> None:
+        while True:
+            job, position, work = self._take(priority)
+            try:
+                with self._whisper.calls_of(job.caller):
+                    result = work()
+            except BaseException as error:  # noqa: BLE001  (goes to the job's thread)
+                job.done.put((position, None, error))
+            else:
+                job.done.put((position, result, None))
+                # Kept until the next chunk otherwise: a window's features are large.
+                del result
+            del job, work
+
+    def _take(self, priority: int) -> tuple[_Job, int, Work]:
+        """The next chunk of the least served job of this priority."""
+        with self._condition:
+            while True:
+                ready = [job for job in self._jobs[priority] if job.pending]
+                if ready:
+                    job = min(ready, key=lambda job: (job.served, job.number))
+                    position, work = job.pending.popleft()
+                    job.served += 1
+                    return job, position, work
+                self._condition.wait()
+
+
+STOPPED: Final = -1

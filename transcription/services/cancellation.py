@@ -1,0 +1,28 @@
+"""A client or an operator withdraws a task."""
+
+from __future__ import annotations
+
+import logging
+
+from transcription.models import TranscriptionTask
+from transcription.services import events, retention, transitions
+
+logger = logging.getLogger(__name__)
+
+
+def cancel_task(task: TranscriptionTask) -> bool:
+    """Cancel a waiting task at once; have the worker of a running one stop.
+
+    Returns:
+        False if the task had ended already.
+    """
+    if not transitions.cancel(task.pk):
+        return False
+    task.refresh_from_db(fields=["status"])
+    if task.is_finished:
+        events.announce_finished(task.public_id, task.status)
+        retention.discard_media(task)
+    else:
+        events.announce_stop(task.public_id)
+    logger.info("Task %s: cancellation asked for, %s", task.public_id, task.status)
+    return True
