@@ -188,11 +188,13 @@ def service(tmp_path_factory) -> Iterator[Service]:
         service = Service(stack, folder)
         service.sign_in()
         yield service
+        service.stop()
         service.session.close()
 
 
 @pytest.fixture
 def launch(service: Service) -> Iterator[Callable[..., None]]:
+    service.stop()
     yield service.launch
     service.stop()
 
@@ -259,7 +261,6 @@ def launch_demo(service: Service) -> None:
 
 
 def test_a_broken_model_fails_alone(service, tmp_path, launch):
-    service.stop()
     broken = tmp_path / "my-broken-model"
     broken.mkdir()
     (broken / "model.bin").write_bytes(b"\x06\x00\x00\x00nothing")
@@ -279,7 +280,6 @@ def test_a_broken_model_fails_alone(service, tmp_path, launch):
 
 
 def test_the_plan_is_read_again_on_sighup(service, nano, launch):
-    service.stop()
     launch("one=cpu=demo")
     service.wait_for_state("demo", "ready")
     first = service.pid_of("one")
@@ -304,7 +304,6 @@ def test_the_plan_is_read_again_on_sighup(service, nano, launch):
 
 
 def test_a_slot_above_its_memory_is_recycled_without_losing_a_job(service, launch):
-    service.stop()
     launch("one=cpu=demo")
     service.wait_for_state("demo", "ready")
     idle_bytes = memory_of(service.pid_of("one"))
