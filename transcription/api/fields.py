@@ -54,6 +54,8 @@ class NumbersField(serializers.Field[Any, Any, Any, Any]):
         "range": _("Each number must be from {least} to {most}."),
         "count": _("Give at most {count} numbers."),
     }
+    # Whether no number at all has a meaning.
+    may_be_empty = False
 
     def __init__(self, *, least: float, most: float, count: int, **kwargs: Any) -> None:
         """Set the bounds of each number and of their count."""
@@ -66,6 +68,8 @@ class NumbersField(serializers.Field[Any, Any, Any, Any]):
         for part in data if isinstance(data, list) else [data]:
             items.extend(self._split(part) if isinstance(part, str) else [part])
         if any(isinstance(item, bool) for item in items):
+            self.fail("invalid")
+        if not items and not self.may_be_empty:
             self.fail("invalid")
         try:
             numbers = [float(item) for item in items]
@@ -93,6 +97,7 @@ class ClipTimestampsField(NumbersField):
     default_error_messages = {
         "order": _("The times must rise: start, end, start, end …"),
     }
+    may_be_empty = True
 
     def to_internal_value(self, data: Any) -> list[float]:
         """Rising times; none for the whole recording."""
@@ -122,9 +127,9 @@ class OneOfField(serializers.ChoiceField):
 class ZeroIsNoneField(serializers.FloatField):
     """A number whose 0 means that the rule is off."""
 
-    def to_internal_value(self, data: Any) -> Any:
-        """None for 0."""
-        return super().to_internal_value(data) or None
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        """None for 0, after the bounds were checked."""
+        return super().run_validation(data) or None
 
 
 class JsonObjectField(serializers.JSONField):

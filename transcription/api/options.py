@@ -16,10 +16,11 @@ from transcription.api.fields import (
     ZeroIsNoneField,
 )
 from transcription.engines.languages import LANGUAGE_CODES
-from transcription.engines.options import BATCHING, OPTION_NAMES
+from transcription.engines.options import BATCHING, OPTION_NAMES, VadParameters
 
 TEXT_LENGTH = 2000
 DAY_SECONDS = 86_400
+LEAST_SPEECH_MS = 200
 
 
 class VadParametersSerializer(serializers.Serializer[Any]):
@@ -41,6 +42,21 @@ class VadParametersSerializer(serializers.Serializer[Any]):
     speech_pad_ms = serializers.IntegerField(
         required=False, min_value=0, max_value=10_000
     )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Leave room for speech between the pads: else it is cut to shreds."""
+        longest = attrs.get("max_speech_duration_s")
+        pad_ms = attrs.get("speech_pad_ms", VadParameters.speech_pad_ms)
+        if longest is not None and longest * 1000 < 2 * pad_ms + LEAST_SPEECH_MS:
+            raise serializers.ValidationError(
+                {
+                    "max_speech_duration_s": _(
+                        "Give at least {ms} ms more than twice speech_pad_ms."
+                    ).format(ms=LEAST_SPEECH_MS)
+                },
+                code="too_short",
+            )
+        return attrs
 
 
 @extend_schema_field(VadParametersSerializer)
