@@ -35,6 +35,9 @@ def run_slot(plan: SlotPlan) -> int:
     Returns:
         The exit status of the process.
     """
+    # Before the first hint is sent, and registering may send some: Celery reads the
+    # queues of this process once.
+    app.conf.task_queues = queues(plan.model)
     try:
         record = slots.register(plan)
     except slots.SlotTakenError as error:
@@ -67,7 +70,6 @@ def run_slot(plan: SlotPlan) -> int:
 
 def consume(plan: SlotPlan, node_name: str, concurrency: int) -> int:
     """Run the Celery worker of a slot in this process; returns its exit status."""
-    app.conf.task_queues = queues(plan.model)
     worker = app.Worker(
         hostname=node_name,
         pool="threads",

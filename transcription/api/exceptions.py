@@ -5,7 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.http import Http404, HttpRequest, JsonResponse
 from django.utils.translation import gettext as _
 from rest_framework import exceptions, status
@@ -98,9 +103,11 @@ def _field_errors(details: Any) -> dict[str, Any]:
         details = {"non_field_errors": details}
     errors: dict[str, Any] = {}
     for field, found in details.items():
-        if isinstance(found, list):
+        # One message that was raised alone stands for a list of one.
+        items = [found] if _is_message(found) else found
+        if isinstance(items, list):
             errors[field] = [
-                {"code": item["code"], "message": item["message"]} for item in found
+                {"code": item["code"], "message": item["message"]} for item in items
             ]
         else:
             # An object's members: vad_parameters.threshold.
@@ -109,9 +116,36 @@ def _field_errors(details: Any) -> dict[str, Any]:
     return errors
 
 
+def _is_message(found: Any) -> bool:
+    # A field may be called `message`; its errors are a list or a dict.
+    return isinstance(found, dict) and isinstance(found.get("message"), str)
+
+
 def is_api_request(request: HttpRequest | Request) -> bool:
     """Whether a program asks, which wants JSON and no page."""
     return request.path.startswith("/api/")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> Any:
+    """A 400 outside any view, or from what Django finds suspicious in a body."""
+    if is_api_request(request):
+        return JsonResponse(
+            problem_body(400, "bad_request", _reason(exception)),
+            status=400,
+            content_type=PROBLEM_JSON,
+        )
+    from django.views.defaults import bad_request as default_page
+
+    return default_page(request, exception)
+
+
+def _reason(exception: Exception) -> str:
+    """What of a suspicious request its sender may be told."""
+    if isinstance(exception, TooManyFilesSent):
+        return _("Send one file in a request.")
+    if isinstance(exception, TooManyFieldsSent | RequestDataTooBig):
+        return _("The request has too many fields, or too long ones.")
+    return _("The server does not take this request.")
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> Any:

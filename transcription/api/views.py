@@ -14,6 +14,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -94,6 +95,16 @@ def submit(
         form.validated_data["file"],
         form.task_request(**changes),
     )
+
+
+class AcceptAnything(DefaultContentNegotiation):
+    """For answers whose type a parameter decides: their clients accept that alone."""
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> Any:
+        """The first renderer, for what is not written by the view itself."""
+        return renderers[0], renderers[0].media_type
 
 
 @extend_schema_view(
@@ -192,7 +203,12 @@ class TaskViewSet(
             409: problem("The task failed or was cancelled; `code` tells why."),
         },
     )
-    @action(detail=True, filterset_class=None, pagination_class=None)
+    @action(
+        detail=True,
+        filterset_class=None,
+        pagination_class=None,
+        content_negotiation_class=AcceptAnything,
+    )
     def subtitles(self, request: Request, public_id: Any = None) -> HttpResponseBase:
         """A completed task's segments as SubRip or WebVTT."""
         query = SubtitleQuerySerializer(data=request.query_params)

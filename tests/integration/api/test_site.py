@@ -1,0 +1,178 @@
+"""What surrounds the operations: request ids, errors, the document, static files."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import warnings
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import Client
+from django.urls import path
+
+from tests.integration.api.conftest import TASKS
+from tests.problems import read_problem
+from whisperhub import urls
+
+pytestmark = pytest.mark.django_db
+
+
+def fail(request: Any) -> Any:
+    raise ValueError("a secret detail")
+
+
+class BrokenSite:
+    """The site with a view that raises."""
+
+    urlpatterns = [*urls.urlpatterns, path("api/broken", fail), path("broken", fail)]
+    handler400 = urls.handler400
+    handler404 = urls.handler404
+    handler500 = urls.handler500
+
+
+@pytest.fixture
+def broken_site(settings) -> None:
+    settings.ROOT_URLCONF = BrokenSite
+
+
+# --- Request ids ---------------------------------------------------------------------
+
+
+def test_the_clients_request_id_comes_back(client):
+    response = client.get(TASKS, headers={"X-Request-ID": "abc-1"})
+
+    assert response.headers["X-Request-ID"] == "abc-1"
+
+
+def test_an_answer_has_a_request_id_even_so(client):
+    first, second = client.get(TASKS), client.get(TASKS)
+
+    assert re.fullmatch("[0-9a-f]{32}", first.headers["X-Request-ID"])
+    assert first.headers["X-Request-ID"] != second.headers["X-Request-ID"]
+
+
+def test_an_error_names_the_request(client):
+    response = client.get(f"{TASKS}x/", headers={"X-Request-ID": "abc-1"})
+
+    assert read_problem(response, 404, "not_found")["request_id"] == "abc-1"
+
+
+# --- Errors outside the views --------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["/api/", "/api/v1/nothing/", "/api/v2/tasks/"])
+def test_an_unknown_address_of_the_api_is_a_problem(stranger, address):
+    read_problem(stranger.get(address), 404, "not_found")
+
+
+def test_another_unknown_address_is_a_page(stranger):
+    response = stranger.get("/nothing/")
+
+    assert response.status_code == 404
+    assert response.headers["Content-Type"].startswith("text/html")
+
+
+def test_an_unforeseen_error_is_a_problem_that_tells_nothing(
+    stranger, broken_site, caplog
+):
+    response = stranger.get("/api/broken", headers={"X-Request-ID": "abc-1"})
+
+    body = read_problem(response, 500, "internal_error")
+    assert body["request_id"] == "abc-1"
+    assert "secret" not in json.dumps(body)
+    assert "a secret detail" in caplog.text
+
+
+def test_an_unforeseen_error_of_a_page_is_a_page(stranger, broken_site, caplog):
+    response = stranger.get("/broken")
+
+    assert response.status_code == 500
+    assert response.headers["Content-Type"].startswith("text/html")
+
+
+def test_a_method_that_is_not_there_is_a_problem(client):
+    response = client.put(TASKS, {})
+
+    read_problem(response, 405, "method_not_allowed")
+    assert "POST" in response.headers["Allow"]
+
+
+def test_a_wrong_host_of_the_api_is_a_problem(stranger):
+    response = stranger.get(TASKS, headers={"Host": "evil.example"})
+
+    read_problem(response, 400, "bad_request")
+
+
+# --- The document --------------------------------------------------------------------
+
+
+def test_the_openapi_document_builds_without_a_warning():
+    call_command("spectacular", "--validate", "--fail-on-warn", stdout=io.StringIO())
+
+
+def test_every_operation_is_documented_with_its_errors(stranger):
+    document = stranger.get(
+        "/api/v1/schema/", headers={"Accept": "application/vnd.oai.openapi+json"}
+    ).json()
+
+    operations = {
+        (method, address): operation
+        for address, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert ("post", "/api/v1/tasks/") in operations
+    for operation in operations.values():
+        assert operation["summary"]
+        assert "401" in operation["responses"]
+        assert operation["security"] == [{"apiKey": []}, {"cookieAuth": []}]
+
+
+LOADED = re.compile(r"""<(?:script|link|img)\b[^>]*?(?:src|href)=["']([^"']+)""")
+
+
+@pytest.mark.parametrize("page", ["/", "/redoc/"])
+def test_the_documentation_uses_files_of_this_server_only(stranger, page):
+    html = stranger.get(page).content.decode()
+
+    loaded = LOADED.findall(html)
+    assert loaded
+    assert not [url for url in loaded if re.match(r"(?:[a-z]+:)?//", url)]
+    for url in loaded:
+        if url.startswith("/static/"):
+            assert served(stranger, url)
+
+
+def test_swagger_ui_runs(stranger):
+    html = stranger.get("/").content.decode()
+
+    scripts = [url for url in LOADED.findall(html) if url.endswith(".js")]
+    assert any("swagger-ui-bundle" in url for url in scripts)
+
+
+def served(client: Client, address: str) -> bytes:
+    response = client.get(address)
+    assert response.status_code == 200
+    content: bytes = response.getvalue()
+    response.close()
+    return content
+
+
+@pytest.mark.parametrize("address", ["/static/admin/css/base.css"])
+def test_static_files_need_no_front_server(stranger, address):
+    assert b"--primary" in served(stranger, address)
+
+
+def test_a_static_file_may_be_cached(stranger):
+    response = stranger.get("/static/admin/css/base.css")
+
+    assert "max-age" in response.headers["Cache-Control"]
+    assert response.headers["Content-Type"].startswith("text/css")
+    response.close()
+
+
+def test_no_check_of_django_complains():
+    with warnings.catch_warnings():
+        call_command("check", "--fail-level", "WARNING", stdout=io.StringIO())

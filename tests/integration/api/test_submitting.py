@@ -1,0 +1,222 @@
+"""POST /api/v1/tasks/ and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from tests.factories import SlotFactory
+from tests.integration.api.conftest import TASKS
+from tests.problems import read_problem
+from transcription.models import TranscriptionTask
+from transcription.storage import TaskFolder, tasks_root
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_recording_becomes_a_task(submit, owner, client, settings):
+    response = submit(b"sound", file_name="talk.mp3", language="en", platform="web")
+
+    assert response.status_code == 201, response.content
+    body = response.json()
+    task = TranscriptionTask.objects.get()
+    assert body["id"] == str(task.public_id)
+    assert task.owner == owner
+    assert (body["status"], body["priority"]) == ("preparing", "normal")
+    assert (body["task_type"], body["language"]) == ("transcribe", "en")
+    assert (body["file_name"], body["file_size_bytes"]) == ("talk.mp3", 5)
+    assert body["platform"] == "web"
+    assert body["error"] is None
+    assert body["progress"] == {"share": 0.0, "seconds_done": None, "updated_at": None}
+    assert response.headers["Location"] == body["links"]["self"]
+    assert client.get(body["links"]["self"]).json()["id"] == body["id"]
+    assert TaskFolder(task.public_id).original.read_bytes() == b"sound"
+    assert str(settings.MEDIA_ROOT) not in response.content.decode()
+
+
+@pytest.mark.parametrize("priority", ["HIGH", "High", "high"])
+def test_the_priority_may_be_written_in_any_case(submit, priority):
+    assert submit(priority=priority).json()["priority"] == "high"
+
+
+def test_options_are_kept_as_they_were_given(submit):
+    body = submit(word_timestamps="true", beam_size="1").json()
+
+    assert body["options"] == {"word_timestamps": True, "beam_size": 1}
+
+
+def test_the_model_may_be_named(submit):
+    SlotFactory(model="small")
+
+    assert submit(model="small").json()["model"] == "small"
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "code"),
+    [
+        ({"langauge": "en"}, "langauge", "unknown_field"),
+        ({"language": "english"}, "language", "invalid_choice"),
+        ({"language": "xx"}, "language", "invalid_choice"),
+        ({"priority": "urgent"}, "priority", "invalid_choice"),
+        ({"task_type": "summarise"}, "task_type", "invalid_choice"),
+        ({"task_type": "detect_language"}, "task_type", "invalid_choice"),
+        ({"beam_size": "0"}, "beam_size", "min_value"),
+        ({"beam_size": "many"}, "beam_size", "invalid"),
+        ({"word_timestamps": "perhaps"}, "word_timestamps", "invalid"),
+        ({"platform": "x" * 51}, "platform", "max_length"),
+        ({"model": "a\x00b"}, "model", "null_characters_not_allowed"),
+    ],
+)
+def test_a_bad_field_is_named(submit, fields, name, code):
+    body = read_problem(submit(**fields), 400, "invalid")
+
+    assert list(body["errors"]) == [name]
+    (error,) = body["errors"][name]
+    assert error["code"] == code
+    assert error["message"]
+    assert not TranscriptionTask.objects.exists()
+
+
+def test_several_bad_fields_are_all_named(submit):
+    body = read_problem(submit(priority="urgent", language="xx"), 400, "invalid")
+
+    assert set(body["errors"]) == {"priority", "language"}
+
+
+def test_a_request_without_media_is_refused(submit):
+    body = read_problem(submit(None), 400, "invalid")
+
+    assert list(body["errors"]) == ["file"]
+
+
+def test_an_empty_file_is_refused(submit):
+    read_problem(submit(b""), 400, "empty_file")
+
+
+def test_text_in_place_of_a_file_is_refused(submit):
+    body = read_problem(submit(None, file="speech.wav"), 400, "invalid")
+
+    assert list(body["errors"]) == ["file"]
+
+
+def test_links_are_not_available_yet(submit):
+    response = submit(None, file_url="https://example.org/a.mp3")
+
+    read_problem(response, 400, "not_available")
+
+
+def test_a_link_may_be_sent_as_json(client):
+    response = client.post(TASKS, {"file_url": "https://example.org/a.mp3"})
+
+    read_problem(response, 400, "not_available")
+
+
+def test_a_link_must_be_one(submit):
+    body = read_problem(submit(None, file_url="ftp//nothing"), 400, "invalid")
+
+    assert list(body["errors"]) == ["file_url"]
+
+
+def test_two_sources_are_refused(submit):
+    body = read_problem(submit(file_url="https://example.org/a.mp3"), 400, "invalid")
+
+    assert body["errors"]["file_url"][0]["code"] == "two_sources"
+
+
+def test_two_files_are_refused(client, no_hints):
+    files = [SimpleUploadedFile(name, b"sound") for name in ("a.wav", "b.wav")]
+
+    response = client.post(TASKS, {"file": files}, format="multipart")
+
+    read_problem(response, 400, "bad_request")
+    assert not TranscriptionTask.objects.exists()
+    assert not tasks_root().exists()
+
+
+def test_a_file_in_a_field_of_another_name_is_refused(client, no_hints):
+    upload = SimpleUploadedFile("a.wav", b"sound")
+
+    response = client.post(TASKS, {"audio": upload}, format="multipart")
+
+    body = read_problem(response, 400, "invalid")
+    assert body["errors"]["audio"][0]["code"] == "unknown_field"
+
+
+def test_a_file_above_the_limit_is_refused(submit, settings):
+    settings.MAX_UPLOAD_BYTES = 4
+
+    read_problem(submit(b"sound"), 413, "file_too_large")
+
+
+def test_an_unknown_model_is_refused_with_the_served_ones(submit):
+    SlotFactory(model="small")
+
+    body = read_problem(submit(model="huge"), 400, "unknown_model")
+
+    assert "small" in body["detail"]
+
+
+def test_an_option_that_the_engine_lacks_is_named(submit):
+    SlotFactory(model="small", engine="openai-whisper")
+
+    response = submit(model="small", hotwords="Tokyo")
+
+    body = read_problem(response, 400, "unsupported_option")
+    assert list(body["errors"]) == ["hotwords"]
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type"),
+    [
+        (b"", "application/json"),
+        (b"{", "application/json"),
+        (b"null", "application/json"),
+        (b"5", "application/json"),
+        (b'"text"', "application/json"),
+        (b"[]", "application/json"),
+        (b"[1, 2]", "application/json"),
+        (b"[{}]", "application/json"),
+        (b"\xff\xfe", "application/json"),
+        (b'{"file": {"a": 1}}', "application/json"),
+        (b'{"language": ["en"], "file": 1}', "application/json"),
+        (b'{"priority": {}, "model": []}', "application/json"),
+        (b'{"vad_parameters": [], "temperature": {}}', "application/json"),
+        (b'{"temperature": [[0]], "clip_timestamps": "a"}', "application/json"),
+        (b'{"beam_size": 1e400, "patience": NaN}', "application/json"),
+        (b"no boundary", "multipart/form-data"),
+        (b"no parts", "multipart/form-data; boundary=x"),
+        (b"--x\r\n\r\n", "multipart/form-data; boundary=x"),
+        (b"a=1&b", "application/x-www-form-urlencoded"),
+        (b"%ff=%ff&file=%00", "application/x-www-form-urlencoded"),
+    ],
+)
+def test_a_malformed_body_is_a_problem_of_the_client(client, content, content_type):
+    response = client.generic("POST", TASKS, content, content_type)
+
+    assert response.status_code == 400, response.content[:500]
+    read_problem(response, 400, json.loads(response.content)["code"])
+
+
+def test_a_body_of_another_kind_is_refused(client):
+    response = client.generic("POST", TASKS, b"sound", "audio/mpeg")
+
+    read_problem(response, 415, "unsupported_media_type")
+
+
+def test_too_many_fields_are_refused(client):
+    body = "&".join(f"f{number}=1" for number in range(2000))
+
+    response = client.generic("POST", TASKS, body, "application/x-www-form-urlencoded")
+
+    read_problem(response, 400, "bad_request")
+
+
+def test_the_request_id_goes_with_the_task(client, no_hints):
+    upload = SimpleUploadedFile("a.wav", b"sound")
+    client.post(
+        TASKS, {"file": upload}, format="multipart", headers={"X-Request-ID": "mine"}
+    )
+
+    assert TranscriptionTask.objects.get().request_id == "mine"

@@ -1,0 +1,366 @@
+"""The operators' console."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.messages import get_messages
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from accounts.models import ApiKey, digest_of
+from tests.factories import ApiKeyFactory, SlotFactory, TaskFactory, UserFactory
+from transcription.models import TranscriptionTask
+from transcription.storage import TaskFolder
+
+pytestmark = pytest.mark.django_db
+
+TASKS = "admin:transcription_transcriptiontask_changelist"
+TASK = "admin:transcription_transcriptiontask_change"
+SLOTS = "admin:transcription_workerslot_changelist"
+KEYS = "admin:accounts_apikey_changelist"
+STATES = ["prepared", "leased", "queued", "processing", "completed", "failed"]
+NOTICE = "demo model: knows only the sample vocabulary"
+
+
+@pytest.fixture
+def operator() -> Any:
+    return UserFactory(operator=True)
+
+
+@pytest.fixture
+def console(operator: Any) -> Client:
+    """A browser of an operator who is signed in."""
+    browser = Client()
+    browser.force_login(operator)
+    return browser
+
+
+def page(console: Client, name: str, *args: Any, **query: Any) -> str:
+    response = console.get(reverse(name, args=args), query)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def act(console: Client, name: str, action: str, rows: list[Any]) -> list[str]:
+    """Run an action on rows and return what the page then says."""
+    response = console.post(
+        reverse(name), {"action": action, "_selected_action": [row.pk for row in rows]}
+    )
+    assert response.status_code == 302
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+# --- Pages ---------------------------------------------------------------------------
+
+
+def test_the_list_shows_tasks_in_every_state(console):
+    tasks = [TaskFactory(**{state: True}) for state in [*STATES, "cancelled"]]
+
+    html = page(console, TASKS)
+
+    for task in tasks:
+        assert str(task.public_id)[:8] in html
+        assert task.get_status_display() in html
+    assert "invalid_media" in html
+
+
+@pytest.mark.parametrize("state", [*STATES, "cancelled"])
+def test_a_task_has_a_page(console, state):
+    task = TaskFactory(**{state: True})
+
+    html = page(console, TASK, task.pk)
+
+    assert str(task.public_id) in html
+    if state == "completed":
+        assert "We meet in Tokyo." in html
+
+
+def test_nothing_of_a_task_can_be_typed_over(console):
+    task = TaskFactory(completed=True)
+
+    html = page(console, TASK, task.pk)
+
+    form = html[html.index('id="transcriptiontask_form"') :]
+    names = re.findall(r'<(?:input|select|textarea)[^>]* name="([^"]+)"', form)
+    assert {name for name in names if not name.startswith("_")} <= {
+        "csrfmiddlewaretoken",
+        "transcript-TOTAL_FORMS",
+        "transcript-INITIAL_FORMS",
+        "transcript-MIN_NUM_FORMS",
+        "transcript-MAX_NUM_FORMS",
+        "transcript-0-task",
+    }
+
+
+def test_a_forged_form_changes_nothing(console):
+    task = TaskFactory(failed=True)
+    before = TranscriptionTask.objects.values().get()
+
+    console.post(
+        reverse(TASK, args=[task.pk]),
+        {
+            "status": "completed",
+            "priority": "high",
+            "transcript-TOTAL_FORMS": "0",
+            "transcript-INITIAL_FORMS": "0",
+        },
+    )
+
+    assert TranscriptionTask.objects.values().get() == before
+
+
+def test_nobody_adds_tasks_or_slots_by_hand(console):
+    for name in ("transcriptiontask", "workerslot"):
+        response = console.get(reverse(f"admin:transcription_{name}_add"))
+        assert response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ({"status__exact": "failed"}, {"failed"}),
+        ({"priority__exact": "high"}, {"urgent"}),
+        ({"error_code__exact": "invalid_media"}, {"failed"}),
+        ({"stuck": "yes"}, {"stuck"}),
+        ({"q": "holiday"}, {"urgent"}),
+    ],
+    ids=str,
+)
+def test_filters_and_search(console, query, shown):
+    tasks = {
+        "failed": TaskFactory(failed=True),
+        "urgent": TaskFactory(priority="high", file_name="holiday.mp3"),
+        "stuck": TaskFactory(queued=True),
+    }
+    TranscriptionTask.objects.filter(pk=tasks["stuck"].pk).update(
+        created_at="2020-01-01T00:00:00Z"
+    )
+
+    html = page(console, TASKS, **query)
+
+    assert {
+        name for name, task in tasks.items() if str(task.public_id)[:8] in html
+    } == shown
+
+
+def test_a_task_is_found_by_its_id(console):
+    task, other = TaskFactory.create_batch(2)
+
+    html = page(console, TASKS, q=str(task.public_id))
+
+    assert str(task.public_id)[:8] in html
+    assert str(other.public_id)[:8] not in html
+
+
+@pytest.mark.parametrize("name", [TASKS, SLOTS, KEYS])
+def test_a_list_asks_the_same_for_many_rows(console, name):
+    def make(count: int) -> None:
+        if name == TASKS:
+            TaskFactory.create_batch(count, completed=True)
+        elif name == SLOTS:
+            SlotFactory.create_batch(count)
+        else:
+            ApiKeyFactory.create_batch(count)
+
+    def count_queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            page(console, name)
+        return len(captured)
+
+    make(1)
+    page(console, name)
+    few = count_queries()
+    make(20)
+
+    assert count_queries() == few
+
+
+def test_file_names_are_escaped(console):
+    TaskFactory(
+        failed=True, file_name="<script>x</script>", error_message='"><script>y'
+    )
+
+    html = page(console, TASKS)
+
+    assert "<script>x" not in html
+    assert "<script>y" not in html
+
+
+def test_slots_are_shown_with_their_life(console):
+    SlotFactory(name="alive@here")
+    SlotFactory(name="silent@here", silent=True)
+    SlotFactory(name="broken@here", state="failed", message="No such model.")
+
+    html = page(console, SLOTS)
+
+    assert html.count("icon-yes") == 1
+    assert html.count("icon-no") == 2
+    assert "No such model." in html
+
+
+def test_a_slot_has_a_page(console):
+    slot = SlotFactory()
+
+    assert slot.name in page(console, "admin:transcription_workerslot_change", slot.pk)
+
+
+# --- Actions -------------------------------------------------------------------------
+
+
+def test_cancelling_reports_how_many(console):
+    waiting = TaskFactory(queued=True)
+    running = TaskFactory(processing=True)
+    ended = TaskFactory(completed=True)
+    folder = TaskFolder(waiting.public_id)
+    folder.create()
+    folder.samples.write_bytes(b"samples")
+
+    said = act(console, TASKS, "cancel_tasks", [waiting, running, ended])
+
+    waiting.refresh_from_db()
+    running.refresh_from_db()
+    ended.refresh_from_db()
+    assert waiting.status == "cancelled"
+    assert not folder.path.exists()
+    assert (running.status, running.cancel_requested_at is None) == (
+        "processing",
+        False,
+    )
+    assert ended.status == "completed"
+    assert said == ["2 task(s) cancelled.", "1 task(s) had ended already."]
+
+
+def test_deleting_takes_the_media_along(console):
+    tasks = [TaskFactory(completed=True), TaskFactory(processing=True)]
+    folder = TaskFolder(tasks[0].public_id)
+    folder.create()
+    folder.original.write_bytes(b"media")
+
+    said = act(console, TASKS, "delete_tasks", tasks)
+
+    assert said == ["2 task(s) deleted."]
+    assert not TranscriptionTask.objects.exists()
+    assert not folder.path.exists()
+
+
+def test_deleting_one_task_from_its_page_takes_the_media_along(console):
+    task = TaskFactory(completed=True)
+    folder = TaskFolder(task.public_id)
+    folder.create()
+    folder.original.write_bytes(b"media")
+
+    address = reverse("admin:transcription_transcriptiontask_delete", args=[task.pk])
+    console.post(address, {"post": "yes"})
+
+    assert not TranscriptionTask.objects.exists()
+    assert not folder.path.exists()
+
+
+def test_djangos_own_deletion_is_not_offered(console):
+    TaskFactory()
+
+    assert "delete_selected" not in page(console, TASKS)
+
+
+def test_who_may_only_look_is_offered_no_action(db):
+    from django.contrib.auth.models import Permission
+
+    user = UserFactory(is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_transcriptiontask"))
+    browser = Client()
+    browser.force_login(user)
+    task = TaskFactory(queued=True)
+
+    html = page(browser, TASKS)
+    browser.post(
+        reverse(TASKS), {"action": "cancel_tasks", "_selected_action": [task.pk]}
+    )
+
+    task.refresh_from_db()
+    assert "cancel_tasks" not in html
+    assert task.status == "queued"
+
+
+# --- The banner ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["admin:index", TASKS, SLOTS])
+def test_the_notice_of_a_living_model_is_on_every_page(console, name):
+    SlotFactory.create_batch(2, demo=True)
+
+    assert page(console, name).count(f'<li class="warning">{NOTICE}</li>') == 1
+
+
+@pytest.mark.parametrize(
+    "traits", [{"demo": False}, {"demo": True, "silent": True}], ids=["none", "silent"]
+)
+def test_without_a_living_notice_there_is_no_banner(console, traits):
+    SlotFactory(**traits)
+
+    assert 'class="warning"' not in page(console, "admin:index")
+
+
+def test_strangers_are_told_nothing():
+    SlotFactory(demo=True)
+
+    html = page(Client(), "admin:login")
+
+    assert NOTICE not in html
+
+
+# --- Keys ----------------------------------------------------------------------------
+
+
+def test_the_secret_of_a_new_key_is_shown_once(console, operator):
+    response = console.post(
+        reverse("admin:accounts_apikey_add"),
+        {
+            "owner": operator.pk,
+            "name": "captions",
+            "expires_at_0": "",
+            "expires_at_1": "",
+        },
+        follow=True,
+    )
+
+    html = response.content.decode()
+    secrets = re.findall(r"whk_[A-Za-z0-9_-]{43}", html)
+    assert len(secrets) == 1
+    key = ApiKey.objects.get()
+    assert key.digest == digest_of(secrets[0])
+    assert (key.name, key.owner) == ("captions", operator)
+    assert secrets[0] not in page(console, KEYS)
+    assert secrets[0] not in page(console, "admin:accounts_apikey_change", key.pk)
+
+
+def test_a_key_is_revoked(console):
+    keys = [ApiKeyFactory(), ApiKeyFactory(revoked=True)]
+
+    said = act(console, KEYS, "revoke", keys)
+
+    assert said == ["1 API key(s) revoked."]
+    assert not ApiKey.objects.usable().exists()
+
+
+def test_an_edited_key_keeps_its_secret_and_owner(console):
+    key = ApiKeyFactory()
+    stranger = UserFactory()
+
+    console.post(
+        reverse("admin:accounts_apikey_change", args=[key.pk]),
+        {
+            "name": "renamed",
+            "owner": stranger.pk,
+            "digest": "x",
+            "expires_at_0": "",
+            "expires_at_1": "",
+        },
+    )
+
+    row = ApiKey.objects.get()
+    assert (row.name, row.owner, row.digest) == ("renamed", key.owner, key.digest)

@@ -1,0 +1,16 @@
+"""Settings of worker processes in tests: the test database, engines that can be held.
+
+What else they need comes in WHISPERHUB_* variables; see tests/fleet.py.
+"""
+
+from __future__ import annotations
+
+import os
+
+from transcription.engines import registry
+from whisperhub.settings import *  # noqa: F403
+from whisperhub.settings import DATABASES
+
+DATABASES["default"]["NAME"] = os.environ["TESTS_DATABASE_NAME"]
+
+registry.FACTORIES["faster-whisper"] = "tests.engines.create_held"
