@@ -9,9 +9,9 @@ from typing import Any
 
 from transcription.engines.base import (
     Engine,
+    JobListener,
     LanguageDetection,
     ModelInfo,
-    Progress,
     Transcription,
 )
 from transcription.engines.options import DecodeOptions
@@ -42,11 +42,11 @@ class ScriptedEngine:
         pass
 
     def transcribe(
-        self, samples: Any, options: DecodeOptions, on_progress: Progress
+        self, samples: Any, options: DecodeOptions, listener: JobListener
     ) -> Transcription:
         self.calls.append(options)
         if self.act is not None:
-            self.act(on_progress)
+            self.act(listener)
         return Transcription(
             text="Hi.",
             language="en",
@@ -80,20 +80,24 @@ class HeldEngine:
         self._engine.unload()
 
     def transcribe(
-        self, samples: Any, options: DecodeOptions, on_progress: Progress
+        self, samples: Any, options: DecodeOptions, listener: JobListener
     ) -> Transcription:
         while self._gate.exists():
-            on_progress(0.0)
+            listener(0.0)
             time.sleep(POLL_SECONDS)
-        return self._engine.transcribe(samples, options, on_progress)
+        return self._engine.transcribe(samples, options, listener)
 
     def detect_language(self, samples: Any, *, windows: int = 4) -> LanguageDetection:
         return self._engine.detect_language(samples, windows=windows)
 
 
-def create_held(slot: SlotPlan, *, model_dir: Path, cpu_threads: int) -> HeldEngine:
+def create_held(
+    slot: SlotPlan, *, model_dir: Path, cpu_threads: int, batch_size: int
+) -> HeldEngine:
     """Make the held engine of a slot; see `registry.create_engine`."""
     from transcription.engines import faster_whisper
 
-    engine = faster_whisper.create(slot, model_dir=model_dir, cpu_threads=cpu_threads)
+    engine = faster_whisper.create(
+        slot, model_dir=model_dir, cpu_threads=cpu_threads, batch_size=batch_size
+    )
     return HeldEngine(engine, Path(os.environ[GATE_VARIABLE]) / "hold")
