@@ -10,11 +10,13 @@ from typing import Final
 
 from celery import current_app
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from transcription import storage
 from transcription.models import TranscriptionTask
+from transcription.services.database import despite_conflicts
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +35,18 @@ def discard_media(task: TranscriptionTask) -> None:
     folder.discard_samples()
 
 
+@despite_conflicts
 def delete_task(task: TranscriptionTask) -> None:
     """Delete a task with its transcript and media.
 
     A worker that runs it holds a lease on a row that is gone: it writes nothing and
     stops at its next heartbeat.
     """
-    task.delete()
+    with transaction.atomic():
+        # Locked before Django looks for its transcript: one that is stored between
+        # these two steps would still point at the row.
+        TranscriptionTask.objects.select_for_update().filter(pk=task.pk).first()
+        task.delete()
     storage.TaskFolder(task.public_id).discard()
 
 
