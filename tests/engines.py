@@ -92,7 +92,7 @@ class HeldEngine:
 
 
 def create_held(
-    slot: SlotPlan, *, model_dir: Path, cpu_threads: int, batch_size: int = 0
+    slot: SlotPlan, *, model_dir: Path, cpu_threads: int, batch_size: int
 ) -> HeldEngine:
     """Make the held engine of a slot; see `registry.create_engine`."""
     from transcription.engines import faster_whisper

@@ -510,11 +510,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=is_ci(),
         help="fail when a server cannot be had; CI=true does too",
     )
-    parser.add_argument("run", nargs="?", choices=["run"], help="run a command")
-    parser.add_argument("command", nargs="*")
-    chosen = parser.parse_args(arguments)
-    if chosen.run and not chosen.command:
-        parser.error("run needs a command: run -- command…")
+    parser.add_argument(
+        "run", nargs="?", choices=["run"], help="run the command that follows after --"
+    )
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command: list[str] = []
+    if "--" in given:
+        start = given.index("--")
+        given, command = given[:start], given[start + 1 :]
+    chosen = parser.parse_args(given)
+    if bool(chosen.run) != bool(command):
+        parser.error("a command is given as: run -- command…")
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -523,8 +529,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             required=chosen.required,
             may_install=chosen.install,
         ) as urls:
-            if chosen.command:
-                return run_command(chosen.command, urls)
+            if command:
+                return run_command(command, urls)
             return _wait(urls)
     except ServiceError as error:
         print(error, file=sys.stderr)

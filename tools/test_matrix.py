@@ -1,4 +1,4 @@
-"""Runs the tests on every database: all on SQLite, those that use one on the others.
+"""Runs the tests on every database: all on SQLite, then again those that use one.
 
 `python -m tools.test_matrix [pytest arguments]`; `make test` and CI come here. Servers
 come from tools/services.py; in CI each must be there, elsewhere a pass that cannot be

@@ -262,7 +262,7 @@ def test_a_full_disk_is_tried_again(submitted, tmp_path, monkeypatch):
 def test_an_engine_that_raises_is_tried_again_and_then_fails(prepared, settings):
     settings.MAX_ATTEMPTS = 3
 
-    def break_down(on_progress: Any) -> None:
+    def break_down(listener: Any) -> None:
         raise ZeroDivisionError("secret detail")
 
     task = prepared()
@@ -282,7 +282,7 @@ def test_an_engine_that_raises_is_tried_again_and_then_fails(prepared, settings)
 
 
 def test_a_retried_task_keeps_its_samples_and_waits(prepared):
-    def break_down(on_progress: Any) -> None:
+    def break_down(listener: Any) -> None:
         raise MemoryError
 
     task = prepared()
@@ -325,10 +325,10 @@ def test_options_of_another_release_fail_the_task(prepared):
 def test_a_task_that_is_cancelled_while_it_runs_ends_cancelled(prepared):
     task = prepared()
 
-    def cancel(on_progress: Any) -> None:
+    def cancel(listener: Any) -> None:
         transitions.cancel(task.pk)
         heartbeat.beat()
-        on_progress(0.5)
+        listener(0.5)
 
     outcome = execution.execute(task.pk, engine=ScriptedEngine(cancel), owner="slot")
 
@@ -381,11 +381,11 @@ def test_a_worker_whose_lease_is_lost_writes_nothing(prepared, noticed):
     task = prepared()
     others = uuid.uuid4()
 
-    def lose(on_progress: Any) -> None:
+    def lose(listener: Any) -> None:
         TranscriptionTask.objects.update(lease_token=others, lease_owner="other")
         if noticed:
             heartbeat.beat()
-            on_progress(0.5)
+            listener(0.5)
 
     outcome = execution.execute(task.pk, engine=ScriptedEngine(lose), owner="slot")
 
@@ -399,7 +399,7 @@ def test_a_worker_whose_lease_is_lost_writes_nothing(prepared, noticed):
 def test_a_task_that_is_deleted_while_it_runs_leaves_nothing(prepared):
     task = prepared()
 
-    def delete(on_progress: Any) -> None:
+    def delete(listener: Any) -> None:
         TranscriptionTask.objects.all().delete()
         TaskFolder(task.public_id).discard()
 
@@ -414,9 +414,9 @@ def test_progress_is_written_now_and_then(prepared, monkeypatch):
     monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
     seen: list[float] = []
 
-    def report(on_progress: Any) -> None:
+    def report(listener: Any) -> None:
         for seconds in (2.5, 5.0, 12.0):
-            on_progress(seconds)
+            listener(seconds)
             seen.append(TranscriptionTask.objects.get().progress)
 
     execution.execute(task.pk, engine=ScriptedEngine(report), owner="slot")

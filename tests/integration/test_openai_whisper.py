@@ -552,6 +552,37 @@ def test_a_local_checkpoint_is_loaded(tmp_path, samples, form):
         engine.transcribe(samples["en"], PLAIN, ignore)
 
 
+def test_an_english_only_model_hears_english(tmp_path, samples):
+    dims = whisper.model.ModelDimensions(
+        n_mels=80,
+        n_audio_ctx=1500,
+        n_audio_state=64,
+        n_audio_head=1,
+        n_audio_layer=1,
+        n_vocab=51_864,
+        n_text_ctx=448,
+        n_text_state=64,
+        n_text_head=1,
+        n_text_layer=1,
+    )
+    torch.manual_seed(0)
+    untaught = whisper.model.Whisper(dims)
+    torch.nn.init.zeros_(untaught.decoder.positional_embedding)
+    checkpoint = {"dims": vars(dims), "model_state_dict": untaught.state_dict()}
+    torch.save(checkpoint, tmp_path / "ours.en.pt")
+    engine = build(str(tmp_path / "ours.en.pt"), "openai-whisper", tmp_path)
+    engine.load()
+
+    heard = engine.transcribe(
+        samples["es"],
+        DecodeOptions(language="es", beam_size=1, temperature=(0.0,)),
+        ignore,
+    )
+
+    assert (heard.language, heard.language_probability) == ("en", 1.0)
+    assert engine.detect_language(samples["es"]).language == "en"
+
+
 def test_official_alignment_heads_are_used_where_they_fit(engine):
     before = engine.model.alignment_heads
 

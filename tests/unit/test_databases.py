@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from whisperhub import databases
+from whisperhub import databases, env
 from whisperhub.databases import MYSQL, POSTGRESQL, SQLITE, settings_from_url
 
 DATA_DIR = Path("/data")
@@ -74,6 +75,15 @@ def test_the_query_cannot_undo_what_correctness_rests_on():
     assert mysql["OPTIONS"]["isolation_level"] == "read committed"
     assert "time_zone = '+00:00'" in mysql["OPTIONS"]["init_command"]
     assert sqlite["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+
+
+def test_a_lease_outlives_the_wait_for_a_lock():
+    """Otherwise a job would lose its lease while it waits to renew it."""
+    command = from_url("mysql://db/w")["OPTIONS"]["init_command"]
+    wait = re.search(r"innodb_lock_wait_timeout = (\d+)", command)
+
+    assert wait is not None
+    assert int(wait[1]) < float(env.declared["LEASE_SECONDS"])
 
 
 @pytest.mark.parametrize(

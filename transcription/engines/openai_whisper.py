@@ -96,29 +96,30 @@ class OpenAIWhisperEngine:
         device = self._resolve_device(torch)
         self._half = resolve_compute_type(self._slot, device) == "float16"
         threads = self._cpu_threads or torch.get_num_threads()
+        torch.set_num_threads(threads)
         try:
             model, revision = self._load_checkpoint(library)
             self._model = library.prepare(model, device=device, half=self._half)
+            self._warm_up()
         except ModelUnavailableError:
             raise
         except Exception as error:
             # Network, file, pickle and CUDA errors of many libraries end here.
+            self._model = None
             logger.info("Loading %s failed", self._slot.model, exc_info=True)
             raise ModelUnavailableError(
                 explain_load_failure(self._slot, error)
             ) from error
+        # Numba, which times words, has set the threads of OpenMP to all cores.
+        torch.set_num_threads(threads)
         self._info = ModelInfo(
             name=self._slot.model,
             revision=revision,
             engine="openai-whisper",
             device=self._slot.device,
             compute_type="float16" if self._half else "float32",
-            notice=(demo_model.NOTICE if self._slot.model_size_or_path == DEMO else ""),
+            notice=demo_model.NOTICE if self._slot.model_size_or_path == DEMO else "",
         )
-        torch.set_num_threads(threads)
-        self._warm_up()
-        # Numba, which times words, has set the threads of OpenMP to all cores.
-        torch.set_num_threads(threads)
 
     def transcribe(
         self, samples: Samples, options: DecodeOptions, on_progress: JobListener

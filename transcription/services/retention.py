@@ -10,12 +10,14 @@ from typing import Final
 
 from celery import current_app
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from transcription import storage
 from transcription.models import TranscriptionTask
 from transcription.services import events
+from transcription.services.database import despite_conflicts
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ def discard_media(task: TranscriptionTask) -> None:
     folder.discard_samples()
 
 
+@despite_conflicts
 def delete_task(task: TranscriptionTask) -> None:
     """Delete a task with its transcript and media.
 
@@ -41,7 +44,11 @@ def delete_task(task: TranscriptionTask) -> None:
     stops as soon as it hears of it.
     """
     public_id, was_running = task.public_id, task.lease_token is not None
-    task.delete()
+    with transaction.atomic():
+        # Locked before Django looks for its transcript: one that is stored between
+        # these two steps would still point at the row.
+        TranscriptionTask.objects.select_for_update().filter(pk=task.pk).first()
+        task.delete()
     if was_running:
         events.announce_stop(public_id)
     storage.TaskFolder(public_id).discard()

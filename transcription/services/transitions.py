@@ -22,6 +22,8 @@ from django.db.models.functions import Now
 
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
+from transcription.services.database import despite_conflicts
+from transcription.services.storable import storable
 
 if TYPE_CHECKING:
     # At run time these would bring numpy and FFmpeg into the web process.
@@ -40,6 +42,11 @@ NO_LEASE: Final[dict[str, Any]] = {
     "lease_owner": "",
     "lease_expires_at": None,
 }
+# Never below zero: the column is unsigned, and an error here would keep the dispatcher
+# from every other expired lease.
+ATTEMPT_GIVEN_BACK: Final = Case(
+    When(attempts__gt=0, then=F("attempts") - 1), default=Value(0)
+)
 WORKER_LOST: Final = "worker_lost"
 WORKER_LOST_MESSAGE: Final = (
     "The worker process died each time it worked on this file. Convert the file to "
@@ -79,6 +86,7 @@ def lease_end() -> Any:
 # --- Claims --------------------------------------------------------------------------
 
 
+@despite_conflicts
 def claim_preparation(task_id: int, *, owner: str) -> Lease | None:
     """Take a waiting task into preparation. None: another worker was first."""
     return _claim(
@@ -89,6 +97,7 @@ def claim_preparation(task_id: int, *, owner: str) -> Lease | None:
     )
 
 
+@despite_conflicts
 def claim_inference(task_id: int, *, owner: str) -> Lease | None:
     """Move a queued task to processing. None: another worker was first."""
     return _claim(
@@ -132,6 +141,7 @@ def losses_of(task_id: int) -> int:
 # --- While the lease is held ---------------------------------------------------------
 
 
+@despite_conflicts
 def renew_leases(tokens: list[uuid.UUID]) -> dict[uuid.UUID, bool]:
     """Prolong the leases that still stand.
 
@@ -149,6 +159,7 @@ def renew_leases(tokens: list[uuid.UUID]) -> dict[uuid.UUID, bool]:
     }
 
 
+@despite_conflicts
 def record_progress(
     lease: Lease, share: float, *, part: int = 0, segments: Sequence[Segment] = ()
 ) -> None:
@@ -173,10 +184,13 @@ def record_progress(
         TranscriptPart.objects.update_or_create(
             task_id=lease.task_id,
             number=part,
-            defaults={"segments": [segment.as_dict() for segment in segments]},
+            defaults={
+                "segments": storable([segment.as_dict() for segment in segments])
+            },
         )
 
 
+@despite_conflicts
 def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
     """Move a prepared task to queued, with what is known of its media.
 
@@ -208,6 +222,7 @@ def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
     return Outcome.QUEUED if queued else finish_cancelled(lease)
 
 
+@despite_conflicts
 def complete(
     lease: Lease,
     transcription: Transcription,
@@ -235,20 +250,23 @@ def complete(
         )
         Transcript.objects.create(
             task_id=lease.task_id,
-            text=transcription.text,
+            text=storable(transcription.text),
             language=transcription.language,
-            language_probability=transcription.language_probability,
-            language_probabilities=transcription.language_probabilities,
+            language_probability=storable(transcription.language_probability),
+            language_probabilities=storable(transcription.language_probabilities),
             duration_seconds=transcription.duration_seconds,
             duration_after_vad_seconds=transcription.duration_after_vad_seconds,
-            segments=[segment.as_dict() for segment in transcription.segments],
-            options=transcription.options,
+            segments=storable(
+                [segment.as_dict() for segment in transcription.segments]
+            ),
+            options=storable(transcription.options),
             model=model.as_dict(),
             notices=[model.notice] if model.notice else [],
         )
         TranscriptPart.objects.filter(task_id=lease.task_id).delete()
 
 
+@despite_conflicts
 def retry_or_fail(lease: Lease, *, code: str, message: str) -> Outcome:
     """Put a task back for another attempt, or fail it after the last one.
 
@@ -262,7 +280,7 @@ def retry_or_fail(lease: Lease, *, code: str, message: str) -> Outcome:
         **_put_back(),
         not_before=after_now(RETRY_DELAY),
         error_code=code,
-        error_message=message,
+        error_message=storable(message),
     ):
         return Outcome.RETRIED
     if held.filter(cancel_requested_at__isnull=False).exists():
@@ -270,6 +288,7 @@ def retry_or_fail(lease: Lease, *, code: str, message: str) -> Outcome:
     return fail(lease, code=code, message=message)
 
 
+@despite_conflicts
 def fail(lease: Lease, *, code: str, message: str) -> Outcome:
     """Move a task to failed.
 
@@ -286,12 +305,13 @@ def fail(lease: Lease, *, code: str, message: str) -> Outcome:
         status=Status.FAILED,
         finished_at=Now(),
         error_code=code,
-        error_message=message,
+        error_message=storable(message),
         **NO_LEASE,
     )
     return Outcome.FAILED
 
 
+@despite_conflicts
 def finish_cancelled(lease: Lease) -> Outcome:
     """Move a running task whose cancellation was asked for to cancelled.
 
@@ -327,6 +347,7 @@ def _put_back() -> dict[str, Any]:
 # --- From outside --------------------------------------------------------------------
 
 
+@despite_conflicts
 def cancel(task_id: int) -> bool:
     """Cancel a waiting task at once; ask the worker of a running one to stop.
 
@@ -353,6 +374,7 @@ def cancel(task_id: int) -> bool:
         # Between the two updates its worker put it back, or another claimed it.
 
 
+@despite_conflicts
 def take_back(
     task_id: int, token: uuid.UUID, *, only_expired: bool = True
 ) -> Outcome | None:
@@ -377,7 +399,7 @@ def take_back(
     ):
         return Outcome.CANCELLED
     if taken.filter(losses__lt=LOSSES_FORGIVEN).update(
-        **_put_back(), losses=F("losses") + 1, attempts=F("attempts") - 1
+        **_put_back(), losses=F("losses") + 1, attempts=ATTEMPT_GIVEN_BACK
     ):
         return Outcome.RETRIED
     if taken.update(
@@ -392,6 +414,7 @@ def take_back(
     return None
 
 
+@despite_conflicts
 def mark_dispatched(task_id: int) -> bool:
     """Note that a hint is about to be sent. False: not waiting, or sent already."""
     return bool(
@@ -405,6 +428,7 @@ def mark_dispatched(task_id: int) -> bool:
     )
 
 
+@despite_conflicts
 def mark_undispatched(task_id: int) -> None:
     """Note that the hint was not sent after all."""
     TranscriptionTask.objects.filter(
