@@ -6,7 +6,7 @@ noted, for the options whose effect no text shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ from tests.recordings import RECORDINGS, read_recording, silence
 from tools import scripted_model
 from tools.demo_model.scoring import error_rate
 from transcription.audio import SAMPLE_RATE
-from transcription.engines.base import Transcription
+from transcription.engines import chunked
+from transcription.engines.base import SilentListener, Transcription
 from transcription.engines.faster_whisper import FasterWhisperEngine
 from transcription.engines.options import DecodeOptions, VadParameters
 from transcription.engines.plan import parse_slot
+from transcription.engines.speech import Span, plan_chunks
 
 NEVER = {
     "compression_ratio_threshold": None,
@@ -88,6 +90,16 @@ class Heard:
         ]
 
 
+class Progress(SilentListener):
+    """How far an engine said it was."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def __call__(self, seconds_done: float) -> None:
+        self.seconds.append(seconds_done)
+
+
 class Listener:
     """An engine whose model is noted."""
 
@@ -101,17 +113,15 @@ class Listener:
     def __call__(self, samples: Any, **options: Any) -> Heard:
         """Transcribe greedily, unless other options are given."""
         # A search would take several times as long, and tell no more.
-        options = {"beam_size": 1, "temperature": (0.0,), "language": "en"} | options
+        options = {"beam_size": 1, "temperature": (0.0,), "language": "en", **options}
         self.noted.calls = []
-        done: list[float] = []
-        transcription = self.engine.transcribe(
-            samples, DecodeOptions(**options), done.append
-        )
+        done = Progress()
+        transcription = self.engine.transcribe(samples, DecodeOptions(**options), done)
         model = self.engine.model
         tokenizer = Tokenizer(
             model.hf_tokenizer, True, task="transcribe", language="en"
         )
-        return Heard(transcription, self.noted.calls, tokenizer, done)
+        return Heard(transcription, self.noted.calls, tokenizer, done.seconds)
 
 
 @pytest.fixture(scope="module")
@@ -259,10 +269,22 @@ def test_the_text_before_is_shown_if_wanted(listen, english):
 def test_the_initial_prompt_is_shown_first(listen, english):
     long = np.concatenate([english] * 4)
 
-    heard = listen(long, initial_prompt="Peter, Lucas", vad_filter=False)
+    heard = listen(
+        long, initial_prompt="Peter, Lucas", vad_filter=False, batching="off"
+    )
 
     assert heard.prompts[0].startswith("<|startofprev|> Peter, Lucas<|")
     assert not any("Peter, Lucas" in prompt for prompt in heard.prompts[1:])
+
+
+def test_the_initial_prompt_is_shown_first_in_every_chunk(listen, english):
+    long = np.concatenate([english] * 4)
+
+    heard = listen(long, initial_prompt="Peter, Lucas", vad_filter=False)
+
+    shown = [prompt for prompt in heard.prompts if "Peter, Lucas" in prompt]
+    assert len(shown) == 2
+    assert all(prompt.startswith("<|startofprev|> Peter, Lucas<|") for prompt in shown)
 
 
 def test_hotwords_are_shown_to_every_window(listen, english):
@@ -393,7 +415,7 @@ def test_silence_is_cut_out_unless_unwanted(listen, with_pause):
 
 @pytest.fixture
 def speech_of(listen, with_pause, monkeypatch):
-    """The stretches that voice activity detection finds, as (start, end) seconds."""
+    """The stretches that faster-whisper's own detection finds, as (start, end)."""
     found: list[list[dict[str, int]]] = []
     detect = faster_whisper.transcribe.get_speech_timestamps
 
@@ -404,7 +426,8 @@ def speech_of(listen, with_pause, monkeypatch):
     monkeypatch.setattr(faster_whisper.transcribe, "get_speech_timestamps", note)
 
     def find(**parameters: Any) -> list[tuple[float, float]]:
-        listen(with_pause, vad_parameters=VadParameters(**parameters))
+        vad_parameters = VadParameters(**parameters)
+        listen(with_pause, vad_parameters=vad_parameters, batching="off")
         return [
             (part["start"] / SAMPLE_RATE, part["end"] / SAMPLE_RATE)
             for part in found[-1]
@@ -460,11 +483,74 @@ def test_vad_speech_pad_ms(speech_of):
     assert later - end == pytest.approx(0.3, abs=0.01)
 
 
+@pytest.fixture
+def planned(listen, with_pause, monkeypatch):
+    """The chunks of the usual path, as (start, end) seconds, and seconds of speech."""
+    plans: list[tuple[list[Span], float]] = []
+
+    def note(*args: Any, **kwargs: Any) -> Any:
+        plans.append(plan_chunks(*args, **kwargs))
+        return plans[-1]
+
+    monkeypatch.setattr(chunked, "plan_chunks", note)
+
+    def plan(**parameters: Any) -> tuple[list[tuple[float, float]], float]:
+        listen(with_pause, vad_parameters=VadParameters(**parameters))
+        chunks, speech_seconds = plans[-1]
+        return [
+            (chunk.start / SAMPLE_RATE, chunk.end / SAMPLE_RATE) for chunk in chunks
+        ], speech_seconds
+
+    return plan
+
+
+def test_chunks_vad_threshold(planned):
+    assert planned(threshold=0.98)[1] < planned(threshold=0.05)[1]
+
+
+def test_chunks_vad_neg_threshold(planned):
+    few = {"min_silence_duration_ms": 100, "speech_pad_ms": 0}
+
+    low, high = (planned(neg_threshold=x, **few)[1] for x in (0.001, 0.45))
+
+    assert low > high
+
+
+def test_chunks_vad_min_speech_duration_ms(planned):
+    assert planned(min_speech_duration_ms=60_000) == ([], 0.0)
+    assert planned(min_speech_duration_ms=0)[0] != []
+
+
+def test_chunks_vad_max_speech_duration_s(planned):
+    few = {"min_silence_duration_ms": 100, "speech_pad_ms": 0}
+
+    short, _ = planned(max_speech_duration_s=1.0, **few)
+    endless, _ = planned(max_speech_duration_s=None, **few)
+
+    assert max(end - start for start, end in short) <= 1.1
+    assert max(end - start for start, end in endless) > 1.5
+
+
+def test_chunks_vad_min_silence_duration_ms(planned):
+    _, patient = planned(min_silence_duration_ms=2000, speech_pad_ms=0)
+    _, impatient = planned(min_silence_duration_ms=200, speech_pad_ms=0)
+
+    assert impatient < patient
+
+
+def test_chunks_vad_speech_pad_ms(planned):
+    (((start, end),), _) = planned(speech_pad_ms=0)
+    (((earlier, later),), _) = planned(speech_pad_ms=300)
+
+    assert start - earlier == pytest.approx(0.3, abs=0.01)
+    assert later - end == pytest.approx(0.3, abs=0.01)
+
+
 # --- All of them ----------------------------------------------------------------------
 
 
 @pytest.fixture
-def sent(listen, monkeypatch) -> Iterator[list[Any]]:
+def sent(listen, monkeypatch) -> list[Any]:
     """What faster-whisper made of its arguments: options and VAD options."""
     infos: list[Any] = []
     transcribe = listen.engine.model.transcribe
@@ -481,7 +567,8 @@ def sent(listen, monkeypatch) -> Iterator[list[Any]]:
 def test_every_default_reaches_the_engine(listen, sent):
     options = DecodeOptions()
 
-    listen.engine.transcribe(silence(1), options, lambda seconds: None)
+    in_order = dataclasses.replace(options, batching="off")
+    listen.engine.transcribe(silence(1), in_order, SilentListener())
 
     (info,) = sent
     got = info.transcription_options
@@ -497,6 +584,7 @@ def test_every_default_reaches_the_engine(listen, sent):
         "hotwords",
         "vad_filter",
         "vad_parameters",
+        "batching",
     }
     assert len(same) == 12
     for name in same:
@@ -511,12 +599,31 @@ def test_every_default_reaches_the_engine(listen, sent):
 
 
 def test_what_we_have_no_option_for_stays_as_whisper_has_it(listen, sent):
-    listen(silence(1))
+    listen(silence(1), batching="off")
 
     got = sent[0].transcription_options
     assert (got.without_timestamps, got.suppress_blank) == (False, True)
     assert (got.repetition_penalty, got.no_repeat_ngram_size) == (1, 0)
     assert (got.prefix, got.multilingual, got.max_new_tokens) == (None, False, None)
+
+
+def test_both_paths_give_the_library_the_same_options(
+    listen, sent, english, monkeypatch
+):
+    given: list[Any] = []
+    generate = listen.engine.model.generate_segments
+
+    def note(*args: Any) -> Any:
+        given.append(dataclasses.replace(args[2], clip_timestamps=[]))
+        return generate(*args)
+
+    monkeypatch.setattr(listen.engine.model, "generate_segments", note, raising=False)
+
+    listen(english, batching="auto", hotwords="Tokyo", patience=1.5)
+    listen(english, batching="off", hotwords="Tokyo", patience=1.5)
+
+    chunks, in_order = given
+    assert chunks == in_order
 
 
 def test_vad_parameters_are_members_of_faster_whispers():
