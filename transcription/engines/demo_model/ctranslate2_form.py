@@ -47,9 +47,14 @@ def write_folder(
     spec.validate()
     spec.optimize(quantization=None if quantization == "float32" else quantization)
     spec.save(str(folder))
+    write_input_files(folder, tokenizer_json, n_mels=dims["n_mels"])
+
+
+def write_input_files(folder: Path, tokenizer_json: bytes, *, n_mels: int) -> None:
+    """Write what faster-whisper reads beside the model: tokenizer and features."""
     (folder / "tokenizer.json").write_bytes(tokenizer_json)
     features = {
-        "feature_size": dims["n_mels"],
+        "feature_size": n_mels,
         "sampling_rate": 16_000,
         "hop_length": 160,
         "n_fft": 400,
