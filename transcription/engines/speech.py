@@ -30,6 +30,7 @@ LEAST_PROBABILITY: Final = 0.01
 LONGEST_PAUSE_SECONDS: Final = 5.0
 # An endless stretch of speech is cut where it is least like speech, within so much.
 CUT_SEARCH_SECONDS: Final = 8.0
+LEAST_PIECE_SAMPLES: Final = 2 * FRAME_SAMPLES  # so that a cut lies inside
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,8 @@ def _cut(
     """A span in pieces that fit into a window, cut at the last pause that fits."""
     limit = WINDOW_SAMPLES
     if parameters.max_speech_duration_s is not None:
-        limit = min(limit, int(parameters.max_speech_duration_s * SAMPLE_RATE))
+        longest = int(parameters.max_speech_duration_s * SAMPLE_RATE)
+        limit = min(limit, max(longest, LEAST_PIECE_SAMPLES))
     pieces: list[Span] = []
     start = span.start
     inside = [pause for pause in pauses if span.start < pause < span.end]
