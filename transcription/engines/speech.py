@@ -30,6 +30,7 @@ LEAST_PROBABILITY: Final = 0.01
 LONGEST_PAUSE_SECONDS: Final = 5.0
 # An endless stretch of speech is cut where it is least like speech, within so much.
 CUT_SEARCH_SECONDS: Final = 8.0
+LEAST_PIECE_SAMPLES: Final = 2 * FRAME_SAMPLES  # so that a cut lies inside
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ def plan_chunks(
     pauses = _pauses(runs)
     limit = WINDOW_SAMPLES
     if parameters.max_speech_duration_s is not None:
-        limit = min(limit, int(parameters.max_speech_duration_s * SAMPLE_RATE))
+        longest = int(parameters.max_speech_duration_s * SAMPLE_RATE)
+        limit = min(limit, max(longest, LEAST_PIECE_SAMPLES))
     pieces: list[Span] = []
     for span in spans:
         pieces.extend(_cut(span, pauses, probabilities, limit))
