@@ -153,13 +153,10 @@ def plan_chunks(
     if keep_silence:
         spans = [Span(0, n_samples)] if n_samples else []
     pauses = _pauses(runs)
-    limit = WINDOW_SAMPLES
-    if parameters.max_speech_duration_s is not None:
-        longest = int(parameters.max_speech_duration_s * SAMPLE_RATE)
-        limit = min(limit, max(longest, LEAST_PIECE_SAMPLES))
+    limit = _longest_chunk(parameters)
     pieces: list[Span] = []
     for span in spans:
-        pieces.extend(_cut(span, pauses, probabilities, limit))
+        pieces.extend(_cut(span, pauses, probabilities, parameters))
     chunks: list[Span] = []
     longest_pause = LONGEST_PAUSE_SECONDS * SAMPLE_RATE
     for piece in pieces:
@@ -174,6 +171,14 @@ def plan_chunks(
     return chunks, sum(span.seconds for span in spans)
 
 
+def _longest_chunk(parameters: VadParameters) -> int:
+    """Samples that a chunk may have: a window, or less if speech may not be longer."""
+    if parameters.max_speech_duration_s is None:
+        return WINDOW_SAMPLES
+    longest = int(parameters.max_speech_duration_s * SAMPLE_RATE)
+    return min(WINDOW_SAMPLES, max(longest, LEAST_PIECE_SAMPLES))
+
+
 def _pauses(runs: list[Span]) -> list[int]:
     """The middle of each pause between runs, in samples, rising."""
     return [
@@ -185,9 +190,10 @@ def _cut(
     span: Span,
     pauses: list[int],
     probabilities: NDArray[np.float32],
-    limit: int,
+    parameters: VadParameters,
 ) -> list[Span]:
-    """A span in pieces of so many samples, cut at the last pause that fits."""
+    """A span in pieces that fit into a chunk, cut at the last pause that fits."""
+    limit = _longest_chunk(parameters)
     pieces: list[Span] = []
     start = span.start
     inside = [pause for pause in pauses if span.start < pause < span.end]
