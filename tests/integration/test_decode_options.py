@@ -1,8 +1,8 @@
 """Every decode option has its effect on faster-whisper itself.
 
 The model object inside the engine is wrapped, not replaced: it works, and its calls are
-noted, for the options whose effect no text shows. Where the options allow it, recordings
-are decoded in chunks (`auto`), else window after window (`off`): both honour them.
+noted, for the options whose effect no text shows. Where the options allow it, a job is
+decoded in chunks (`auto`), else window after window (`off`): both honour them.
 """
 
 from __future__ import annotations
@@ -116,22 +116,22 @@ class Listener:
         self.engine = FasterWhisperEngine(slot, model_dir=folder, cpu_threads=1)
         self.engine.load()
         self.noted = NotedModel(self.engine.whisper._model)
-        self.engine.whisper._model = self.noted  # type: ignore[assignment]
+        self.engine.whisper._model = self.noted
         self.batching = "auto"
 
     def __call__(self, samples: Any, **options: Any) -> Heard:
         """Transcribe greedily, unless other options are given."""
         # A search would take several times as long, and tell no more.
-        options = {
+        greedy: dict[str, Any] = {
             "beam_size": 1,
             "temperature": (0.0,),
             "language": "en",
             "batching": self.batching,
-        } | options
+        }
         self.noted.calls = []
         listener = ProgressListener()
         transcription = self.engine.transcribe(
-            samples, DecodeOptions(**options), listener
+            samples, DecodeOptions(**greedy | options), listener
         )
         model = self.engine.model
         tokenizer = Tokenizer(
@@ -148,14 +148,14 @@ def demo_listener(tmp_path_factory) -> Iterator[Listener]:
 
 
 @pytest.fixture(params=["auto", "off"])
-def listen(demo_listener, request) -> Listener:
+def listen(demo_listener, request) -> Any:
     """Both ways through the engine."""
     demo_listener.batching = request.param
     return demo_listener
 
 
 @pytest.fixture
-def listen_in_order(demo_listener) -> Listener:
+def listen_in_order(demo_listener) -> Any:
     """The way of options that make a window depend on the one before it."""
     demo_listener.batching = "off"
     return demo_listener

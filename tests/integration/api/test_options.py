@@ -77,12 +77,12 @@ EACH = pytest.mark.parametrize(
 def stored_options(client, no_hints):
     """Send a form with these query parameters, and read the row."""
 
-    def send(query: dict[str, str], **fields: str) -> dict[str, Any]:
+    def send(query: dict[str, str], **fields: str) -> Any:
         data = {"file": SimpleUploadedFile("a.wav", b"sound"), **fields}
         address = f"{TASKS}?{urlencode(query)}"
         response = client.post(address, data, format="multipart")
         assert response.status_code == 201, response.content
-        task = TranscriptionTask.objects.get()
+        task: Any = TranscriptionTask.objects.get()
         assert response.json()["options"] == task.options
         # What is in the row is what the engine understands.
         DecodeOptions.from_dict(task.options)
