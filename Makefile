@@ -50,7 +50,8 @@ run: ## Run the whole service on this machine until Ctrl-C
 	@$(BOOTSTRAP) base $(ENGINE_REQUIREMENTS)
 	@$(MANAGE) runstack $(CHOICE)
 
-# The tests run and report last even when a check before them failed.
+# The tests run and report last even when a check before them failed; SQLite is followed
+# by the other databases, as far as they can be had.
 .PHONY: test
 test: ## Run all checks, and all tests on SQLite, MariaDB and PostgreSQL, as CI does
 	@$(BOOTSTRAP) base dev openai-whisper

@@ -30,6 +30,7 @@ LEAST_PROBABILITY: Final = 0.01
 LONGEST_PAUSE_SECONDS: Final = 5.0
 # An endless stretch of speech is cut where it is least like speech, within so much.
 CUT_SEARCH_SECONDS: Final = 8.0
+LEAST_PIECE_SAMPLES: Final = 2 * FRAME_SAMPLES  # so that a cut lies inside
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def plan_chunks(
     *,
     keep_silence: bool = False,
 ) -> tuple[list[Span], float]:
-    """The stretches to decode: contiguous, at most 30 s, packed well.
+    """The stretches to decode: contiguous, at most 30 s or the speech allowed, packed.
 
     Neighbouring speech goes into one chunk as long as it fits; a chunk ends at the last
     pause before it is full. Nothing inside a chunk is removed, so that times in it need
@@ -152,15 +153,19 @@ def plan_chunks(
     if keep_silence:
         spans = [Span(0, n_samples)] if n_samples else []
     pauses = _pauses(runs)
+    limit = WINDOW_SAMPLES
+    if parameters.max_speech_duration_s is not None:
+        longest = int(parameters.max_speech_duration_s * SAMPLE_RATE)
+        limit = min(limit, max(longest, LEAST_PIECE_SAMPLES))
     pieces: list[Span] = []
     for span in spans:
-        pieces.extend(_cut(span, pauses, probabilities, parameters))
+        pieces.extend(_cut(span, pauses, probabilities, limit))
     chunks: list[Span] = []
     longest_pause = LONGEST_PAUSE_SECONDS * SAMPLE_RATE
     for piece in pieces:
         if (
             chunks
-            and piece.end - chunks[-1].start <= WINDOW_SAMPLES
+            and piece.end - chunks[-1].start <= limit
             and piece.start - chunks[-1].end <= longest_pause
         ):
             chunks[-1] = Span(chunks[-1].start, piece.end)
@@ -180,12 +185,9 @@ def _cut(
     span: Span,
     pauses: list[int],
     probabilities: NDArray[np.float32],
-    parameters: VadParameters,
+    limit: int,
 ) -> list[Span]:
-    """A span in pieces that fit into a window, cut at the last pause that fits."""
-    limit = WINDOW_SAMPLES
-    if parameters.max_speech_duration_s is not None:
-        limit = min(limit, int(parameters.max_speech_duration_s * SAMPLE_RATE))
+    """A span in pieces of so many samples, cut at the last pause that fits."""
     pieces: list[Span] = []
     start = span.start
     inside = [pause for pause in pauses if span.start < pause < span.end]
