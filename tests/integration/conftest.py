@@ -15,6 +15,9 @@ import redis
 from django.conf import settings as django_settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 
+from transcription.engines.base import Engine
+from transcription.engines.plan import parse_slot
+from transcription.engines.registry import create_engine
 from transcription.services import events
 from whisperhub.broker import to_redis_url
 from whisperhub.celery import app as celery_app
@@ -30,6 +33,16 @@ def media_root(settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings.MEDIA_ROOT = root
     settings.FILE_UPLOAD_TEMP_DIR = incoming
     return root
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The demo model, loaded once."""
+    slot = parse_slot("cpu=demo", 0, "faster-whisper")
+    made = create_engine(slot, model_dir=django_settings.MODEL_DIR, cpu_threads=1)
+    made.load()
+    yield made
+    made.unload()
 
 
 @pytest.fixture

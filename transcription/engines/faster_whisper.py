@@ -255,7 +255,12 @@ class FasterWhisperEngine:
 
     def unload(self) -> None:
         """Free the model."""
+        if self._model is None:
+            return
+        self.lanes.close()
         self.whisper.close()
+        # Each of them holds the model.
+        del self.lanes, self.whisper, self.chunked
         self._model = None
 
     def _locate(self) -> str:

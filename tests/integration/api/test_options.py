@@ -86,7 +86,8 @@ def stored_options(client, no_hints):
         assert response.json()["options"] == task.options
         # What is in the row is what the engine understands.
         DecodeOptions.from_dict(task.options)
-        return task.options
+        stored: dict[str, Any] = task.options
+        return stored
 
     return send
 
