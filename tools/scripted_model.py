@@ -17,7 +17,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,6 +54,12 @@ QUANTIZATIONS: Final = ("float32", "float16", "int8", "int8_float16", "int8_floa
 # A successor's logit; chance gives the others some 0 ± 0.3 * LOGIT / sqrt(width).
 LOGIT: Final = 40.0
 BACKGROUND: Final = 0.3
+# A beam search ends when as many hypotheses have ended as it has beams. The script's
+# first word has synonyms, so that there are as many ways to its end, all of its length;
+# else the other beams would wander to the limit, at many times the cost of real ones.
+SYNONYMS: Final = 9
+FIRST_SYNONYM: Final = 2000
+SYNONYM_LOGIT: Final = 0.8 * LOGIT
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,9 @@ def build(folder: Path, shape_name: str, *, quantization: str = "float32") -> No
     )
     writer = SpecWriter(shape, quantization)
     writer.fill_encoder(spec.encoder)
-    writer.fill_decoder(spec.decoder, successors(ids, tokenizer))
+    writer.fill_decoder(
+        spec.decoder, successors(ids, tokenizer), script_tokens(ids, tokenizer)[1]
+    )
     spec.register_vocabulary(vocabulary(tokenizer))
     for key, value in settings_for(shape, ids).items():
         setattr(spec.config, key, value)
@@ -216,18 +224,29 @@ class SpecWriter:
             self._store(part)
         self._store(encoder.position_encodings)
 
-    def fill_decoder(self, decoder: Any, follows: dict[int, list[int]]) -> None:
+    def fill_decoder(
+        self, decoder: Any, follows: dict[int, list[int]], first_word: int
+    ) -> None:
         """Make a decoder whose layers work for nothing, and whose output is scripted.
 
         Args:
             decoder: the specification.
             follows: each token to those after which it comes.
+            first_word: the token that gets synonyms.
         """
         width, n_vocab = self._shape.width, self._shape.n_vocab
-        tokens = self._token_vectors(sorted({*follows, *chain(*follows.values())}))
+        scripted = {*follows, *chain(*follows.values())}
+        tokens = self._token_vectors(sorted(scripted))
         rows = self._normal(n_vocab, width, scale=BACKGROUND / math.sqrt(width))
         for token, before in follows.items():
             rows[token] = tokens[before].sum(axis=0)
+        # The first tokens of the vocabulary are single marks, which are suppressed.
+        free = (
+            token for token in range(FIRST_SYNONYM, n_vocab) if token not in scripted
+        )
+        for synonym in islice(free, SYNONYMS):
+            tokens[synonym] = tokens[first_word]
+            rows[synonym] = rows[first_word] * (SYNONYM_LOGIT / LOGIT)
         decoder.projection.weight = rows
         decoder.projection.bias = np.zeros(n_vocab, np.float32)
         self._store(decoder.projection)
