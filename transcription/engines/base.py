@@ -159,8 +159,10 @@ class Engine(Protocol):
     `load` comes first and once. Samples are 16 kHz mono int16, shape (n_samples,).
     """
 
-    # How many jobs may call `transcribe` at the same time.
-    concurrent_jobs: int
+    @property
+    def concurrent_jobs(self) -> int:
+        """How many jobs may call `transcribe` at the same time."""
+        ...
 
     @property
     def info(self) -> ModelInfo:
