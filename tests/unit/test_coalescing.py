@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import ctranslate2
@@ -240,7 +241,7 @@ def test_encoder_output_is_each_callers_own(callers, model):
     together[0][:] = 99.0
     np.testing.assert_array_equal(together[1], alone[1])
     assert all(m.arguments == {"to_cpu": True} for m in model.made)
-    assert not np.shares_memory(*together)
+    assert not np.shares_memory(together[0], together[1])
 
 
 @pytest.mark.parametrize(
@@ -287,10 +288,9 @@ def test_whatever_is_asked_everyone_gets_their_own(asked, batch_size):
     with callers.plugged():
         for number, (priority, rows, width, may_merge) in enumerate(asked):
             values = [10.0 * number + row for row in range(rows)]
+            given_in = features(*values, shape=(width, 2))
             callers.queue(
-                lambda v=values, w=width: whisper.detect_language(
-                    features(*v, shape=(w, 2))
-                ),
+                partial(whisper.detect_language, given_in),
                 Caller(priority, may_merge=may_merge),
             )
     results = callers.results()
