@@ -15,7 +15,7 @@ from django_celery_results.models import TaskResult
 from rest_framework.test import APIClient
 
 from tests.factories import ApiKeyFactory, SlotFactory
-from tests.fleet import Fleet
+from tests.fleet import STOP_SECONDS, Fleet
 from tests.media_files import make_tone, write_wav
 from tests.waiting import wait_for
 from transcription.accuracy import word_error_rate
@@ -182,7 +182,7 @@ def test_a_worker_that_is_told_to_stop_finishes_its_job(fleet, submit, wait):
 
     wait(address, "completed")
     assert row(address).attempts == 1
-    assert fleet.inference.stop() == 0
+    assert fleet.inference.process.wait(STOP_SECONDS) == 0
 
 
 # --- Slots that cannot start ---------------------------------------------------------
