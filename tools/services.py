@@ -177,6 +177,8 @@ class Server:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=self.folder,
+            # Ours may be closed to the server's user.
+            env={**os.environ, "TMPDIR": str(self.folder)},
             # A terminal's Ctrl-C goes to us alone: we stop it in order.
             start_new_session=True,
             preexec_fn=self._tie_to_parent(),
@@ -279,6 +281,7 @@ def mariadb() -> Server:
             f"--pid-file={folder / 'pid'}",
             "--skip-networking",
             f"--default-time-zone={MARIADB_ZONE}",
+            "--max-allowed-packet=64M",
             # Nothing in it outlives the tests; a kill alone loses nothing.
             "--innodb-flush-log-at-trx-commit=2",
             "--innodb-buffer-pool-size=64M",
