@@ -356,7 +356,7 @@ def test_a_job_that_is_stopped_ends_at_once(engine, threads, generate, batching)
 
 def test_a_job_whose_listener_raises_leaves_no_work_behind(engine):
     listener = Listener()
-    listener.segments = lambda segments: listener.stopped.set()  # type: ignore[method-assign,assignment]
+    listener.segments = lambda segments: listener.stopped.set()  # type: ignore[method-assign]
 
     with pytest.raises(InterruptedError):
         transcribe(engine, THREE_CHUNKS, listener=listener)
