@@ -34,9 +34,12 @@ SAMPLE = demo_model.samples()[0]
 SECONDS = 60.0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running_fleet(django_db_setup: None, django_db_blocker: Any) -> Iterator[Fleet]:
-    """Worker processes for all tests of this file."""
+    """Worker processes for all tests of this file.
+
+    Of no other: they would take the tasks that other tests leave in the database.
+    """
     folder = Path(tempfile.mkdtemp(dir=django_settings.DATA_DIR))
     with running_broker(folder / "broker") as url:
         with django_db_blocker.unblock():
