@@ -38,9 +38,12 @@ def media_root(settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running_fleet(django_db_setup: None, django_db_blocker: Any) -> Iterator[Fleet]:
-    """Worker processes for all tests that want some."""
+    """Worker processes for all tests of a file that wants some.
+
+    Of no other: they would take the tasks that other tests leave in the database.
+    """
     folder = Path(tempfile.mkdtemp(dir=django_settings.DATA_DIR))
     with running_broker(folder / "broker") as url:
         with django_db_blocker.unblock():
