@@ -15,6 +15,7 @@ FILE ?=
 ENGINE ?=
 NAME ?=
 PORT ?=
+INSTALL ?=
 # The bundled model knows the bundled recording only.
 MODEL ?= $(if $(FILE),base)
 
@@ -49,13 +50,14 @@ run: ## Run the whole service on this machine until Ctrl-C
 	@$(BOOTSTRAP) base $(ENGINE_REQUIREMENTS)
 	@$(MANAGE) runstack $(CHOICE)
 
-# The tests run and report last even when a check before them failed.
+# The tests run and report last even when a check before them failed; SQLite is followed
+# by the other databases, as far as they can be had.
 .PHONY: test
-test: ## Run all checks and all tests, as CI does
+test: ## Run all checks, and all tests on SQLite, MariaDB and PostgreSQL, as CI does
 	@$(BOOTSTRAP) base dev openai-whisper
 	@status=0; \
 	$(MAKE_COMMAND) -k lint types || status=$$?; \
-	$(PYTEST) || status=$$?; \
+	$(BIN)/python -m tools.test_matrix --session-timeout=$(TEST_SECONDS) || status=$$?; \
 	exit $$status
 
 .PHONY: unit integration e2e
@@ -90,9 +92,9 @@ types: ## Check the types
 	$(BIN)/mypy .
 
 .PHONY: services
-services: ## Run only the broker and Flower, for work on the other parts
+services: ## Run only broker, Flower, MariaDB and PostgreSQL; INSTALL=1 installs what is missing
 	@$(BOOTSTRAP) base
-	@$(MANAGE) runstack --only broker,flower
+	@$(BIN)/python -m tools.services run $(if $(INSTALL),--install) -- $(MANAGE) runstack --only broker,flower
 
 .PHONY: migrate
 migrate: ## Bring the database up to date

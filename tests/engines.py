@@ -19,6 +19,8 @@ from transcription.engines.plan import SlotPlan
 
 # The folder in which a file called `hold` keeps every job of a held engine waiting.
 GATE_VARIABLE = "TESTS_GATE_FOLDER"
+# How many jobs a held engine takes at once.
+JOBS_VARIABLE = "TESTS_CONCURRENT_JOBS"
 POLL_SECONDS = 0.02
 
 
@@ -63,9 +65,8 @@ class ScriptedEngine:
 class HeldEngine:
     """The real engine of a slot, whose jobs wait while the gate is closed."""
 
-    concurrent_jobs = 1
-
     def __init__(self, engine: Engine, gate: Path) -> None:
+        self.concurrent_jobs = int(os.environ.get(JOBS_VARIABLE, "1"))
         self._engine = engine
         self._gate = gate
 

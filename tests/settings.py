@@ -38,6 +38,10 @@ os.environ |= {
     "WHISPERHUB_CPU_THREADS": "1",
 }
 
+# As the launcher has it for a slot: model threads that spin would starve the tests'
+# other processes, and themselves.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from whisperhub.settings import *  # noqa: E402, F403
 from whisperhub.settings import DATABASES  # noqa: E402
 

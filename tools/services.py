@@ -18,6 +18,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -131,6 +132,13 @@ class Server:
                 self.process.wait()
         self.process = None
 
+    def kill(self) -> None:
+        """End it as a power cut would; its data stay."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
     def discard(self) -> None:
         """Stop it and delete its folder."""
         self.stop()
@@ -169,6 +177,8 @@ class Server:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=self.folder,
+            # Ours may be closed to the server's user.
+            env={**os.environ, "TMPDIR": str(self.folder)},
             # A terminal's Ctrl-C goes to us alone: we stop it in order.
             start_new_session=True,
             preexec_fn=self._tie_to_parent(),
@@ -271,8 +281,9 @@ def mariadb() -> Server:
             f"--pid-file={folder / 'pid'}",
             "--skip-networking",
             f"--default-time-zone={MARIADB_ZONE}",
-            # Nothing in it outlives the tests.
-            "--innodb-flush-log-at-trx-commit=0",
+            "--max-allowed-packet=64M",
+            # Nothing in it outlives the tests; a kill alone loses nothing.
+            "--innodb-flush-log-at-trx-commit=2",
             "--innodb-buffer-pool-size=64M",
         ],
         user=user,
@@ -298,7 +309,11 @@ def _probe_postgresql(folder: Path) -> None:
 def _probe_mariadb(folder: Path) -> None:
     import pymysql
 
-    connection = pymysql.connect(unix_socket=str(folder / "socket"), user="root")
+    path = str(folder / "socket")
+    with socket.socket(socket.AF_UNIX) as listener:
+        # PyMySQL leaves its socket open when nobody listens.
+        listener.connect(path)
+    connection = pymysql.connect(unix_socket=path, user="root")
     with connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE IF NOT EXISTS {DATABASE} CHARSET utf8mb4")
 
@@ -529,17 +544,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             required=chosen.required,
             may_install=chosen.install,
         ) as urls:
+            for name, url in urls.items():
+                print(f"export {KINDS[name].variable}='{url}'", flush=True)
             if command:
                 return run_command(command, urls)
-            return _wait(urls)
+            return _wait()
     except ServiceError as error:
         print(error, file=sys.stderr)
         return 1
 
 
-def _wait(urls: Mapping[str, str]) -> int:
-    for name, url in urls.items():
-        print(f"export {KINDS[name].variable}='{url}'")
+def _wait() -> int:
     print("Ctrl-C stops them.", file=sys.stderr, flush=True)
     try:
         signal.pause()

@@ -8,3 +8,7 @@ class TranscriptionConfig(AppConfig):
 
     name = "transcription"
     verbose_name = "Transcription"
+
+    def ready(self) -> None:
+        """Register what `manage.py check` looks at."""
+        from transcription import checks  # noqa: F401

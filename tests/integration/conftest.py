@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,11 @@ import redis
 from django.conf import settings as django_settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 
+from tests.fleet import Fleet
+from transcription.engines.base import Engine
+from transcription.engines.plan import parse_slot
+from transcription.engines.registry import create_engine
+from transcription.models import TranscriptionTask
 from transcription.services import events
 from whisperhub.broker import to_redis_url
 from whisperhub.celery import app as celery_app
@@ -30,6 +36,50 @@ def media_root(settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings.MEDIA_ROOT = root
     settings.FILE_UPLOAD_TEMP_DIR = incoming
     return root
+
+
+@pytest.fixture(scope="module")
+def running_fleet(django_db_setup: None, django_db_blocker: Any) -> Iterator[Fleet]:
+    """Worker processes for the tests of one file.
+
+    Not of the whole run: they would take the tasks that other tests have in the
+    database, whose leases expire and whose hints are due.
+    """
+    folder = Path(tempfile.mkdtemp(dir=django_settings.DATA_DIR))
+    with running_broker(folder / "broker") as url:
+        with django_db_blocker.unblock():
+            fleet = Fleet(folder, url)
+        try:
+            fleet.start()
+            yield fleet
+        finally:
+            fleet.stop()
+
+
+@pytest.fixture
+def fleet(
+    running_fleet: Fleet,
+    media_root: Path,
+    settings: Any,
+    point_at_broker: Callable[[str], None],
+) -> Iterator[Fleet]:
+    """The worker processes, with this process on their broker and media."""
+    settings.MEDIA_ROOT = running_fleet.media_root
+    settings.FILE_UPLOAD_TEMP_DIR = running_fleet.media_root / "incoming"
+    point_at_broker(running_fleet.broker_url)
+    yield running_fleet
+    # A job that a failed test left must not meet the next one.
+    TranscriptionTask.objects.all().delete()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """The demo model, loaded once."""
+    slot = parse_slot("cpu=demo", 0, "faster-whisper")
+    made = create_engine(slot, model_dir=django_settings.MODEL_DIR, cpu_threads=1)
+    made.load()
+    yield made
+    made.unload()
 
 
 @pytest.fixture

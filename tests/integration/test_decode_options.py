@@ -1,13 +1,14 @@
 """Every decode option has its effect on faster-whisper itself.
 
 The model object inside the engine is wrapped, not replaced: it works, and its calls are
-noted, for the options whose effect no text shows.
+noted, for the options whose effect no text shows. Where the options allow it, a job is
+decoded in chunks (`auto`), else window after window (`off`): both honour them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from tests.recordings import RECORDINGS, read_recording, silence
 from tools import scripted_model
 from tools.demo_model.scoring import error_rate
 from transcription.audio import SAMPLE_RATE
-from transcription.engines.base import Transcription
+from transcription.engines import speech
+from transcription.engines.base import SilentListener, Transcription
 from transcription.engines.faster_whisper import FasterWhisperEngine
 from transcription.engines.options import DecodeOptions, VadParameters
 from transcription.engines.plan import parse_slot
+from transcription.engines.speech import Span
 
 NEVER = {
     "compression_ratio_threshold": None,
@@ -74,9 +77,16 @@ class Heard:
         """What was shown to the decoder, as text, once for each try of a window."""
         decode = self.tokenizer.tokenizer.decode
         return [
-            decode(args[1][0], skip_special_tokens=False)
+            decode(prompt, skip_special_tokens=False) for prompt in self.prompt_tokens
+        ]
+
+    @property
+    def prompt_tokens(self) -> list[list[int]]:
+        return [
+            prompt
             for called, args, _ in self.calls
             if called == "generate"
+            for prompt in args[1]
         ]
 
     @property
@@ -88,6 +98,16 @@ class Heard:
         ]
 
 
+class ProgressListener(SilentListener):
+    """A job that notes its progress."""
+
+    def __init__(self) -> None:
+        self.done: list[float] = []
+
+    def __call__(self, seconds_done: float) -> None:
+        self.done.append(seconds_done)
+
+
 class Listener:
     """An engine whose model is noted."""
 
@@ -95,28 +115,50 @@ class Listener:
         slot = parse_slot(f"cpu={model}", 0, "faster-whisper")
         self.engine = FasterWhisperEngine(slot, model_dir=folder, cpu_threads=1)
         self.engine.load()
-        self.noted = NotedModel(self.engine.model.model)
-        self.engine.model.model = self.noted
+        self.noted = NotedModel(self.engine.whisper._model)
+        self.engine.whisper._model = self.noted
+        self.batching = "auto"
 
     def __call__(self, samples: Any, **options: Any) -> Heard:
         """Transcribe greedily, unless other options are given."""
         # A search would take several times as long, and tell no more.
-        options = {"beam_size": 1, "temperature": (0.0,), "language": "en"} | options
+        greedy: dict[str, Any] = {
+            "beam_size": 1,
+            "temperature": (0.0,),
+            "language": "en",
+            "batching": self.batching,
+        }
         self.noted.calls = []
-        done: list[float] = []
+        listener = ProgressListener()
         transcription = self.engine.transcribe(
-            samples, DecodeOptions(**options), done.append
+            samples, DecodeOptions(**greedy | options), listener
         )
         model = self.engine.model
         tokenizer = Tokenizer(
             model.hf_tokenizer, True, task="transcribe", language="en"
         )
-        return Heard(transcription, self.noted.calls, tokenizer, done)
+        return Heard(transcription, self.noted.calls, tokenizer, listener.done)
 
 
 @pytest.fixture(scope="module")
-def listen(tmp_path_factory) -> Listener:
-    return Listener("demo", tmp_path_factory.mktemp("models"))
+def demo_listener(tmp_path_factory) -> Iterator[Listener]:
+    listener = Listener("demo", tmp_path_factory.mktemp("models"))
+    yield listener
+    listener.engine.unload()
+
+
+@pytest.fixture(params=["auto", "off"])
+def listen(demo_listener, request) -> Any:
+    """Both ways through the engine."""
+    demo_listener.batching = request.param
+    return demo_listener
+
+
+@pytest.fixture
+def listen_in_order(demo_listener) -> Any:
+    """The way of options that make a window depend on the one before it."""
+    demo_listener.batching = "off"
+    return demo_listener
 
 
 @pytest.fixture(scope="module")
@@ -244,11 +286,11 @@ def test_a_probable_window_is_kept_whatever_no_speech_threshold_says(listen, eng
 # --- What the decoder is shown --------------------------------------------------------
 
 
-def test_the_text_before_is_shown_if_wanted(listen, english):
+def test_the_text_before_is_shown_if_wanted(listen_in_order, english):
     long = np.concatenate([english] * 4)
 
-    without = listen(long, condition_on_previous_text=False, vad_filter=False)
-    shown = listen(long, condition_on_previous_text=True, vad_filter=False)
+    without = listen_in_order(long, condition_on_previous_text=False, vad_filter=False)
+    shown = listen_in_order(long, condition_on_previous_text=True, vad_filter=False)
 
     assert len(shown.prompts) > 1
     assert not any("<|startofprev|>" in prompt for prompt in without.prompts)
@@ -262,7 +304,10 @@ def test_the_initial_prompt_is_shown_first(listen, english):
     heard = listen(long, initial_prompt="Peter, Lucas", vad_filter=False)
 
     assert heard.prompts[0].startswith("<|startofprev|> Peter, Lucas<|")
-    assert not any("Peter, Lucas" in prompt for prompt in heard.prompts[1:])
+    # A chunk knows nothing of those before it: each is a first one.
+    again = ["Peter, Lucas" in prompt for prompt in heard.prompts[1:]]
+    assert again
+    assert set(again) == {listen.batching == "auto"}
 
 
 def test_hotwords_are_shown_to_every_window(listen, english):
@@ -293,8 +338,7 @@ def test_hotwords_come_before_the_text_before(listen, english):
 def test_the_longest_texts_leave_room_for_the_transcript(listen, english, texts):
     heard = listen(english, **texts)
 
-    prompts = [args[1][0] for name, args, _ in heard.calls if name == "generate"]
-    assert max(map(len, prompts)) <= 448 // 2 + 3
+    assert max(map(len, heard.prompt_tokens)) <= 448 // 2 + 3
 
 
 # --- Words ----------------------------------------------------------------------------
@@ -333,14 +377,15 @@ def test_prepended_punctuation_belongs_to_the_word_after(listen, english):
 
 def test_doubtful_text_around_silence_is_dropped(tmp_path):
     # Its words have impossible times, which is what counts as doubtful.
-    scripted_model.build(tmp_path / "nano", "nano")
+    scripted_model.build(tmp_path / "nano", "nano", quantization="int8")
     listen = Listener(str(tmp_path / "nano"), tmp_path)
     options = {"word_timestamps": True, "vad_filter": False}
 
-    kept = listen(silence(20), **options)
+    kept = listen(silence(20), batching="off", **options)
     dropped = listen(silence(20), hallucination_silence_threshold=0.5, **options)
 
     assert len(dropped.text) < len(kept.text)
+    listen.engine.unload()
 
 
 # --- What is listened to --------------------------------------------------------------
@@ -358,8 +403,8 @@ def test_doubtful_text_around_silence_is_dropped(tmp_path):
     ],
     ids=str,
 )
-def test_only_the_clips_are_heard(listen, english, clips, cities, windows):
-    heard = listen(english, clip_timestamps=clips)
+def test_only_the_clips_are_heard(listen_in_order, english, clips, cities, windows):
+    heard = listen_in_order(english, clip_timestamps=clips)
 
     assert {city for city in ("Tokyo", "Berlin") if city in heard.text} == cities
     assert len(heard.prompts) == windows
@@ -367,10 +412,10 @@ def test_only_the_clips_are_heard(listen, english, clips, cities, windows):
         assert not clips or segment.start >= clips[0]
 
 
-def test_the_language_is_detected_where_the_first_clip_begins(listen, english):
+def test_the_language_is_detected_where_the_first_clip_begins(listen_in_order, english):
     both = np.concatenate([english, read_recording("zh")])
 
-    heard = listen(both, language="", clip_timestamps=(10.5,))
+    heard = listen_in_order(both, language="", clip_timestamps=(10.5,))
 
     assert heard.transcription.language == "zh"
 
@@ -394,21 +439,27 @@ def test_silence_is_cut_out_unless_unwanted(listen, with_pause):
 @pytest.fixture
 def speech_of(listen, with_pause, monkeypatch):
     """The stretches that voice activity detection finds, as (start, end) seconds."""
-    found: list[list[dict[str, int]]] = []
-    detect = faster_whisper.transcribe.get_speech_timestamps
+    found: list[list[tuple[int, int]]] = []
+    library, ours = faster_whisper.transcribe.get_speech_timestamps, speech.speech_spans
 
-    def note(*args: Any) -> Any:
-        found.append(detect(*args))
-        return found[-1]
+    def note_library(*args: Any) -> Any:
+        stretches = library(*args)
+        found.append([(part["start"], part["end"]) for part in stretches])
+        return stretches
 
-    monkeypatch.setattr(faster_whisper.transcribe, "get_speech_timestamps", note)
+    def note_ours(*args: Any) -> Any:
+        stretches = ours(*args)
+        found.append([(span.start, span.end) for span in stretches])
+        return stretches
+
+    monkeypatch.setattr(
+        faster_whisper.transcribe, "get_speech_timestamps", note_library
+    )
+    monkeypatch.setattr(speech, "speech_spans", note_ours)
 
     def find(**parameters: Any) -> list[tuple[float, float]]:
         listen(with_pause, vad_parameters=VadParameters(**parameters))
-        return [
-            (part["start"] / SAMPLE_RATE, part["end"] / SAMPLE_RATE)
-            for part in found[-1]
-        ]
+        return [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in found[-1]]
 
     return find
 
@@ -434,7 +485,14 @@ def test_vad_min_speech_duration_ms(speech_of):
     assert speech_of(min_speech_duration_ms=0) != []
 
 
-def test_vad_max_speech_duration_s(speech_of):
+def test_vad_max_speech_duration_s(listen, english, speech_of):
+    if listen.batching == "auto":
+        # Chunks are cut for it only where one would be longer.
+        probabilities = speech.speech_probabilities(english)
+        limited = VadParameters(max_speech_duration_s=1.0)
+        pieces = speech._cut(Span(0, len(english)), [], probabilities, limited)
+        assert max(piece.seconds for piece in pieces) <= 1.1
+        return
     few = {"min_silence_duration_ms": 100, "speech_pad_ms": 0}
 
     short = speech_of(max_speech_duration_s=1.0, **few)
@@ -464,29 +522,28 @@ def test_vad_speech_pad_ms(speech_of):
 
 
 @pytest.fixture
-def sent(listen, monkeypatch) -> Iterator[list[Any]]:
-    """What faster-whisper made of its arguments: options and VAD options."""
-    infos: list[Any] = []
-    transcribe = listen.engine.model.transcribe
+def sent(listen, monkeypatch) -> list[Any]:
+    """The options that reached faster-whisper's loop over windows."""
+    options: list[Any] = []
+    generate = listen.engine.model.generate_segments
 
     def note(*args: Any, **kwargs: Any) -> Any:
-        segments, info = transcribe(*args, **kwargs)
-        infos.append(info)
-        return segments, info
+        # It writes into them.
+        options.append(replace(args[2]))
+        return generate(*args, **kwargs)
 
-    monkeypatch.setattr(listen.engine.model, "transcribe", note, raising=False)
-    return infos
+    monkeypatch.setattr(listen.engine.model, "generate_segments", note)
+    return options
 
 
-def test_every_default_reaches_the_engine(listen, sent):
-    options = DecodeOptions()
+def test_every_default_reaches_the_engine(listen, english, sent):
+    options = DecodeOptions(batching=listen.batching)
 
-    listen.engine.transcribe(silence(1), options, lambda seconds: None)
+    listen.engine.transcribe(english, options, SilentListener())
 
-    (info,) = sent
-    got = info.transcription_options
+    (got,) = sent
     assert got.temperatures == list(options.temperature)
-    assert got.clip_timestamps in ("0", [0.0])
+    assert got.clip_timestamps in ("0", [])
     assert (got.initial_prompt, got.hotwords) == (None, None)
     same = {item.name for item in fields(DecodeOptions)} - {
         "task",
@@ -497,26 +554,40 @@ def test_every_default_reaches_the_engine(listen, sent):
         "hotwords",
         "vad_filter",
         "vad_parameters",
+        "batching",
     }
     assert len(same) == 12
     for name in same:
         assert getattr(got, name) == getattr(options, name), name
-    assert (
-        asdict(info.vad_options).items()
-        >= {
-            **asdict(options.vad_parameters),
-            "max_speech_duration_s": float("inf"),
-        }.items()
-    )
 
 
-def test_what_we_have_no_option_for_stays_as_whisper_has_it(listen, sent):
-    listen(silence(1))
+def test_what_we_have_no_option_for_stays_as_whisper_has_it(listen, english, sent):
+    listen(english)
 
-    got = sent[0].transcription_options
+    (got,) = sent
     assert (got.without_timestamps, got.suppress_blank) == (False, True)
     assert (got.repetition_penalty, got.no_repeat_ngram_size) == (1, 0)
     assert (got.prefix, got.multilingual, got.max_new_tokens) == (None, False, None)
+    assert (got.max_initial_timestamp, got.prompt_reset_on_temperature) == (1.0, 0.5)
+
+
+def test_every_vad_parameter_reaches_the_library(listen_in_order, monkeypatch):
+    got: list[Any] = []
+    detect = faster_whisper.transcribe.get_speech_timestamps
+
+    def note(audio: Any, options: Any) -> Any:
+        got.append(options)
+        return detect(audio, options)
+
+    monkeypatch.setattr(faster_whisper.transcribe, "get_speech_timestamps", note)
+    given = VadParameters(0.4, 0.2, 100, 20.0, 1500, 200)
+
+    listen_in_order(silence(1), vad_parameters=given)
+    listen_in_order(silence(1))
+
+    assert asdict(got[0]).items() >= asdict(given).items()
+    default = asdict(VadParameters()) | {"max_speech_duration_s": float("inf")}
+    assert asdict(got[1]).items() >= default.items()
 
 
 def test_vad_parameters_are_members_of_faster_whispers():

@@ -18,9 +18,7 @@ from tests.factories import TaskFactory
 from tests.media_files import make_tone, write_audio, write_media, write_wav
 from transcription.accuracy import word_error_rate
 from transcription.engines import demo_model
-from transcription.engines.base import Engine
-from transcription.engines.plan import parse_slot
-from transcription.engines.registry import create_engine, set_current_engine
+from transcription.engines.registry import set_current_engine
 from transcription.models import TranscriptionTask
 from transcription.services import database, execution, preparation, transitions
 from transcription.services.leases import heartbeat
@@ -37,15 +35,6 @@ SAMPLES = {sample.language: sample for sample in demo_model.samples()}
 def quiet_heart(monkeypatch) -> None:
     """The heart beats when a test says so, not in a thread of its own."""
     monkeypatch.setattr(type(heartbeat), "_start", lambda self: None)
-
-
-@pytest.fixture(scope="session")
-def engine() -> Engine:
-    """The demo model, loaded once."""
-    slot = parse_slot("cpu=demo", 0, "faster-whisper")
-    made = create_engine(slot, model_dir=django_settings.MODEL_DIR, cpu_threads=1)
-    made.load()
-    return made
 
 
 @pytest.fixture

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.utils import timezone
@@ -26,45 +23,11 @@ from transcription.engines import demo_model
 from transcription.models import TranscriptionTask, WorkerSlot
 from transcription.services import slots
 from transcription.storage import TaskFolder
-from workers.broker import running_broker
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
 
 SAMPLE = demo_model.samples()[0]
 SECONDS = 60.0
-
-
-@pytest.fixture(scope="module")
-def running_fleet(django_db_setup: None, django_db_blocker: Any) -> Iterator[Fleet]:
-    """Worker processes for all tests of this file.
-
-    Of no other: they would take the tasks that other tests leave in the database.
-    """
-    folder = Path(tempfile.mkdtemp(dir=django_settings.DATA_DIR))
-    with running_broker(folder / "broker") as url:
-        with django_db_blocker.unblock():
-            fleet = Fleet(folder, url)
-        try:
-            fleet.start()
-            yield fleet
-        finally:
-            fleet.stop()
-
-
-@pytest.fixture
-def fleet(
-    running_fleet: Fleet,
-    media_root: Path,
-    settings: Any,
-    point_at_broker: Callable[[str], None],
-) -> Iterator[Fleet]:
-    """The worker processes, with this process on their broker and media."""
-    settings.MEDIA_ROOT = running_fleet.media_root
-    settings.FILE_UPLOAD_TEMP_DIR = running_fleet.media_root / "incoming"
-    point_at_broker(running_fleet.broker_url)
-    yield running_fleet
-    # A job that a failed test left must not meet the next one.
-    TranscriptionTask.objects.all().delete()
 
 
 @pytest.fixture

@@ -127,3 +127,16 @@ def test_a_device_beyond_the_visible_ones_is_an_error_of_the_plan(monkeypatch):
 
     with pytest.raises(ValueError, match="cuda:2"):
         plan_slots("cuda:2=small", default_engine="faster-whisper")
+
+
+def test_model_threads_on_the_cpu_do_not_spin_unless_the_operator_wants_it(
+    monkeypatch,
+):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+
+    chosen = environment_for(slot_on("cpu"))
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    inherited = environment_for(slot_on("cpu"))
+
+    assert chosen["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert inherited["OMP_WAIT_POLICY"] == "ACTIVE"

@@ -11,6 +11,7 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from django.utils.translation import gettext as _
 from rest_framework import exceptions, status
@@ -19,6 +20,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from transcription.errors import UnsupportedOptionError, WhisperHubError
+from transcription.services.database import will_pass
 from whisperhub.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
@@ -86,6 +88,11 @@ def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
             headers["WWW-Authenticate"] = auth_header
         if wait := getattr(exc, "wait", None):
             headers["Retry-After"] = str(int(wait) + 1)
+    elif isinstance(exc, (OperationalError, InterfaceError)) and will_pass(exc):
+        logger.warning("Database away: %s", exc)
+        http_status, code = status.HTTP_503_SERVICE_UNAVAILABLE, "database_away"
+        detail = _("The database does not answer. Try again in a moment.")
+        headers["Retry-After"] = "2"
     else:
         return None
     set_rollback()

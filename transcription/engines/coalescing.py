@@ -264,6 +264,8 @@ class CoalescingWhisper:
                 self._answer(batch)
                 with self._condition:
                     self._running = ()
+                # Kept until the next call otherwise: encoder outputs are large.
+                del batch
             error: BaseException = ModelThreadDiedError("The model was closed.")
         except BaseException as died:
             logger.critical("The batching thread died", exc_info=True)
@@ -323,7 +325,7 @@ class CoalescingWhisper:
         """Whether waiting could bring more calls for this batch."""
         if not batch[0].caller.may_merge:
             return False
-        if sum(call.rows for call in batch) >= self.batch_size:
+        if _rows(batch) >= self.batch_size:
             return False
         # Threads that wait for an answer make no call.
         return self._at_work > len(self._waiting)
@@ -331,6 +333,10 @@ class CoalescingWhisper:
     def _answer(self, batch: list[_Call]) -> None:
         """Ask the model, and give each call its rows of the answer."""
         if not batch:
+            return
+        if len(batch) > 1 and _rows(batch) > self.batch_size:
+            # Its neighbours ran out of memory.
+            self._answer_halves(batch)
             return
         try:
             answers = self._call_model(batch)
@@ -346,8 +352,11 @@ class CoalescingWhisper:
             batch[0].fail(error)
             return
         if OUT_OF_MEMORY in str(error).lower():
-            self.batch_size = max(1, self.batch_size // 2)
+            self.batch_size = max(1, min(self.batch_size, _rows(batch)) // 2)
             logger.warning("Out of memory: batches of %d from now on", self.batch_size)
+        self._answer_halves(batch)
+
+    def _answer_halves(self, batch: list[_Call]) -> None:
         half = (len(batch) + 1) // 2
         self._answer(batch[:half])
         self._answer(batch[half:])
@@ -355,7 +364,7 @@ class CoalescingWhisper:
     def _call_model(self, batch: list[_Call]) -> list[Any]:
         kind, first = batch[0].kind, batch[0]
         self.model_calls += 1
-        self.model_rows += sum(call.rows for call in batch)
+        self.model_rows += _rows(batch)
         features = _storage([call.features for call in batch])
         if kind == "encode":
             encoded = _to_host(self._model.encode(features, to_cpu=True))
@@ -376,6 +385,11 @@ class CoalescingWhisper:
             median_filter_width=first.arguments["median_filter_width"],
         )
         return list(_split(aligned, batch))
+
+
+def _rows(batch: list[_Call]) -> int:
+    """Rows of the model call that answers a batch."""
+    return sum(call.rows for call in batch)
 
 
 def _frozen(value: Any) -> Hashable:

@@ -255,7 +255,12 @@ class FasterWhisperEngine:
 
     def unload(self) -> None:
         """Free the model."""
+        if self._model is None:
+            return
+        self.lanes.close()
         self.whisper.close()
+        # Each of them holds the model.
+        del self.lanes, self.whisper, self.chunked
         self._model = None
 
     def _locate(self) -> str:
@@ -328,15 +333,20 @@ def check_cuda_libraries() -> None:
 
 def explain_load_failure(slot: SlotPlan, error: Exception) -> str:
     """One sentence for the operator on why a model did not load."""
-    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
-    names_a_folder = Path(slot.model_size_or_path).expanduser().is_dir()
+    folder = Path(slot.model_size_or_path).expanduser()
+    names_a_folder = folder.is_dir()
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if names_a_folder:
+        # CTranslate2 names the folder, and clients see this sentence.
+        reason = reason.replace(str(folder), slot.model)
+    reason = reason[:200].rstrip(". ")
     if isinstance(error, ValueError) and "Invalid model size" in reason:
         return (
             f"{slot.model!r} is no Whisper model that faster-whisper knows. Name one "
             "(tiny, base, small, medium, large-v3, turbo …) or a local folder."
         )
     if names_a_folder:
-        return f"The model {slot.model!r} could not be loaded: {reason}"
+        return f"The model {slot.model!r} could not be loaded: {reason}."
     hub_errors = (OSError, ValueError, RuntimeError)
     if isinstance(error, hub_errors) and "CUDA" not in reason.upper():
         return (
@@ -344,7 +354,7 @@ def explain_load_failure(slot: SlotPlan, error: Exception) -> str:
             "downloaded. Connect the machine to the network, or name a local folder "
             "that holds the model."
         )
-    return f"The model {slot.model!r} could not be loaded on {slot.device}: {reason}"
+    return f"The model {slot.model!r} could not be loaded on {slot.device}: {reason}."
 
 
 def _arguments(options: DecodeOptions) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class ChunkLanes:
         self._condition = threading.Condition()
         self._jobs: dict[int, list[_Job]] = defaultdict(list)
         self._threads: dict[int, int] = defaultdict(int)
+        self._closing = False
 
     def run(self, caller: Caller, works: Sequence[Work]) -> Iterator[tuple[int, Any]]:
         """Run the chunks of one job; gives each result with its position, as they end.
@@ -89,6 +90,12 @@ class ChunkLanes:
                     job.pending.clear()
                     job.done.put((STOPPED, None, CallerStoppedError()))
 
+    def close(self) -> None:
+        """End the threads, each after the chunk it has under way."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+
     def _start_lane(self, priority: int) -> None:
         self._threads[priority] += 1
         threading.Thread(
@@ -99,23 +106,26 @@ class ChunkLanes:
         ).start()
 
     def _serve(self, priority: int) -> None:
-        while True:
-            job, position, work = self._take(priority)
+        while (taken := self._take(priority)) is not None:
+            job, position, work = taken
             try:
                 with self._whisper.calls_of(job.caller):
                     result = work()
             except BaseException as error:  # noqa: BLE001  (goes to the job's thread)
+                # This lane may be back for more before the job's thread is awake.
+                with self._condition:
+                    job.pending.clear()
                 job.done.put((position, None, error))
             else:
                 job.done.put((position, result, None))
                 # Kept until the next chunk otherwise: a window's features are large.
                 del result
-            del job, work
+            del taken, job, work
 
-    def _take(self, priority: int) -> tuple[_Job, int, Work]:
-        """The next chunk of the least served job of this priority."""
+    def _take(self, priority: int) -> tuple[_Job, int, Work] | None:
+        """The next chunk of the least served job of this priority; None: the end."""
         with self._condition:
-            while True:
+            while not self._closing:
                 ready = [job for job in self._jobs[priority] if job.pending]
                 if ready:
                     job = min(ready, key=lambda job: (job.served, job.number))
@@ -123,6 +133,7 @@ class ChunkLanes:
                     job.served += 1
                     return job, position, work
                 self._condition.wait()
+            return None
 
 
 STOPPED: Final = -1

@@ -30,6 +30,7 @@ LEAST_PROBABILITY: Final = 0.01
 LONGEST_PAUSE_SECONDS: Final = 5.0
 # An endless stretch of speech is cut where it is least like speech, within so much.
 CUT_SEARCH_SECONDS: Final = 8.0
+LEAST_PIECE_SAMPLES: Final = 2 * FRAME_SAMPLES  # so that a cut lies inside
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def plan_chunks(
     *,
     keep_silence: bool = False,
 ) -> tuple[list[Span], float]:
-    """The stretches to decode: contiguous, at most 30 s, packed well.
+    """The stretches to decode: contiguous, at most 30 s or the speech allowed, packed.
 
     Neighbouring speech goes into one chunk as long as it fits; a chunk ends at the last
     pause before it is full. Nothing inside a chunk is removed, so that times in it need
@@ -152,6 +153,7 @@ def plan_chunks(
     if keep_silence:
         spans = [Span(0, n_samples)] if n_samples else []
     pauses = _pauses(runs)
+    limit = _longest_chunk(parameters)
     pieces: list[Span] = []
     for span in spans:
         pieces.extend(_cut(span, pauses, probabilities, parameters))
@@ -160,13 +162,21 @@ def plan_chunks(
     for piece in pieces:
         if (
             chunks
-            and piece.end - chunks[-1].start <= WINDOW_SAMPLES
+            and piece.end - chunks[-1].start <= limit
             and piece.start - chunks[-1].end <= longest_pause
         ):
             chunks[-1] = Span(chunks[-1].start, piece.end)
         else:
             chunks.append(piece)
     return chunks, sum(span.seconds for span in spans)
+
+
+def _longest_chunk(parameters: VadParameters) -> int:
+    """Samples that a chunk may have: a window, or less if speech may not be longer."""
+    if parameters.max_speech_duration_s is None:
+        return WINDOW_SAMPLES
+    longest = int(parameters.max_speech_duration_s * SAMPLE_RATE)
+    return min(WINDOW_SAMPLES, max(longest, LEAST_PIECE_SAMPLES))
 
 
 def _pauses(runs: list[Span]) -> list[int]:
@@ -182,10 +192,8 @@ def _cut(
     probabilities: NDArray[np.float32],
     parameters: VadParameters,
 ) -> list[Span]:
-    """A span in pieces that fit into a window, cut at the last pause that fits."""
-    limit = WINDOW_SAMPLES
-    if parameters.max_speech_duration_s is not None:
-        limit = min(limit, int(parameters.max_speech_duration_s * SAMPLE_RATE))
+    """A span in pieces that fit into a chunk, cut at the last pause that fits."""
+    limit = _longest_chunk(parameters)
     pieces: list[Span] = []
     start = span.start
     inside = [pause for pause in pauses if span.start < pause < span.end]

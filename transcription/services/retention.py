@@ -17,7 +17,7 @@ from django_celery_results.models import TaskResult
 from transcription import storage
 from transcription.models import TranscriptionTask
 from transcription.services import events
-from transcription.services.database import despite_conflicts
+from transcription.services.database import despite_conflicts, persistently
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,11 @@ BATCH: Final = 500
 
 
 def discard_media(task: TranscriptionTask) -> None:
-    """Delete the files of a task that has ended, as far as the settings say."""
+    """Delete what a task that has ended needs no more: what was heard so far, files.
+
+    Of its files the settings may keep the original.
+    """
+    persistently(task.parts.all().delete)
     folder = storage.TaskFolder(task.public_id)
     if not settings.KEEP_ORIGINALS:
         folder.discard_original()

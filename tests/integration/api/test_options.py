@@ -43,6 +43,7 @@ GIVEN: list[tuple[str, Any, str, Any]] = [
     ("hallucination_silence_threshold", 2, "2", 2.0),
     ("hallucination_silence_threshold", 0, "0", None),
     ("vad_filter", False, "false", False),
+    ("batching", "off", "OFF", "off"),
     (
         "vad_parameters",
         {"threshold": 0.3, "min_silence_duration_ms": 500},
@@ -76,16 +77,17 @@ EACH = pytest.mark.parametrize(
 def stored_options(client, no_hints):
     """Send a form with these query parameters, and read the row."""
 
-    def send(query: dict[str, str], **fields: str) -> dict[str, Any]:
+    def send(query: dict[str, str], **fields: str) -> Any:
         data = {"file": SimpleUploadedFile("a.wav", b"sound"), **fields}
         address = f"{TASKS}?{urlencode(query)}"
         response = client.post(address, data, format="multipart")
         assert response.status_code == 201, response.content
-        task = TranscriptionTask.objects.get()
+        task: Any = TranscriptionTask.objects.get()
         assert response.json()["options"] == task.options
         # What is in the row is what the engine understands.
         DecodeOptions.from_dict(task.options)
-        return task.options
+        stored: dict[str, Any] = task.options
+        return stored
 
     return send
 
@@ -204,6 +206,7 @@ def test_a_repeated_field_is_a_list(client, no_hints):
         ("hallucination_silence_threshold", "3601", ["3600"]),
         ("hallucination_silence_threshold", "nan", ["number"]),
         ("vad_filter", "perhaps", ["boolean"]),
+        ("batching", "sometimes", ["auto", "off"]),
         ("vad_parameters", "0.5", ["object"]),
         ("vad_parameters", "{", ["object"]),
         ("vad_parameters", "[]", ["object"]),

@@ -1,0 +1,183 @@
+"""A mixed load on real workers: everything ends, in order, with its own text.
+
+TESTS_MANY_JOBS and TESTS_LONGEST_SECONDS make it a load worth the name: 200 and 600.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import wave
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from rest_framework.test import APIClient
+
+from tests.engines import JOBS_VARIABLE
+from tests.factories import ApiKeyFactory, SlotFactory
+from tests.fleet import Fleet
+from tests.media_files import make_tone, write_audio
+from tests.waiting import wait_for
+from transcription.audio import SAMPLE_RATE
+from transcription.engines import demo_model
+from transcription.engines.base import SilentListener
+from transcription.engines.options import DecodeOptions
+from transcription.models import TranscriptionTask, TranscriptPart
+from transcription.storage import TaskFolder
+from whisperhub.queues import PRIORITIES
+
+JOBS = int(os.environ.get("TESTS_MANY_JOBS", "24"))
+LONGEST_SECONDS = float(os.environ.get("TESTS_LONGEST_SECONDS", "40"))
+# Different recordings; each is sent several times.
+RECORDINGS = 6
+AT_ONCE = 8
+PATIENCE_SECONDS = 180 + JOBS * LONGEST_SECONDS / 10
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(2 * PATIENCE_SECONDS),
+]
+
+Status = TranscriptionTask.Status
+
+
+def as_wav(samples: Any) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(SAMPLE_RATE)
+        writer.writeframes(samples.tobytes())
+    return file.getvalue()
+
+
+def make_recordings() -> list[Any]:
+    """Speech in several languages with pauses, from a second to the longest."""
+    rng = random.Random(1)
+    spoken = []
+    for sample in demo_model.samples():
+        with wave.open(str(sample.path)) as file:
+            spoken.append(np.frombuffer(file.readframes(file.getnframes()), np.int16))
+    made = []
+    for number in range(RECORDINGS):
+        seconds = LONGEST_SECONDS ** (number / (RECORDINGS - 1))
+        parts: list[Any] = []
+        while sum(map(len, parts)) < seconds * SAMPLE_RATE:
+            parts.append(spoken[number % len(spoken)])
+            parts.append(np.zeros(int(rng.uniform(0.3, 8) * SAMPLE_RATE), np.int16))
+        made.append(np.concatenate(parts)[: int(seconds * SAMPLE_RATE)])
+    return made
+
+
+@pytest.fixture
+def bad_files(tmp_path) -> list[tuple[bytes, str]]:
+    """Files that cannot be transcribed, with the code each task fails with."""
+    cut = write_audio(tmp_path / "a.m4a", make_tone(3.0), "m4a").read_bytes()
+    return [
+        (b"This is no music.\n" * 100, "invalid_media"),
+        (as_wav(np.zeros(0, np.int16)), "no_audio"),
+        (cut[: len(cut) // 2], "invalid_media"),
+    ]
+
+
+@pytest.fixture
+def busy_fleet(fleet: Fleet) -> Iterator[Fleet]:
+    """Worker processes without an inference worker; its jobs will run side by side."""
+    fleet.ensure_no_inference()
+    fleet.environment[JOBS_VARIABLE] = str(AT_ONCE)
+    yield fleet
+    del fleet.environment[JOBS_VARIABLE]
+    fleet.ensure_no_inference()
+
+
+@pytest.fixture
+def submit(busy_fleet: Fleet) -> Callable[..., Any]:
+    """Send a file; returns its row's public id."""
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {ApiKeyFactory().secret}")
+
+    def send(content: bytes, priority: str) -> str:
+        data = {
+            "file": SimpleUploadedFile("a.wav", content),
+            "priority": priority,
+            "temperature": "0",
+            "beam_size": "1",
+        }
+        answer = client.post("/api/v1/tasks/", data, format="multipart")
+        assert answer.status_code == 201, answer.content
+        return str(answer.json()["id"])
+
+    return send
+
+
+def test_every_job_of_a_mixed_load_ends_as_it_should(
+    busy_fleet, submit, bad_files, engine
+):
+    SlotFactory(model="demo")
+    recordings = make_recordings()
+    alone = [
+        engine.transcribe(
+            samples, DecodeOptions(temperature=(0.0,), beam_size=1), SilentListener()
+        )
+        for samples in recordings
+    ]
+    good = [(as_wav(s), text) for s, text in zip(recordings, alone, strict=True)]
+    # One in eight is bad.
+    load: list[Any] = [
+        *islice(cycle(good), JOBS - JOBS // 8),
+        *islice(cycle(bad_files), JOBS // 8),
+    ]
+    rng = random.Random(2)
+    rng.shuffle(load)
+
+    wanted = {
+        submit(content, priority): (outcome, priority)
+        for (content, outcome), priority in zip(load, cycle(PRIORITIES), strict=False)
+    }
+    tasks = TranscriptionTask.objects
+    wait_for(
+        lambda: not tasks.filter(status=Status.PREPARING).exists(),
+        seconds=PATIENCE_SECONDS,
+        named=lambda: f"The end of preparation, {busy_fleet.said()}",
+    )
+    busy_fleet.ensure_inference()
+    wait_for(
+        lambda: not tasks.exclude(status__in=TranscriptionTask.FINAL).exists(),
+        seconds=PATIENCE_SECONDS,
+        named=lambda: f"{states()}, {busy_fleet.said()}",
+    )
+
+    done = list(tasks.select_related("transcript"))
+    assert len(done) == len(wanted) == JOBS
+    for task in done:
+        outcome, _ = wanted[str(task.public_id)]
+        if isinstance(outcome, str):
+            assert (task.status, task.error_code) == (Status.FAILED, outcome)
+            continue
+        assert task.status == Status.COMPLETED, task.error_message
+        assert task.attempts == 1
+        assert task.transcript.text == outcome.text
+        assert task.transcript.language == outcome.language
+    assert not TranscriptPart.objects.exists()
+    wait_for(lambda: not any(TaskFolder(t.public_id).path.exists() for t in done))
+    check_order([t for t in done if t.started_at])
+
+
+def states() -> Counter[str]:
+    """How many tasks are in which state."""
+    return Counter(TranscriptionTask.objects.values_list("status", flat=True))
+
+
+def check_order(tasks: list[Any]) -> None:
+    """Urgent ones started first, as far as several that start at once have an order."""
+    started = sorted(tasks, key=lambda task: task.started_at)
+    ranks = [PRIORITIES.index(task.priority) for task in started]
+    for place, rank in enumerate(ranks):
+        overtaken = sum(other < rank for other in ranks[place + 1 :])
+        assert overtaken < AT_ONCE, ranks
