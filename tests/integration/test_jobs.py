@@ -18,7 +18,9 @@ from tests.factories import TaskFactory
 from tests.media_files import make_tone, write_audio, write_media, write_wav
 from transcription.accuracy import word_error_rate
 from transcription.engines import demo_model
-from transcription.engines.registry import set_current_engine
+from transcription.engines.plan import parse_slot
+from transcription.engines.registry import create_engine, set_current_engine
+from transcription.errors import ModelUnavailableError
 from transcription.models import TranscriptionTask
 from transcription.services import database, execution, preparation, transitions
 from transcription.services.leases import heartbeat
@@ -465,3 +467,22 @@ def test_a_message_for_a_task_that_is_gone_is_dropped():
 
     assert deliver(run_transcription, 0).state == "IGNORED"
     assert deliver(prepare_media, 0).state == "IGNORED"
+
+
+# --- Models that cannot be had -------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 100], ids=["empty", "garbage"])
+def test_a_broken_model_is_named_without_its_path(tmp_path, content):
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    (folder / "model.bin").write_bytes(content)
+    (folder / "config.json").write_text("{}")
+    slot = parse_slot(f"cpu={folder}", 0, "faster-whisper")
+    broken = create_engine(slot, model_dir=tmp_path / "models", cpu_threads=1)
+
+    with pytest.raises(ModelUnavailableError) as caught:
+        broken.load()
+
+    assert "'my-model'" in caught.value.message
+    assert str(tmp_path) not in caught.value.message

@@ -155,3 +155,12 @@ def test_a_ready_model_is_the_default_without_a_plan():
     SlotFactory(model="b-ready")
 
     assert resolve_model("") == ("b-ready", "faster-whisper")
+
+
+def test_a_plan_that_cannot_be_read_fails_no_request(settings, caplog):
+    settings.SLOTS = "nonsense"
+    SlotFactory(model="small")
+
+    assert resolve_model("small") == ("small", "faster-whisper")
+    assert resolve_model("") == ("small", "faster-whisper")
+    assert "WHISPERHUB_SLOTS: 'nonsense' is not of the form" in caplog.text

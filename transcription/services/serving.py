@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,8 @@ from django.db.models.functions import Now
 from transcription.engines.plan import DEMO, parse_plan
 from transcription.errors import UnknownModelError
 from transcription.models import WorkerSlot
+
+logger = logging.getLogger(__name__)
 
 # A model stays known this long after its last slot was seen: its tasks wait for it.
 REMEMBERED: Final = timedelta(days=1)
@@ -94,10 +97,7 @@ def resolve_model(name: str) -> tuple[str, str]:
         UnknownModelError: nobody serves this model; the message lists those served.
     """
     served = {model.name: model for model in served_models()}
-    planned = {
-        slot.model: slot.engine
-        for slot in parse_plan(settings.SLOTS, default_engine=settings.ENGINE)
-    }
+    planned = _planned_models()
     if not name:
         # Before the first slot has reported, tasks wait for what the plan names.
         live = [model.name for model in served.values() if model.state == State.READY]
@@ -110,3 +110,16 @@ def resolve_model(name: str) -> tuple[str, str]:
         return name, planned[name]
     known = ", ".join(sorted({*served, *planned})) or "none yet"
     raise UnknownModelError(f"No model {name!r} is served here. Served: {known}.")
+
+
+def _planned_models() -> dict[str, str]:
+    """The engine of each model in the plan; none if the plan cannot be read.
+
+    Whoever starts workers by it refuses it; requests need not fail for that.
+    """
+    try:
+        plan = parse_plan(settings.SLOTS, default_engine=settings.ENGINE)
+    except ValueError as error:
+        logger.error("WHISPERHUB_SLOTS: %s", error)
+        return {}
+    return {slot.model: slot.engine for slot in plan}
