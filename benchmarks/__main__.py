@@ -7,14 +7,49 @@ import importlib
 import os
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from benchmarks.report import Report
 
-# Name to what it measures; each is the module benchmarks.<name> with a `run(report)`.
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One of the benchmarks: benchmarks.<module> with a `run(report)`.
+
+    Attributes:
+        question: what it measures.
+        repeat: measurements of each side, unless the command line says how many.
+        model: what it loads, likewise.
+    """
+
+    question: str
+    repeat: int
+    model: str = "demo"
+
+
 BENCHMARKS: Final = {
-    "latency": "what the service adds to the engine's own time, POST to completed",
+    "latency": Benchmark(
+        "what the service adds to the engine's own time, POST to completed", repeat=30
+    ),
+    "throughput": Benchmark(
+        "many short clips at once, against the library without a service",
+        repeat=5,
+        model="tiny",
+    ),
+    "long-file": Benchmark(
+        "one long file, against the library's batched pipeline", repeat=5, model="tiny"
+    ),
+    "urgent": Benchmark(
+        "an urgent clip while a long file fills the only slot", repeat=20, model="tiny"
+    ),
+    "memory": Benchmark(
+        "what jobs add to the private memory of a worker", repeat=1, model="demo"
+    ),
+    "wer": Benchmark(
+        "whether chunks are heard as well as the library hears the whole", repeat=1
+    ),
 }
 
 
@@ -22,7 +57,14 @@ def main() -> int:
     """Run what the command line names; returns the exit status."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("name", nargs="?", choices=BENCHMARKS)
-    parser.add_argument("--repeat", type=int, default=30, help="measurements to take")
+    parser.add_argument("--repeat", type=int, help="measurements to take")
+    parser.add_argument(
+        "--model", help="a shape of tools/scripted_model.py, or what a slot may name"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="length of the long recording"
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -31,18 +73,28 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     if arguments.name is None:
-        for name, summary in BENCHMARKS.items():
-            print(f"{name:<12} {summary}")
+        for name, benchmark in BENCHMARKS.items():
+            print(f"{name:<12} {benchmark.question}")
         return 0
-    report = Report(arguments.name, repeat=arguments.repeat)
+    chosen = BENCHMARKS[arguments.name]
+    report = Report(
+        arguments.name,
+        repeat=arguments.repeat or chosen.repeat,
+        model=arguments.model or chosen.model,
+        device=arguments.device,
+        seconds=arguments.seconds,
+    )
     with tempfile.TemporaryDirectory(prefix="whisperhub-bench-") as folder:
         os.environ["WHISPERHUB_DATA_DIR"] = folder
         os.environ.setdefault("WHISPERHUB_LOG_LEVEL", "WARNING")
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whisperhub.settings")
+        # As the launcher sets it for slots on the CPU; here it holds for both sides.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import django
 
         django.setup()
-        importlib.import_module(f"benchmarks.{arguments.name}").run(report)
+        module = arguments.name.replace("-", "_")
+        importlib.import_module(f"benchmarks.{module}").run(report)
     report.save(arguments.out)
     print(report.line())
     return 0

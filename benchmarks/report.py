@@ -18,12 +18,26 @@ class Report:
     Attributes:
         name: the benchmark's.
         repeat: how many measurements to take of each side.
+        model: what is loaded, where a benchmark leaves the choice.
+        device: where.
+        seconds: length of the recording of benchmarks that use a long one; 0: its own.
     """
 
-    def __init__(self, name: str, *, repeat: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        repeat: int,
+        model: str = "demo",
+        device: str = "cpu",
+        seconds: float = 0.0,
+    ) -> None:
         """Begin with nothing measured."""
         self.name = name
         self.repeat = repeat
+        self.model = model
+        self.device = device
+        self.seconds = seconds
         self.figures: dict[str, str] = {}
         self.data: dict[str, Any] = {}
         self.target = ""
@@ -31,9 +45,8 @@ class Report:
 
     def figure(self, name: str, value: float, unit: str) -> None:
         """Note one figure of the closing line."""
-        self.figures[name] = (
-            f"{value:.3g} {unit}" if value < 100 else f"{value:.0f} {unit}"
-        )
+        number = f"{value:.3g}" if value < 100 else f"{value:.0f}"
+        self.figures[name] = f"{number} {unit}".rstrip()
         self.data[name] = value
 
     def judge(self, target: str, *, met: bool) -> None:
@@ -60,6 +73,8 @@ class Report:
                         "python": platform.python_version(),
                     },
                     "repeat": self.repeat,
+                    "model": self.model,
+                    "device": self.device,
                     "target": self.target,
                     "met": self.met,
                     **self.data,

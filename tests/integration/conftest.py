@@ -40,10 +40,9 @@ def media_root(settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running_fleet(django_db_setup: None, django_db_blocker: Any) -> Iterator[Fleet]:
-    """Worker processes for the tests of one file.
+    """Worker processes for all tests of a file that wants some.
 
-    Not of the whole run: they would take the tasks that other tests have in the
-    database, whose leases expire and whose hints are due.
+    Of no other: they would take the tasks that other tests leave in the database.
     """
     folder = Path(tempfile.mkdtemp(dir=django_settings.DATA_DIR))
     with running_broker(folder / "broker") as url:
