@@ -15,9 +15,10 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Case, IntegerField, Q, Value, When
 from django.db.models.functions import Now
+from redis.exceptions import RedisError
 
 from transcription.models import TranscriptionTask
-from transcription.services import hints, retention, transitions
+from transcription.services import hints, lost_hints, retention, transitions
 from whisperhub.queues import PRIORITIES
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ Status = TranscriptionTask.Status
 # Rows handled by one step: a long backlog must not keep the other steps waiting.
 BATCH: Final = 500
 SWEEP_SECONDS: Final = 600.0
+# How often every queue is read for hints that are missing in it; queues with fewer
+# messages than tasks are read in every round.
+SEARCH_SECONDS: Final = 30.0
 
 PRIORITY_RANK: Final = Case(
     *(
@@ -45,6 +49,7 @@ class Dispatcher:
         self.stop = Event()
         self._expire_from = 0.0
         self._sweep_at = time.monotonic()
+        self._search_at = time.monotonic()
 
     def run(self) -> None:
         """Tick until told to stop."""
@@ -64,11 +69,23 @@ class Dispatcher:
         """Do everything that is due."""
         if time.monotonic() >= self._expire_from:
             self.take_back_expired()
+        self.find_lost_hints()
         self.send_held_back()
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEEP_SECONDS
             retention.sweep()
             retention.delete_old_celery_results()
+
+    def find_lost_hints(self) -> int:
+        """Look for tasks whose hint is nowhere any more; returns how many."""
+        thoroughly = time.monotonic() >= self._search_at
+        if thoroughly:
+            self._search_at = time.monotonic() + SEARCH_SECONDS
+        try:
+            return lost_hints.forget_lost_hints(thoroughly=thoroughly)
+        except (RedisError, OSError) as error:
+            logger.debug("Lost hints cannot be looked for: %s", error)
+            return 0
 
     def take_back_expired(self) -> int:
         """Put the tasks of silent workers back; returns how many."""

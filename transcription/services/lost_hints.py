@@ -1,0 +1,123 @@
+"""Finds tasks whose hint is nowhere any more.
+
+A broker loses messages without a sign: a worker that is killed while it waits takes the
+one just handed to it along, and an emptied broker all of them. The row then says that a
+hint is on its way, for ever.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, Final
+
+import redis
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from transcription.models import TranscriptionTask
+from transcription.services import transitions
+from whisperhub.broker import redis_url
+from whisperhub.queues import PREPARE
+
+logger = logging.getLogger(__name__)
+
+Status = TranscriptionTask.Status
+
+# A hint this young may be between two places: taken from its queue, not yet noted as
+# taken, or read by a worker that is about to claim the row.
+LEAST_AGE: Final = timedelta(seconds=5)
+SOCKET_SECONDS: Final = 5.0
+# kombu's hash of the messages that were handed out and are not acknowledged.
+UNACKNOWLEDGED: Final = "unacked"
+
+
+@functools.cache
+def _client() -> redis.Redis:
+    client: redis.Redis = redis.Redis.from_url(
+        redis_url(),
+        socket_timeout=SOCKET_SECONDS,
+        socket_connect_timeout=SOCKET_SECONDS,
+    )
+    return client
+
+
+def forget_lost_hints(*, thoroughly: bool) -> int:
+    """Mark tasks as undispatched whose hint is neither queued nor with a worker.
+
+    The next round of the dispatcher sends them a new one.
+
+    Args:
+        thoroughly: read every queue; otherwise only those with fewer messages than
+            tasks that wait for one of them.
+
+    Returns:
+        How many hints were lost.
+
+    Raises:
+        RedisError, OSError: the broker is away.
+    """
+    waiting = _waiting_by_queue()
+    if not waiting:
+        return 0
+    suspects = [
+        name
+        for name, tasks in waiting.items()
+        if thoroughly or len(tasks) > _length(name)
+    ]
+    if not suspects:
+        return 0
+    # The queues before what was handed out: a message moves in this direction.
+    known = _ids(message for name in suspects for message in _list(name)) | _ids(
+        _handed_out()
+    )
+    lost = 0
+    for name in suspects:
+        for task_id, public_id in waiting[name].items():
+            if public_id in known:
+                continue
+            transitions.mark_undispatched(task_id)
+            lost += 1
+    if lost:
+        logger.warning("%d hints were lost in %s", lost, ", ".join(sorted(suspects)))
+    return lost
+
+
+def _waiting_by_queue() -> dict[str, dict[int, str]]:
+    """Queue to the tasks that wait for a hint in it: key and public id."""
+    rows = TranscriptionTask.objects.filter(
+        Q(not_before=None) | Q(not_before__lte=Now()),
+        status__in=[Status.PREPARING, Status.QUEUED],
+        lease_token=None,
+        dispatched_at__lt=Now() - LEAST_AGE,
+    ).values_list("pk", "public_id", "status", "model", "effective_priority")
+    waiting: dict[str, dict[int, str]] = defaultdict(dict)
+    for task_id, public_id, status, model, priority in rows:
+        kind = PREPARE if status == Status.PREPARING else model
+        waiting[f"{kind}.{priority}"][task_id] = str(public_id)
+    return waiting
+
+
+def _length(name: str) -> int:
+    length: Any = _client().llen(name)
+    return int(length)
+
+
+def _list(name: str) -> Iterable[Any]:
+    messages: Any = _client().lrange(name, 0, -1)
+    return [json.loads(message) for message in messages]
+
+
+def _handed_out() -> Iterable[Any]:
+    values: Any = _client().hvals(UNACKNOWLEDGED)
+    # Each is a message with the exchange and the key it came by.
+    return [json.loads(value)[0] for value in values]
+
+
+def _ids(messages: Iterable[Any]) -> set[str]:
+    """The public ids of the tasks that messages are about (`<id>-a1`)."""
+    return {message["headers"]["id"].rpartition("-")[0] for message in messages}
