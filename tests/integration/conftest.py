@@ -186,6 +186,6 @@ def _forget_connections() -> None:
         app._pool = None
     app.amqp._producer_pool = None
     kombu.pools.reset()
-    if events._client.cache_info().currsize:
-        events._client().close()
-        events._client.cache_clear()
+    if events.client.cache_info().currsize:
+        events.client().close()
+        events.client.cache_clear()

@@ -129,6 +129,7 @@ def test_after_an_outage_leases_get_time_to_be_renewed(settings, no_hints, monke
 
     monkeypatch.setattr(dispatcher, "take_back_expired", expire)
     monkeypatch.setattr(dispatcher, "send_held_back", send)
+    monkeypatch.setattr(dispatcher, "find_lost_hints", int)
     settings.LEASE_SECONDS = 1000
 
     dispatcher.run()

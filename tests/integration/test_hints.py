@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from django.utils import timezone
 
 from tests.factories import TaskFactory
 from transcription.models import TranscriptionTask
-from transcription.services import hints, transitions
+from transcription.services import hints, lost_hints, transitions
 from transcription.services.hints import QUIET_SECONDS, breaker, send_hint
 from workers.dispatcher import Dispatcher
 
@@ -165,3 +166,78 @@ def test_the_dispatcher_sends_what_was_held_back(broker, point_at_broker, settin
     assert dispatcher.send_held_back() == 3
     assert dispatcher.send_held_back() == 0
     assert broker.queues() == {"demo.low", "demo.normal", "demo.high"}
+
+
+@pytest.fixture
+def old_enough(monkeypatch) -> None:
+    """Hints are looked for as soon as they are sent."""
+    monkeypatch.setattr(lost_hints, "LEAST_AGE", timedelta(0))
+
+
+def dispatched(task: TranscriptionTask) -> bool:
+    task.refresh_from_db()
+    return task.dispatched_at is not None
+
+
+def test_hints_of_an_emptied_broker_are_sent_again(broker, old_enough):
+    tasks = [TaskFactory(queued=True), TaskFactory(priority="high")]
+    for task in tasks:
+        send_hint(task.pk)
+    broker.client.flushall()
+    dispatcher = Dispatcher()
+
+    assert dispatcher.find_lost_hints() == 2
+    assert not any(dispatched(task) for task in tasks)
+    assert dispatcher.send_held_back() == 2
+    assert broker.queues() == {"demo.normal", "prepare.high"}
+    assert dispatcher.find_lost_hints() == 0
+
+
+def test_the_one_hint_that_is_lost_is_found_among_others(broker, old_enough):
+    kept, lost, twice = (TaskFactory(queued=True) for _ in range(3))
+    for task in (kept, lost, twice):
+        send_hint(task.pk)
+    transitions.mark_undispatched(twice.pk)
+    send_hint(twice.pk)
+    # As many messages as tasks: only a thorough search tells.
+    (message,) = (
+        message
+        for message in broker.client.lrange("demo.normal", 0, -1)
+        if str(lost.public_id).encode() in message
+    )
+    broker.client.lrem("demo.normal", 1, message)
+
+    assert lost_hints.forget_lost_hints(thoroughly=False) == 0
+    assert lost_hints.forget_lost_hints(thoroughly=True) == 1
+    assert not dispatched(lost)
+    assert dispatched(kept)
+    assert dispatched(twice)
+
+
+def test_a_hint_in_a_workers_hands_is_not_lost(broker, old_enough):
+    task = TaskFactory(queued=True)
+    send_hint(task.pk)
+    # As kombu notes what it hands out.
+    message = json.loads(broker.client.rpop("demo.normal"))
+    broker.client.hset(
+        "unacked", "tag", json.dumps([message, "demo.normal", "demo.normal"])
+    )
+
+    assert lost_hints.forget_lost_hints(thoroughly=True) == 0
+    assert dispatched(task)
+
+
+def test_a_young_hint_may_be_on_its_way(broker):
+    task = TaskFactory(queued=True)
+    send_hint(task.pk)
+    broker.client.flushall()
+
+    assert lost_hints.forget_lost_hints(thoroughly=True) == 0
+    assert dispatched(task)
+
+
+def test_without_a_broker_no_hint_counts_as_lost(old_enough):
+    task = TaskFactory(queued=True, dispatched_at=timezone.now() - timedelta(hours=1))
+
+    assert Dispatcher().find_lost_hints() == 0
+    assert dispatched(task)

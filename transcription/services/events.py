@@ -30,13 +30,14 @@ LISTEN_SECONDS: Final = 1.0
 
 
 @functools.cache
-def _client() -> redis.Redis:
-    client: redis.Redis = redis.Redis.from_url(
+def client() -> redis.Redis:
+    """The connections of this process to the broker, for what Celery does not do."""
+    made: redis.Redis = redis.Redis.from_url(
         redis_url(),
         socket_timeout=SOCKET_SECONDS,
         socket_connect_timeout=SOCKET_SECONDS,
     )
-    return client
+    return made
 
 
 def announce_finished(public_id: uuid.UUID, status: str) -> None:
@@ -53,14 +54,14 @@ def _publish(channel: str, public_id: uuid.UUID, news: dict[str, str]) -> None:
     if breaker.is_open():
         return
     try:
-        _client().publish(channel, json.dumps({"id": str(public_id), **news}))
+        client().publish(channel, json.dumps({"id": str(public_id), **news}))
     except (redis.RedisError, OSError) as error:
         breaker.trip()
         logger.warning("Task %s: no news went out (%s)", public_id, error)
 
 
 def _subscription() -> Any:
-    return _client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    return client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
 
 
 def listen_for_stops(look: Callable[[], None]) -> threading.Thread:

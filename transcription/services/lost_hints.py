@@ -7,7 +7,6 @@ hint is on its way, for ever.
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 from collections import defaultdict
@@ -15,13 +14,11 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
-import redis
 from django.db.models import Q
 from django.db.models.functions import Now
 
 from transcription.models import TranscriptionTask
-from transcription.services import transitions
-from whisperhub.broker import redis_url
+from transcription.services import events, transitions
 from whisperhub.queues import PREPARE
 
 logger = logging.getLogger(__name__)
@@ -31,19 +28,8 @@ Status = TranscriptionTask.Status
 # A hint this young may be between two places: taken from its queue, not yet noted as
 # taken, or read by a worker that is about to claim the row.
 LEAST_AGE: Final = timedelta(seconds=5)
-SOCKET_SECONDS: Final = 5.0
 # kombu's hash of the messages that were handed out and are not acknowledged.
 UNACKNOWLEDGED: Final = "unacked"
-
-
-@functools.cache
-def _client() -> redis.Redis:
-    client: redis.Redis = redis.Redis.from_url(
-        redis_url(),
-        socket_timeout=SOCKET_SECONDS,
-        socket_connect_timeout=SOCKET_SECONDS,
-    )
-    return client
 
 
 def forget_lost_hints(*, thoroughly: bool) -> int:
@@ -103,17 +89,17 @@ def _waiting_by_queue() -> dict[str, dict[int, str]]:
 
 
 def _length(name: str) -> int:
-    length: Any = _client().llen(name)
+    length: Any = events.client().llen(name)
     return int(length)
 
 
 def _list(name: str) -> Iterable[Any]:
-    messages: Any = _client().lrange(name, 0, -1)
+    messages: Any = events.client().lrange(name, 0, -1)
     return [json.loads(message) for message in messages]
 
 
 def _handed_out() -> Iterable[Any]:
-    values: Any = _client().hvals(UNACKNOWLEDGED)
+    values: Any = events.client().hvals(UNACKNOWLEDGED)
     # Each is a message with the exchange and the key it came by.
     return [json.loads(value)[0] for value in values]
 
