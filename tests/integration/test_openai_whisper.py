@@ -18,7 +18,7 @@ import pytest
 
 from transcription.audio import SAMPLE_RATE, Samples
 from transcription.engines import demo_model
-from transcription.engines.base import Engine, Transcription
+from transcription.engines.base import Engine, SilentListener, Transcription
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine
@@ -37,6 +37,8 @@ from transcription.engines import openai_library  # noqa: E402
 LANGUAGES = ["en", "es", "zh"]
 # The fastest way through: what a test is not about.
 PLAIN = DecodeOptions(language="en", beam_size=1, temperature=(0.0,))
+# A job that nobody stops or watches.
+ignore = SilentListener()
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -74,10 +76,6 @@ def plain_result(engine, samples) -> Transcription:
 def read(path: Path) -> Samples:
     with wave.open(str(path)) as file:
         return np.frombuffer(file.readframes(file.getnframes()), np.int16)
-
-
-def ignore(_seconds: float) -> None:
-    pass
 
 
 def called_from(function: str) -> bool:
@@ -414,6 +412,7 @@ def test_every_argument_is_one_of_the_library_s(engine, samples, monkeypatch):
         assert value == getattr(options, name), name
     left = set(vars(options)) - arguments.keys()
     assert left == {
+        "batching",
         "log_prob_threshold",
         "clip_timestamps",
         "hotwords",
