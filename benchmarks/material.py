@@ -147,7 +147,7 @@ def take_turns(
 
 @dataclass
 class ModelRows:
-    """Calls of the real model, and the rows in them.
+    """Decoder calls of the real model, and the rows in them.
 
     Attributes:
         size: rows that a call may have.
@@ -167,10 +167,11 @@ class ModelRows:
 def model_rows(engine: FasterWhisperEngine) -> Iterator[ModelRows]:
     """Count what the engine's model is called with, for the length of a block."""
     counted = ModelRows(engine.batch_size)
-    calls, rows = engine.whisper.model_calls, engine.whisper.model_rows
+    whisper = engine.whisper
+    calls, rows = whisper.model_calls["generate"], whisper.model_rows["generate"]
     yield counted
-    counted.calls = engine.whisper.model_calls - calls
-    counted.rows = engine.whisper.model_rows - rows
+    counted.calls = whisper.model_calls["generate"] - calls
+    counted.rows = whisper.model_rows["generate"] - rows
 
 
 def speedup(slow: list[float], fast: list[float]) -> float:

@@ -82,7 +82,7 @@ def grown(report: Report, name: str, files: list[Path]) -> tuple[float, float, f
     with tqdm(total=round(audio_seconds), desc=name, unit="s") as bar:
         while True:
             peak = max(peak, private_mib(process))
-            bar.set_postfix_str(f"+{peak - loaded:.0f} MiB")
+            bar.set_postfix_str(f"+{peak - loaded:.0f} MiB", refresh=False)
             if here.poll(LOOK_SECONDS):
                 seconds = here.recv()
                 if seconds is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Final
 
 import numpy as np
@@ -18,3 +19,14 @@ Samples = NDArray[np.int16]
 def to_float(samples: Samples) -> NDArray[np.float32]:
     """Samples as models take them: float32 in [-1, 1), same shape."""
     return np.asarray(samples, dtype=np.float32) / np.float32(INT16_SCALE)
+
+
+def release_pages(samples: Samples) -> None:
+    """Give back the memory of the pages read so far, if the samples are a mapped file.
+
+    They count as this process's own for as long as they are mapped in; whoever reads
+    them again gets them from the system's cache.
+    """
+    mapping = getattr(samples, "_mmap", None)
+    if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)

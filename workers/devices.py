@@ -8,8 +8,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 from transcription.engines.plan import DEMO, SlotPlan, parse_plan
+
+# glibc keeps an arena for each thread that allocates at the same time: with dozens of
+# threads, hundreds of megabytes. (A fixed MALLOC_MMAP_THRESHOLD_ gives yet more back,
+# and makes the decoder two and a half times as slow: it allocates in every step.)
+ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "1"}
+# CTranslate2's threads spin between two steps of a call, by OpenMP's default. Where
+# anything else wants the cores, that costs several times the work itself.
+IDLE_THREADS: Final = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def find_cuda_devices() -> list[str]:
@@ -72,10 +81,7 @@ def environment_for(slot: SlotPlan) -> dict[str, str]:
     """
     kind, _, index = slot.device.partition(":")
     if kind != "cuda":
-        # CTranslate2's threads spin between two steps of a call, by OpenMP's default.
-        # Where anything else wants the cores, that costs several times the work itself.
-        wait_policy = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
-        return {"CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": wait_policy}
+        return {"CUDA_VISIBLE_DEVICES": "", **process_environment(kind)}
     number = int(index or 0)
     # An operator may have narrowed the machine's devices: our numbers count in those.
     visible, device = visible_devices(), str(number)
@@ -91,7 +97,22 @@ def environment_for(slot: SlotPlan) -> dict[str, str]:
     return {
         "CUDA_VISIBLE_DEVICES": device,
         "LD_LIBRARY_PATH": os.pathsep.join(folders),
+        **process_environment(kind),
     }
+
+
+def process_environment(kind: str) -> dict[str, str]:
+    """What libraries of a slot's process read once, when it starts.
+
+    Whatever an operator has set stays.
+
+    Args:
+        kind: cpu or cuda.
+    """
+    wanted = dict(ALLOCATOR)
+    if kind != "cuda":
+        wanted |= IDLE_THREADS
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
 def cuda_library_folders() -> list[Path]:

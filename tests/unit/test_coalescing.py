@@ -127,8 +127,8 @@ def test_each_of_many_threads_gets_its_own_answers_call_after_call(make, model):
         assert answers.result(SECONDS) == [
             answer_of(generate, 100.0 * job + step) for step in range(25)
         ]
-    assert callers.whisper.model_rows == 150
-    assert callers.whisper.model_calls == len(model.made) < 150
+    assert callers.whisper.model_rows == {"generate": 150}
+    assert callers.whisper.model_calls["generate"] == len(model.made) < 150
 
 
 def test_languages_may_share(callers, model):
@@ -387,6 +387,88 @@ def test_a_call_that_may_not_share_waits_for_nobody(make):
         assert answer.result(SECONDS).any()
 
 
+def test_a_batch_that_is_not_full_lets_those_encode_first_who_may_join(make, model):
+    callers = make(batch_size=3, encode_rows=1)
+
+    with callers.plugged():
+        callers.queue(lambda: generate(callers.whisper, 1.0), Caller())
+        callers.queue(lambda: generate(callers.whisper, 2.0), Caller(priority=2))
+        for value in (3.0, 4.0):
+            callers.queue(
+                lambda value=value: [
+                    encode(callers.whisper, value),
+                    generate(callers.whisper, value),
+                ],
+                Caller(),
+            )
+
+    callers.results()
+    made = [(call.kind, call.values) for call in model.made]
+    assert made[:2] == [("encode", [3.0]), ("encode", [4.0])]
+    # Who was first stays first; less urgent calls neither join nor pass.
+    assert made[2][0] == "generate"
+    assert made[2][1][0] == 1.0
+    assert sorted(made[2][1]) == [1.0, 3.0, 4.0]
+    assert made[3] == ("generate", [2.0])
+
+
+def test_a_full_batch_goes_before_those_who_encode(make, model):
+    callers = make(batch_size=2, encode_rows=1)
+
+    with callers.plugged():
+        callers.queue(lambda: generate(callers.whisper, 1.0), Caller())
+        callers.queue(lambda: encode(callers.whisper, 2.0), Caller())
+        callers.queue(lambda: generate(callers.whisper, 3.0), Caller())
+
+    callers.results()
+    assert [call.values for call in model.made] == [[1.0, 3.0], [2.0]]
+
+
+def test_encoder_calls_have_no_more_rows_than_they_may(make, model):
+    callers = make(batch_size=4, encode_rows=1)
+
+    with callers.plugged():
+        for value in (1.0, 2.0):
+            callers.queue(lambda value=value: encode(callers.whisper, value), Caller())
+
+    callers.results()
+    assert [call.values for call in model.made] == [[1.0], [2.0]]
+
+
+def test_less_urgent_calls_wait_for_an_urgent_job_between_its_calls(make, model):
+    callers = make(hold_seconds=FOREVER_SECONDS)
+    whisper = callers.whisper
+
+    with whisper.calls_of(Caller(priority=0)):
+        encode(whisper, 1.0)
+        low = callers.queue(lambda: encode(whisper, 2.0), Caller(priority=2))
+        generate(whisper, 3.0)
+        assert not low.done()
+
+    assert low.result(SECONDS).any()
+    assert [call.values for call in model.made] == [[1.0], [3.0], [2.0]]
+
+
+def test_less_urgent_calls_wait_only_so_long(make):
+    callers = make(hold_seconds=0.05)
+
+    with callers.whisper.calls_of(Caller(priority=0)):
+        began = time.monotonic()
+        low = callers.start(lambda: encode(callers.whisper, 1.0), Caller(priority=2))
+        assert low.result(SECONDS).any()
+
+    assert time.monotonic() - began >= 0.05
+
+
+def test_urgent_calls_wait_for_no_less_urgent_job(make):
+    callers = make(hold_seconds=FOREVER_SECONDS)
+
+    with callers.whisper.calls_of(Caller(priority=2)):
+        urgent = callers.start(lambda: encode(callers.whisper, 1.0), Caller(priority=0))
+
+        assert urgent.result(SECONDS).any()
+
+
 def test_the_caller_of_an_outer_block_comes_back(callers, model):
     outer, inner = Caller(), Caller()
     whisper = callers.whisper
@@ -402,7 +484,7 @@ def test_the_caller_of_an_outer_block_comes_back(callers, model):
     encode(whisper, 3.0)
 
     assert [made.values for made in model.made] == [[1.0], [3.0]]
-    assert whisper._at_work == 0
+    assert whisper._at_work.total() == 0
 
 
 # --- Errors --------------------------------------------------------------------------
@@ -458,6 +540,33 @@ def test_a_call_that_raises_fails_alone(callers, model, guilty):
     assert callers.whisper.batch_size == 8
     # Once together, then halves: a bad call costs few others.
     assert len(model.made) <= 7
+
+
+def test_a_job_that_failed_costs_its_neighbours_no_second_try(callers, model):
+    guilty = Caller()
+
+    def raise_on_guilty(made: Any) -> None:
+        if made.values[0] < 2 or 7.0 in made.values:
+            raise ValueError("bad tokens")
+
+    model.act = raise_on_guilty
+
+    with callers.plugged():
+        for value in range(8):
+            caller = guilty if value in (0, 1, 7) else Caller()
+            callers.queue(lambda value=value: generate(callers.whisper, value), caller)
+
+    errors = callers.errors()
+    assert [n for n, error in enumerate(errors) if error] == [0, 1, 7]
+    assert len({id(error) for error in errors if error}) == 1
+    # 7 was not tried again: its job has failed.
+    assert [call.values for call in model.made if len(call.values) < 8] == [
+        [0.0, 1.0, 2.0, 3.0],
+        [0.0, 1.0],
+        [0.0],
+        [2.0, 3.0],
+        [4.0, 5.0, 6.0],
+    ]
 
 
 def test_the_model_goes_on_after_a_call_that_raised(callers, model):

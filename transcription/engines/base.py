@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -96,6 +98,33 @@ class SilentListener:
         """Hear of segments."""
 
 
+# The job that this thread works for, so that a model call can be laid to its jobs.
+current_job: ContextVar[JobListener | None] = ContextVar("current_job", default=None)
+
+
+@contextmanager
+def working_for(job: JobListener) -> Iterator[None]:
+    """Work for a job in this thread, for the length of the block."""
+    token = current_job.set(job)
+    try:
+        yield
+    finally:
+        current_job.reset(token)
+
+
+@dataclass(frozen=True)
+class ModelCall:
+    """A call of the model that is under way.
+
+    Attributes:
+        began_at: by `time.monotonic`; tells one call from the next.
+        jobs: those it works for, as far as they are known.
+    """
+
+    began_at: float
+    jobs: frozenset[JobListener]
+
+
 @dataclass(frozen=True)
 class Transcription:
     """What an engine heard in one recording."""
@@ -167,6 +196,11 @@ class Engine(Protocol):
     @property
     def info(self) -> ModelInfo:
         """The loaded model."""
+        ...
+
+    @property
+    def model_call(self) -> ModelCall | None:
+        """The call of the model that is under way; None when it rests."""
         ...
 
     def load(self) -> None:

@@ -8,6 +8,8 @@ is moved to the chunk's place in the media.
 from __future__ import annotations
 
 import dataclasses
+import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,7 +19,7 @@ from faster_whisper.audio import pad_or_trim
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import TranscriptionOptions, get_suppressed_tokens
 
-from transcription.audio import SAMPLE_RATE, Samples, to_float
+from transcription.audio import SAMPLE_RATE, Samples, release_pages, to_float
 from transcription.engines.base import (
     JobListener,
     Segment,
@@ -78,6 +80,10 @@ class ChunkedDecoder:
         self._model = model
         self._whisper = whisper
         self._lanes = lanes
+        # Features take a core, and some 25 MB while they are made. Half of the cores
+        # keep a GPU busy; on a CPU the model wants them all.
+        at_once = max(1, (os.cpu_count() or 1) // 2)
+        self._extracting = threading.BoundedSemaphore(at_once)
 
     def transcribe(
         self,
@@ -138,7 +144,10 @@ class ChunkedDecoder:
         return DetectedLanguage(code, probability, probabilities, encoded)
 
     def _features(self, samples: Samples, chunk: Span) -> Any:
-        return self._model.feature_extractor(to_float(samples[chunk.start : chunk.end]))
+        with self._extracting:
+            heard = to_float(samples[chunk.start : chunk.end])
+            release_pages(samples)
+            return self._model.feature_extractor(heard)
 
     def _works(
         self,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager
@@ -21,11 +22,16 @@ import ctranslate2
 import numpy as np
 from numpy.typing import NDArray
 
+from transcription.engines.base import JobListener, ModelCall, current_job
+
 logger = logging.getLogger(__name__)
 
 # How long a call waits for company while other threads are about to make theirs. A
 # window's features take some tens of milliseconds; the model call that is saved, more.
 LINGER_SECONDS: Final = 0.010
+# How long less urgent calls wait for a more urgent job that is between two of its own:
+# its features are made by then, and what it waits for otherwise is a whole batch.
+HOLD_SECONDS: Final = 0.250
 OUT_OF_MEMORY: Final = "out of memory"
 
 
@@ -44,11 +50,15 @@ class Caller:
     Attributes:
         priority: 0 is the most urgent.
         may_merge: whether its calls may share a model call with others.
+        job: whose it is; that of the thread which makes the caller.
+        failure: what the model raised for one of its calls; the job ends with that.
     """
 
     priority: int = 1
     may_merge: bool = True
+    job: JobListener | None = field(default_factory=current_job.get)
     stopped: threading.Event = field(default_factory=threading.Event)
+    failure: Exception | None = None
 
 
 @dataclass(eq=False)
@@ -116,8 +126,10 @@ class CoalescingWhisper:
     Args:
         model: the real one; only the batching thread calls it.
         batch_size: rows of a model call at most.
+        encode_rows: rows of an encoder call at most; None: as of any call.
         start_of_transcript: the id of <|startoftranscript|>.
         linger_seconds: how long a call waits for company.
+        hold_seconds: how long it waits for a more urgent job between two calls.
         on_death: called when the batching thread ends by an error of its own.
     """
 
@@ -127,25 +139,30 @@ class CoalescingWhisper:
         *,
         batch_size: int,
         start_of_transcript: int,
+        encode_rows: int | None = None,
         linger_seconds: float = LINGER_SECONDS,
+        hold_seconds: float = HOLD_SECONDS,
         on_death: Callable[[BaseException], None] | None = None,
     ) -> None:
         """Start the batching thread."""
         self._model = model
         self.batch_size = batch_size
         self._start_of_transcript = start_of_transcript
+        self._encode_rows = encode_rows
         self._linger_seconds = linger_seconds
+        self._hold_seconds = hold_seconds
         self._on_death = on_death
         self._caller = threading.local()
         self._condition = threading.Condition()
         self._waiting: list[_Call] = []
         self._number = 0
-        self._at_work = 0
+        # Threads inside `calls_of`, by priority.
+        self._at_work: Counter[int] = Counter()
         self._dead: BaseException | None = None
         self._closing = False
-        # Model calls and the rows in them, for benchmarks and metrics.
-        self.model_calls = 0
-        self.model_rows = 0
+        # Model calls and the rows in them by kind, for benchmarks and metrics.
+        self.model_calls: Counter[str] = Counter()
+        self.model_rows: Counter[str] = Counter()
         self._thread = threading.Thread(
             target=self._run, name="model calls", daemon=True
         )
@@ -159,13 +176,13 @@ class CoalescingWhisper:
         former = getattr(self._caller, "current", None)
         self._caller.current = caller
         with self._condition:
-            self._at_work += 1
+            self._at_work[caller.priority] += 1
         try:
             yield
         finally:
             self._caller.current = former
             with self._condition:
-                self._at_work -= 1
+                self._at_work[caller.priority] -= 1
                 self._condition.notify_all()
 
     def stop_calls(self, caller: Caller) -> None:
@@ -257,6 +274,8 @@ class CoalescingWhisper:
     # --- The batching thread ---------------------------------------------------------
 
     _running: Sequence[_Call] = ()
+    # What the model works on now. A watchdog reads it, and needs no lock for that.
+    model_call: ModelCall | None = None
 
     def _run(self) -> None:
         try:
@@ -289,13 +308,13 @@ class CoalescingWhisper:
                 if self._closing:
                     return None
                 self._condition.wait()
-            deadline = time.monotonic() + self._linger_seconds
+            began = time.monotonic()
             while True:
                 if self._closing:
                     return None
                 batch = self._best_batch()
-                left = deadline - time.monotonic()
-                if not self._may_grow(batch) or left <= 0:
+                left = began + self._patience_with(batch) - time.monotonic()
+                if left <= 0:
                     break
                 self._condition.wait(left)
                 if not self._waiting:
@@ -307,31 +326,57 @@ class CoalescingWhisper:
             return batch
 
     def _best_batch(self) -> list[_Call]:
-        """The first of the most urgent calls, and more like it of the same urgency."""
-        first = min(self._waiting, key=lambda call: (call.caller.priority, call.number))
-        batch, rows = [first], first.rows
-        for call in self._waiting:
-            if (
-                call is not first
-                and call.key == first.key
-                and call.caller.priority == first.caller.priority
-                and rows + call.rows <= self.batch_size
-            ):
+        """The first of the most urgent calls, and more like it of the same urgency.
+
+        As long as it is not full and others still wait for the encoder, these go first:
+        what they ask next may fill it.
+        """
+        priority = min(call.caller.priority for call in self._waiting)
+        urgent = [call for call in self._waiting if call.caller.priority == priority]
+        batch = self._joined(urgent[0], urgent)
+        if not batch[0].caller.may_merge or self._is_full(batch):
+            return batch
+        encodes = (c for c in urgent if c.kind == "encode" and c.caller.may_merge)
+        return self._joined(next(encodes, urgent[0]), urgent)
+
+    def _joined(self, first: _Call, calls: list[_Call]) -> list[_Call]:
+        """A call, and as many like it as one model call may answer."""
+        batch, rows, most = [first], first.rows, self._most_rows(first.kind)
+        for call in calls:
+            if call is not first and call.key == first.key and rows + call.rows <= most:
                 batch.append(call)
                 rows += call.rows
         return batch
 
+    def _most_rows(self, kind: str) -> int:
+        """Rows of a model call of this kind at most."""
+        if kind == "encode" and self._encode_rows is not None:
+            return min(self._encode_rows, self.batch_size)
+        return self.batch_size
+
+    def _is_full(self, batch: list[_Call]) -> bool:
+        return _rows(batch) >= self._most_rows(batch[0].kind)
+
+    def _patience_with(self, batch: list[_Call]) -> float:
+        """Seconds that the best batch so far may wait for something better."""
+        if self._more_urgent_at_work(batch[0].caller.priority):
+            return self._hold_seconds
+        return self._linger_seconds if self._may_grow(batch) else 0.0
+
+    def _more_urgent_at_work(self, priority: int) -> bool:
+        """Whether a more urgent job is between two calls; none of its calls waits."""
+        return any(n > 0 for other, n in self._at_work.items() if other < priority)
+
     def _may_grow(self, batch: list[_Call]) -> bool:
         """Whether waiting could bring more calls for this batch."""
-        if not batch[0].caller.may_merge:
-            return False
-        if _rows(batch) >= self.batch_size:
+        if not batch[0].caller.may_merge or self._is_full(batch):
             return False
         # Threads that wait for an answer make no call.
-        return self._at_work > len(self._waiting)
+        return self._at_work.total() > len(self._waiting)
 
     def _answer(self, batch: list[_Call]) -> None:
         """Ask the model, and give each call its rows of the answer."""
+        batch = self._without_failed(batch)
         if not batch:
             return
         if len(batch) > 1 and _rows(batch) > self.batch_size:
@@ -339,7 +384,7 @@ class CoalescingWhisper:
             self._answer_halves(batch)
             return
         try:
-            answers = self._call_model(batch)
+            answers = self._call_watched(batch)
         except Exception as error:  # noqa: BLE001  (whatever a native library raises)
             self._answer_apart(batch, error)
             return
@@ -349,6 +394,7 @@ class CoalescingWhisper:
     def _answer_apart(self, batch: list[_Call], error: Exception) -> None:
         """After a failed call: smaller batches, so that only the guilty one fails."""
         if len(batch) == 1:
+            batch[0].caller.failure = error
             batch[0].fail(error)
             return
         if OUT_OF_MEMORY in str(error).lower():
@@ -356,15 +402,33 @@ class CoalescingWhisper:
             logger.warning("Out of memory: batches of %d from now on", self.batch_size)
         self._answer_halves(batch)
 
+    def _without_failed(self, batch: list[_Call]) -> list[_Call]:
+        """Fail the calls of jobs that have failed: they would cost their neighbours."""
+        left = []
+        for call in batch:
+            if call.caller.failure is None:
+                left.append(call)
+            else:
+                call.fail(call.caller.failure)
+        return left
+
     def _answer_halves(self, batch: list[_Call]) -> None:
         half = (len(batch) + 1) // 2
         self._answer(batch[:half])
         self._answer(batch[half:])
 
+    def _call_watched(self, batch: list[_Call]) -> list[Any]:
+        jobs = frozenset(call.caller.job for call in batch if call.caller.job)
+        self.model_call = ModelCall(time.monotonic(), jobs)
+        try:
+            return self._call_model(batch)
+        finally:
+            self.model_call = None
+
     def _call_model(self, batch: list[_Call]) -> list[Any]:
         kind, first = batch[0].kind, batch[0]
-        self.model_calls += 1
-        self.model_rows += _rows(batch)
+        self.model_calls[kind] += 1
+        self.model_rows[kind] += _rows(batch)
         features = _storage([call.features for call in batch])
         if kind == "encode":
             encoded = _to_host(self._model.encode(features, to_cpu=True))

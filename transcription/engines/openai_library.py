@@ -43,18 +43,20 @@ class Watch:
 
     Attributes:
         seconds_done: of the media; never falls.
+        checked_at: when the library was last between two layers, by `time.monotonic`.
     """
 
     def __init__(self, on_progress: Progress) -> None:
         """Begin a job."""
         self.seconds_done = 0.0
+        self.checked_at = time.monotonic()
         self._on_progress = on_progress
         self._next_check = 0.0
         self._window = (-1, 0)
 
     def check(self) -> None:
         """Report, unless that was done a moment ago; raises if the job is to stop."""
-        now = time.monotonic()
+        now = self.checked_at = time.monotonic()
         if now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
             self._on_progress(self.seconds_done)

@@ -26,6 +26,7 @@ from transcription.engines.base import (
     DETECTION_WINDOWS,
     JobListener,
     LanguageDetection,
+    ModelCall,
     ModelInfo,
     Segment,
     SilentListener,
@@ -70,6 +71,7 @@ class OpenAIWhisperEngine:
         self._model: Any = None
         self._info: ModelInfo | None = None
         self._half = False
+        self._working: tuple[Any, JobListener] | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -137,7 +139,7 @@ class OpenAIWhisperEngine:
         arguments = _arguments(options, duration_seconds)
         watch = library.Watch(on_progress)
         watch.check()
-        with library.watched(model, watch):
+        with library.watched(model, watch), self._at_work(watch, on_progress):
             spectrogram = library.Spectrogram(model, samples, watch)
             detected = self._settle_language(samples, options, spectrogram)
             heard = library.transcribe(
@@ -177,6 +179,22 @@ class OpenAIWhisperEngine:
             mel = spectrogram.window_with_sound(0)
             heard.append(library.language_probabilities(model, mel, half=self._half))
         return average_probabilities(heard)
+
+    @property
+    def model_call(self) -> ModelCall | None:
+        """What the library does between two layers, for the one job there is."""
+        if self._working is None:
+            return None
+        watch, job = self._working
+        return ModelCall(watch.checked_at, frozenset({job}))
+
+    @contextmanager
+    def _at_work(self, watch: Any, job: JobListener) -> Iterator[None]:
+        self._working = (watch, job)
+        try:
+            yield
+        finally:
+            self._working = None
 
     def unload(self) -> None:
         """Free the model."""
