@@ -27,6 +27,12 @@ endif
 ENGINE_REQUIREMENTS := $(filter openai-whisper,$(ENGINE))
 CHOICE := $(if $(MODEL),--model "$(MODEL)") $(if $(ENGINE),--engine "$(ENGINE)")
 
+# make chaos MINUTES=30 DB=postgresql SEED=7
+MINUTES ?= 10
+DB ?= sqlite
+SEED ?=
+FLOOD ?=
+
 # Seconds that one run of all tests may take; a single test has its limit in pyproject.
 TEST_SECONDS ?= 1500
 PYTEST := $(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS)
@@ -120,6 +126,11 @@ lock: ## Pin all requirements anew (needs uv)
 bench: ## Take the figures of docs/benchmarks.md; NAME=word picks some
 	@$(BOOTSTRAP) base dev openai-whisper
 	@$(BIN)/python -m benchmarks $(NAME)
+
+.PHONY: chaos
+chaos: ## Harm a service at random, check its books; MINUTES=10 DB=sqlite|mariadb|postgresql SEED=, FLOOD=2000
+	@$(BOOTSTRAP) base dev
+	@$(BIN)/python -m tests.chaos --minutes "$(MINUTES)" --database "$(DB)" $(if $(SEED),--seed "$(SEED)") $(if $(FLOOD),--flood "$(FLOOD)")
 
 .PHONY: clean
 clean: ## Delete .venv and var: packages, database, recordings, models, logs

@@ -1,7 +1,7 @@
 """Celery's options; docs/architecture.md tells why each one is as it is."""
 
 from whisperhub.broker import broker_url as find_broker_url
-from whisperhub.queues import PREPARE, queues
+from whisperhub.queues import CALLBACKS, PREPARE, queue, queues
 
 broker_url = find_broker_url()
 broker_connection_retry_on_startup = True
@@ -14,7 +14,7 @@ broker_transport_options = {
     "visibility_timeout": 86_400,
     # With the defaults a silent broker blocks publishers for ever.
     "socket_connect_timeout": 3,
-    "socket_timeout": 10,
+    "socket_timeout": 3,
     "socket_keepalive": True,
     "health_check_interval": 10,
     "retry_on_timeout": False,
@@ -27,8 +27,9 @@ task_publish_retry_policy = {
     "interval_max": 0.2,
 }
 
-# Media workers consume these; an inference worker sets those of its model.
-task_queues = queues(PREPARE)
+# Media workers and the deliverer of callbacks choose of these; an inference worker sets
+# those of its model.
+task_queues = [*queues(PREPARE), queue(CALLBACKS)]
 task_create_missing_queues = False
 task_default_queue = "prepare.normal"
 task_acks_late = True

@@ -30,7 +30,7 @@ def no_outside_network() -> Iterator[None]:
 def fresh_state() -> Iterator[None]:
     """What a process remembers between requests starts empty for each test."""
     from transcription.engines import registry
-    from transcription.services.hints import breaker
+    from transcription.services.publishing import breaker
     from whisperhub.request_id import current_request_id
 
     breaker.reset()

@@ -11,23 +11,28 @@ from transcription.engines.base import (
     Engine,
     JobListener,
     LanguageDetection,
+    ModelCall,
     ModelInfo,
     Transcription,
 )
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import SlotPlan
 
-# The folder in which a file called `hold` keeps every job of a held engine waiting.
+# The folder in which a file called `hold` keeps every job of a held engine waiting, and
+# a folder called `stuck` keeps its model from answering.
 GATE_VARIABLE = "TESTS_GATE_FOLDER"
 # How many jobs a held engine takes at once.
 JOBS_VARIABLE = "TESTS_CONCURRENT_JOBS"
 POLL_SECONDS = 0.02
+# Start of transcript, language, task, no timestamps.
+PLAIN_PROMPT = 4
 
 
 class ScriptedEngine:
     """Does what it is told when a job comes; else hears one sentence."""
 
     concurrent_jobs = 1
+    model_call: ModelCall | None = None
 
     def __init__(self, act: Any = None) -> None:
         self.act = act
@@ -62,8 +67,28 @@ class ScriptedEngine:
         return LanguageDetection("es", 0.8, {"es": 0.8, "en": 0.2})
 
 
+class StuckModel:
+    """The real model; while its folder says so, a call with a prompt never returns."""
+
+    def __init__(self, model: Any, folder: Path) -> None:
+        self._model = model
+        self._folder = folder
+
+    def generate(self, features: Any, prompts: Any, **keywords: Any) -> Any:
+        while len(prompts[0]) > PLAIN_PROMPT and (self._folder / "stuck").exists():
+            (self._folder / "stuck" / "call").touch()
+            time.sleep(POLL_SECONDS)
+        return self._model.generate(features, prompts, **keywords)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
 class HeldEngine:
-    """The real engine of a slot, whose jobs wait while the gate is closed."""
+    """The real engine of a slot, whose jobs wait while the gate is closed.
+
+    A job with a prompt does not wait: it is the one that gets stuck in the model.
+    """
 
     def __init__(self, engine: Engine, gate: Path) -> None:
         self.concurrent_jobs = int(os.environ.get(JOBS_VARIABLE, "1"))
@@ -74,8 +99,15 @@ class HeldEngine:
     def info(self) -> ModelInfo:
         return self._engine.info
 
+    @property
+    def model_call(self) -> ModelCall | None:
+        return self._engine.model_call
+
     def load(self) -> None:
         self._engine.load()
+        engine: Any = self._engine
+        whisper = engine.whisper
+        whisper._model = StuckModel(whisper._model, self._gate.parent)
 
     def unload(self) -> None:
         self._engine.unload()
@@ -83,10 +115,15 @@ class HeldEngine:
     def transcribe(
         self, samples: Any, options: DecodeOptions, listener: JobListener
     ) -> Transcription:
+        if not options.initial_prompt:
+            self.wait_at_gate(listener)
+        return self._engine.transcribe(samples, options, listener)
+
+    def wait_at_gate(self, listener: JobListener) -> None:
+        """Return once the gate is open; raises if the job is to stop."""
         while self._gate.exists():
             listener(0.0)
             time.sleep(POLL_SECONDS)
-        return self._engine.transcribe(samples, options, listener)
 
     def detect_language(self, samples: Any, *, windows: int = 4) -> LanguageDetection:
         return self._engine.detect_language(samples, windows=windows)

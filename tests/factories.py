@@ -10,7 +10,13 @@ import factory
 from django.utils import timezone
 
 from accounts.models import KEY_MARK, PREFIX_LENGTH, ApiKey, User, digest_of
-from transcription.models import Transcript, TranscriptionTask, WorkerSlot
+from transcription.models import (
+    Callback,
+    CallbackAttempt,
+    Transcript,
+    TranscriptionTask,
+    WorkerSlot,
+)
 
 Status = TranscriptionTask.Status
 
@@ -161,6 +167,60 @@ class TranscriptFactory(factory.django.DjangoModelFactory):
         }
     )
     notices = factory.LazyFunction(lambda: ["demo model: knows little"])
+
+
+class CallbackFactory(factory.django.DjangoModelFactory):
+    """The news of a completed task, due and without a hint; the traits are later."""
+
+    class Meta:
+        model = Callback
+
+    class Params:
+        dispatched = factory.Trait(dispatched_at=ago(20))
+        later = factory.Trait(
+            next_attempt_at=ago(-3600), attempts=1, failures=1, http_status=500
+        )
+        delivering = factory.Trait(
+            dispatched=True,
+            state=Callback.State.DELIVERING,
+            attempts=1,
+            lease_token=factory.LazyFunction(uuid.uuid4),
+            lease_owner="callbacks@tests/1",
+            lease_expires_at=ago(-60),
+        )
+        expired_lease = factory.Trait(delivering=True, lease_expires_at=ago(1))
+        delivered = factory.Trait(
+            dispatched=True,
+            state=Callback.State.DELIVERED,
+            attempts=1,
+            http_status=204,
+            ended_at=ago(1),
+        )
+        undeliverable = factory.Trait(
+            dispatched=True,
+            state=Callback.State.UNDELIVERABLE,
+            attempts=10,
+            failures=10,
+            error_code="timeout",
+            ended_at=ago(1),
+        )
+
+    task = factory.SubFactory(
+        TaskFactory, completed=True, callback_url="http://127.0.0.1:9/hook"
+    )
+    event = factory.LazyAttribute("task.{0.task.status}".format)
+    next_attempt_at = ago(10)
+
+
+class AttemptFactory(factory.django.DjangoModelFactory):
+    """An attempt that has just begun."""
+
+    class Meta:
+        model = CallbackAttempt
+
+    callback = factory.SubFactory(CallbackFactory, delivering=True)
+    number = 1
+    started_at = ago(2)
 
 
 class SlotFactory(factory.django.DjangoModelFactory):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from django.db import connection
 from tests.engines import GATE_VARIABLE
 from tests.waiting import wait_for
 from transcription.models import WorkerSlot
-from whisperhub.queues import PREPARE, queue_names
+from whisperhub.queues import CALLBACKS, PREPARE, queue_names
 from workers.readiness import READY_VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,6 +96,9 @@ class Fleet:
             GATE_VARIABLE: str(folder),
             "WHISPERHUB_MEDIA_DIR": str(self.media_root),
             "WHISPERHUB_BROKER_URL": broker_url,
+            # The lease of a killed deliverer is out within seconds.
+            "WHISPERHUB_CALLBACK_SECONDS": "2",
+            "WHISPERHUB_CALLBACK_DELAYS": "0.1,0.1,0.1",
         }
         self._steady: list[Worker] = []
         self._inference: Worker | None = None
@@ -134,6 +138,15 @@ class Fleet:
         """Start a process for a slot."""
         return self._launch(name, "manage.py", "runslot", plan)
 
+    def deliverer(self, name: str) -> Worker:
+        """Start a process that sends callbacks."""
+        return self._launch(
+            name,
+            *("-m", "celery", "-A", "whisperhub", "worker", "-n", f"{name}@tests"),
+            *("-Q", CALLBACKS, "-P", "threads", "-c", "2"),
+            *("--without-gossip", "--without-mingle"),
+        )
+
     def ensure_inference(self) -> None:
         """Have one inference worker running and ready."""
         if self._inference is not None and self._inference.is_running():
@@ -162,6 +175,19 @@ class Fleet:
             yield
         finally:
             self._gate.unlink()
+
+    @contextmanager
+    def stuck(self) -> Iterator[Path]:
+        """Have no model call with a prompt return, for the length of the block.
+
+        Gives a path that exists as soon as there is such a call.
+        """
+        folder = self.folder / "stuck"
+        folder.mkdir()
+        try:
+            yield folder / "call"
+        finally:
+            shutil.rmtree(folder)
 
     def said(self) -> str:
         """The end of what each process wrote."""

@@ -10,11 +10,18 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import truncatechars
+from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 
-from transcription.models import Transcript, TranscriptionTask, WorkerSlot
-from transcription.services import cancellation, retention, serving
+from transcription.models import (
+    Callback,
+    CallbackAttempt,
+    Transcript,
+    TranscriptionTask,
+    WorkerSlot,
+)
+from transcription.services import callbacks, cancellation, retention, serving
 
 Status = TranscriptionTask.Status
 
@@ -27,6 +34,8 @@ STATUS_COLOURS = {
     Status.FAILED: "#c53030",
     Status.CANCELLED: "#718096",
 }
+
+MOMENT = "%Y-%m-%d %H:%M:%S"
 
 
 def age(since: Any) -> str:
@@ -90,6 +99,67 @@ class TranscriptInline(admin.StackedInline):  # type: ignore[type-arg]
         return False
 
 
+class CallbackInline(admin.TabularInline):  # type: ignore[type-arg]
+    """The callbacks below their task, with each attempt."""
+
+    model = Callback
+    extra = 0
+    can_delete = False
+    show_change_link = True
+    fields = ("event", "state", "next_attempt", "tries")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Callback]:
+        """With the attempts, which are few."""
+        rows: QuerySet[Callback] = super().get_queryset(request)
+        return rows.prefetch_related("history")
+
+    @admin.display(description="next attempt")
+    def next_attempt(self, callback: Callback) -> str:
+        """When it is tried again, if it is."""
+        return next_attempt(callback)
+
+    @admin.display(description="attempts")
+    def tries(self, callback: Callback) -> str:
+        """One line for each."""
+        return format_html_join(
+            "",
+            "<div>{}. {} {} {}</div>",
+            (
+                (
+                    attempt.number,
+                    f"{attempt.started_at:{MOMENT}}",
+                    answer_of(attempt),
+                    took(attempt),
+                )
+                for attempt in callback.history.all()
+            ),
+        )
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Callbacks come from the end of a task."""
+        return False
+
+
+def next_attempt(callback: Callback) -> str:
+    """When a callback is tried again; a dash if it is not."""
+    if callback.state != Callback.State.PENDING:
+        return "–"
+    return f"{callback.next_attempt_at:{MOMENT}}"
+
+
+def answer_of(row: Callback | CallbackAttempt) -> str:
+    """What the receiver answered, or why it did not."""
+    return str(row.http_status or row.error_code or "…")
+
+
+def took(attempt: CallbackAttempt) -> str:
+    """How long an attempt took."""
+    if attempt.duration_seconds is None:
+        return ""
+    return f"({attempt.duration_seconds:.2f}\u00a0s)"
+
+
 @admin.register(TranscriptionTask)
 class TranscriptionTaskAdmin(ReadOnlyAdmin):
     """Tasks: newest first, the state in colour, the error beside it."""
@@ -123,7 +193,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     search_fields = ["public_id", "file_name", "platform", "owner__username"]
     search_help_text = "Task id, file name, platform label or owner"
-    inlines = [TranscriptInline]
+    inlines = [TranscriptInline, CallbackInline]
     actions = ["cancel_tasks", "delete_tasks"]
     fieldsets = [
         (
@@ -145,6 +215,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
                     ("engine", "model"),
                     "options",
                     ("platform", "request_id"),
+                    "callback_url",
                 ]
             },
         ),
@@ -278,6 +349,99 @@ def _cancel(task: TranscriptionTask) -> bool:
 def _delete(task: TranscriptionTask) -> bool:
     retention.delete_task(task)
     return True
+
+
+class AttemptInline(admin.TabularInline):  # type: ignore[type-arg]
+    """The attempts below their callback."""
+
+    model = CallbackAttempt
+    extra = 0
+    can_delete = False
+    fields = ("number", "started_at", "duration_seconds", "http_status", "error_code")
+    readonly_fields = fields
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Attempts come from deliverers."""
+        return False
+
+
+@admin.register(Callback)
+class CallbackAdmin(ReadOnlyAdmin):
+    """Callbacks: newest first, what became of them, and once more if wanted."""
+
+    list_display = [
+        "short_id",
+        "event",
+        "short_task",
+        "state",
+        "attempts",
+        "answer",
+        "next_attempt",
+        "callback_age",
+    ]
+    list_filter: ClassVar[Any] = ["state", "event", "http_status", "error_code"]
+    list_select_related = ["task"]
+    list_per_page = 50
+    show_full_result_count = False
+    search_fields = ["public_id", "task__public_id"]
+    search_help_text = "Event id or task id"
+    inlines = [AttemptInline]
+    fields = [
+        ("public_id", "event", "short_task"),
+        ("state", "http_status", "error_code"),
+        ("attempts", "failures", "losses"),
+        ("created_at", "next_attempt_at", "dispatched_at", "ended_at"),
+        ("lease_owner", "lease_expires_at"),
+    ]
+    readonly_fields = ["short_task"]
+    actions = ["deliver_again"]
+
+    @admin.display(description="event id", ordering="id")
+    def short_id(self, callback: Callback) -> str:
+        """The first part of the id."""
+        return str(callback.public_id)[:8]
+
+    @admin.display(description="task")
+    def short_task(self, callback: Callback) -> str:
+        """A way to its task."""
+        return format_html(
+            '<a href="{}">{}</a>',
+            reverse(
+                "admin:transcription_transcriptiontask_change", args=[callback.task_id]
+            ),
+            str(callback.task.public_id)[:8],
+        )
+
+    @admin.display(description="last answer", ordering="http_status")
+    def answer(self, callback: Callback) -> str:
+        """Of the last attempt that ended."""
+        return answer_of(callback) if callback.attempts else "–"
+
+    @admin.display(description="next attempt", ordering="next_attempt_at")
+    def next_attempt(self, callback: Callback) -> str:
+        """When it is tried again, if it is."""
+        return next_attempt(callback)
+
+    @admin.display(description="age", ordering="created_at")
+    def callback_age(self, callback: Callback) -> str:
+        """Since the end of its task."""
+        return age(callback.created_at)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A callback goes with its task; alone it could never be sent again."""
+        return False
+
+    @admin.action(description="Deliver again", permissions=["change"])
+    def deliver_again(self, request: HttpRequest, queryset: QuerySet[Callback]) -> None:
+        """At once, and then by the schedule from its start."""
+        begun = [
+            callbacks.begin_again(pk) for pk in queryset.values_list("pk", flat=True)
+        ]
+        self.message_user(request, f"{sum(begun)} callback(s) to be delivered again.")
+        if left := begun.count(False):
+            self.message_user(
+                request, f"{left} callback(s) are being delivered.", messages.WARNING
+            )
 
 
 @admin.register(WorkerSlot)

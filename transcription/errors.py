@@ -11,6 +11,9 @@ WhisperHubError
 │   ├── StorageFullError
 │   ├── UnknownModelError
 │   ├── NotAvailableError     part of the interface, not built yet
+│   ├── InvalidKeyError       an Idempotency-Key that is none
+│   ├── KeyReusedError        another request had this key
+│   ├── KeySpentError         the task that this key made was deleted
 │   └── UnsupportedOptionError  the engine has no such option
 ├── EngineError               inference failed: retried, then failed
 │   └── ModelUnavailableError the model cannot be loaded on this machine
@@ -97,6 +100,26 @@ class NotAvailableError(SubmissionError):
     """A part of the interface that this release does not serve yet."""
 
     code = "not_available"
+
+
+class InvalidKeyError(SubmissionError):
+    """The Idempotency-Key is empty, too long, or not printable ASCII."""
+
+    code = "invalid_idempotency_key"
+
+
+class KeyReusedError(SubmissionError):
+    """Another request came with this Idempotency-Key before."""
+
+    code = "idempotency_key_reused"
+    http_status = 409
+
+
+class KeySpentError(SubmissionError):
+    """The task that this request made was deleted; it is not made a second time."""
+
+    code = "idempotent_task_deleted"
+    http_status = 410
 
 
 class UnsupportedOptionError(SubmissionError):

@@ -1,4 +1,4 @@
-"""The rows: a task, its transcript, and the worker slots that serve models."""
+"""The rows: tasks with what belongs to them, keys of requests, slots, dispatchers."""
 
 from __future__ import annotations
 
@@ -81,6 +81,9 @@ class TranscriptionTask(models.Model):
     options = models.JSONField(default=dict, blank=True)
     platform = models.CharField(
         max_length=50, blank=True, help_text="A free label of the client's."
+    )
+    callback_url = models.CharField(
+        max_length=2048, blank=True, help_text="Told when the task has ended."
     )
 
     # The media.
@@ -208,6 +211,145 @@ class TranscriptPart(models.Model):
         return f"Part {self.number} of task {self.task_id}"
 
 
+class Callback(models.Model):
+    """The news that a task has ended, on its way to the address its client gave.
+
+    Made by `services.callbacks` in the transaction that ends the task; what it says is
+    read from the task's row whenever it is sent. While `lease_token` is set, the
+    process that holds this token, and no other, may write to the row.
+    """
+
+    class Event(models.TextChoices):
+        """What happened; the word that receivers read."""
+
+        TASK_COMPLETED = "task.completed", "task.completed"
+        TASK_FAILED = "task.failed", "task.failed"
+        TASK_CANCELLED = "task.cancelled", "task.cancelled"
+
+    class State(models.TextChoices):
+        """Where a callback stands; docs/architecture.md draws the arrows."""
+
+        PENDING = "pending"
+        DELIVERING = "delivering"
+        DELIVERED = "delivered"
+        UNDELIVERABLE = "undeliverable"
+
+    # Receivers know the event by it, however often it is sent.
+    public_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    task = models.ForeignKey(
+        TranscriptionTask, on_delete=models.CASCADE, related_name="callbacks"
+    )
+    event = models.CharField(max_length=20, choices=Event)
+    state = models.CharField(
+        max_length=13, choices=State, default=State.PENDING, editable=False
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it was delivered, or given up."
+    )
+
+    # The queue. Empty `dispatched_at`: no hint is on its way, the dispatcher sends one
+    # when `next_attempt_at` has come.
+    next_attempt_at = models.DateTimeField()
+    dispatched_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveIntegerField(default=0, help_text="Of all times.")
+    failures = models.PositiveSmallIntegerField(
+        default=0, help_text="Attempts that failed since it last began: its schedule."
+    )
+    losses = models.PositiveSmallIntegerField(
+        default=0, help_text="Processes that died with it since it last began."
+    )
+
+    # What came of the last attempt.
+    http_status = models.PositiveSmallIntegerField(null=True, blank=True)
+    error_code = models.CharField(max_length=50, blank=True)
+
+    # The lease.
+    lease_token = models.UUIDField(null=True, blank=True, editable=False)
+    lease_owner = models.CharField(max_length=200, blank=True, editable=False)
+    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            # The dispatcher's two questions.
+            models.Index(fields=["state", "next_attempt_at"], name="callback_due"),
+            models.Index(fields=["lease_expires_at"], name="callback_leased"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["task", "event"], name="callback_once_for_an_event"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.public_id} ({self.state})"
+
+
+class CallbackAttempt(models.Model):
+    """One try to deliver a callback; without a duration its end is not known yet."""
+
+    callback = models.ForeignKey(
+        Callback, on_delete=models.CASCADE, related_name="history"
+    )
+    number = models.PositiveIntegerField(help_text="From 1.")
+    started_at = models.DateTimeField()
+    duration_seconds = models.FloatField(null=True, blank=True)
+    http_status = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="What the receiver answered."
+    )
+    error_code = models.CharField(
+        max_length=50, blank=True, help_text="Why there was no answer."
+    )
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["callback", "number"], name="callback_attempt_number"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"Attempt {self.number} of callback {self.callback_id}"
+
+
+class IdempotencyKey(models.Model):
+    """The name that a client gave to one request, so that sending it twice is harmless.
+
+    Made in the transaction that makes the task, and gone after a while: the dispatcher
+    deletes it. The key outlives its task, so that a request that comes late does not
+    bring back what its client deleted.
+    """
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="idempotency_keys",
+    )
+    # A digest, because MySQL would take `Key`, `key` and `key ` for one.
+    key_digest = models.CharField(max_length=64)
+    request_digest = models.CharField(max_length=64)
+    task = models.ForeignKey(
+        TranscriptionTask,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="idempotency_keys",
+    )
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["created_at"], name="idempotency_oldest")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "key_digest"], name="idempotency_key"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"Idempotency key of user {self.owner_id}"
+
+
 class WorkerSlot(models.Model):
     """One inference process and the model it holds; the process writes it.
 
@@ -248,3 +390,15 @@ class WorkerSlot(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.model} on {self.device})"
+
+
+class DispatcherTick(models.Model):
+    """When a dispatcher of a machine last did its round; it writes that itself."""
+
+    # As long as MySQL's older row formats can index.
+    host = models.CharField(max_length=191, unique=True)
+    pid = models.PositiveIntegerField()
+    ticked_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"Dispatcher on {self.host}"

@@ -44,6 +44,16 @@ class TaskFolder:
         """Decoded audio: 16 kHz, mono, little-endian int16, no header."""
         return self.path / "samples.s16le"
 
+    @property
+    def result(self) -> Path:
+        """A result that the database could not take yet."""
+        return self.path / "result"
+
+    @property
+    def unfinished_result(self) -> Path:
+        """The same while it is written."""
+        return self.path / "result.part"
+
     def create(self) -> None:
         """Make the folder."""
         self.path.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
@@ -67,8 +77,12 @@ class TaskFolder:
         self.original.unlink(missing_ok=True)
 
     def discard_samples(self) -> None:
-        """Delete the decoded audio, and the folder if nothing else is in it."""
-        self.samples.unlink(missing_ok=True)
+        """Delete what came of the media, and the folder if nothing else is in it."""
+        for made in (self.unfinished_result, self.result, self.samples):
+            made.unlink(missing_ok=True)
+        # What a decoder that was killed had written.
+        for part in self.path.glob(f"{self.samples.name}.*.part"):
+            part.unlink(missing_ok=True)
         try:
             self.path.rmdir()
         except OSError:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import socket
+
 from celery import shared_task
 from celery.exceptions import Ignore
 
+from transcription.api.callbacks import event_body
 from transcription.engines.registry import current_engine
-from transcription.services import execution, preparation
+from transcription.models import Callback
+from transcription.services import delivery, execution, preparation
 from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
 
@@ -31,7 +36,14 @@ def run_transcription(task_id: int) -> dict[str, str]:
     )
 
 
-def _report(outcome: Outcome | None) -> dict[str, str]:
+@shared_task(name="transcription.tasks.deliver_callback")
+def deliver_callback(callback_id: int) -> dict[str, str]:
+    """Send one callback to its receiver, if it is due."""
+    owner = f"callbacks@{socket.gethostname()}/{os.getpid()}"
+    return _report(delivery.deliver(callback_id, owner=owner, describe=event_body))
+
+
+def _report(outcome: Outcome | Callback.State | None) -> dict[str, str]:
     """What Celery stores; nothing for a message that came too late."""
     if outcome is None:
         raise Ignore

@@ -75,19 +75,19 @@ def integer(name: str, default: int, *, least: int | None = None) -> int:
 
 def number(name: str, default: float, *, least: float | None = None) -> float:
     """A number with or without a fraction, at least `least`."""
+    return read(name, f"{default:g}", lambda raw: _number(raw, least))
 
-    def parse(raw: str) -> float:
-        try:
-            value = float(raw)
-        except ValueError:
-            raise ValueError(f"{raw!r} is not a number.") from None
-        if not math.isfinite(value):
-            raise ValueError(f"{raw!r} is not a number.")
-        if least is not None and value < least:
-            raise ValueError(f"{raw} is below the least allowed, {least}.")
-        return value
 
-    return read(name, f"{default:g}", parse)
+def _number(raw: str, least: float | None) -> float:
+    try:
+        value = float(raw)
+    except ValueError:
+        raise ValueError(f"{raw!r} is not a number.") from None
+    if not math.isfinite(value):
+        raise ValueError(f"{raw!r} is not a number.")
+    if least is not None and value < least:
+        raise ValueError(f"{raw} is below the least allowed, {least}.")
+    return value
 
 
 def boolean(name: str, default: bool) -> bool:
@@ -134,6 +134,26 @@ def words(name: str, default: str = "") -> list[str]:
         return [word.strip() for word in raw.split(",") if word.strip()]
 
     return read(name, default, parse)
+
+
+def numbers(name: str, default: str, *, least: float) -> list[float]:
+    """One number or several, separated by commas, each at least `least`."""
+
+    def parse(raw: str) -> list[float]:
+        return [_number(item.strip(), least) for item in raw.split(",")]
+
+    return read(name, default, parse)
+
+
+def web_address(name: str) -> str:
+    """Where a web server is, without a slash at its end; empty: not given."""
+
+    def parse(raw: str) -> str:
+        if raw and not re.fullmatch(r"https?://[^\s/?#][^\s?#]*", raw):
+            raise ValueError(f"{raw!r} is no address such as https://example.org.")
+        return raw.rstrip("/")
+
+    return read(name, "", parse)
 
 
 def path(name: str, default: str, *, base: Path) -> Path:

@@ -67,5 +67,7 @@ def logging_config(
             # It asks workers that are still starting.
             "flower.inspector": {"level": "ERROR"},
             "httpx": {"level": "WARNING"},
+            # Its other messages hold addresses, which may hold a client's secrets.
+            "urllib3": {"level": "ERROR"},
         },
     }

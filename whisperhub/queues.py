@@ -9,8 +9,10 @@ from kombu import Exchange, Queue
 # Most urgent first: a worker that names its queues in this order serves them so.
 PRIORITIES: Final = ("high", "normal", "low")
 PREPARE: Final = "prepare"
+# One queue: a callback is sent in a moment, or waits for its receiver elsewhere.
+CALLBACKS: Final = "callbacks"
 # Kinds of queues that a model's name must not collide with.
-RESERVED: Final = frozenset({PREPARE, "callbacks", "extraction", "upkeep"})
+RESERVED: Final = frozenset({PREPARE, CALLBACKS, "extraction", "upkeep"})
 
 
 def queue_names(kind: str) -> list[str]:

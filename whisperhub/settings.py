@@ -137,9 +137,10 @@ FILE_UPLOAD_TEMP_DIR = MEDIA_ROOT / "incoming"
 # An upload is a file on the media volume from its first byte: moving it into its task's
 # folder is then a rename.
 FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True, mode=0o700)
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["transcription.api.uploads.DigestingUploadHandler"]
 FILE_UPLOAD_PERMISSIONS = 0o600
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
+IDEMPOTENCY_SECONDS = env.number("IDEMPOTENCY_SECONDS", 86_400, least=1)
 
 # --- Queue ---------------------------------------------------------------------------
 
@@ -148,7 +149,20 @@ LEASE_SECONDS = env.number("LEASE_SECONDS", 15, least=1)
 HEARTBEAT_SECONDS = env.number("HEARTBEAT_SECONDS", 3, least=0.1)
 DISPATCH_SECONDS = env.number("DISPATCH_SECONDS", 2, least=0.1)
 MAX_ATTEMPTS = env.integer("MAX_ATTEMPTS", 3, least=1)
+RETRY_SECONDS = env.numbers("RETRY_SECONDS", "5,30", least=0)
+# 0: strict priorities for ever.
+AGEING_SECONDS = env.number("AGEING_SECONDS", 900, least=0)
 MEDIA_WORKERS = env.integer("MEDIA_WORKERS", 2, least=1)
+
+# --- Callbacks -----------------------------------------------------------------------
+
+CALLBACK_DELAYS = env.numbers(
+    "CALLBACK_DELAYS", "5,300,1800,7200,18000,36000,50400,72000,86400", least=0
+)
+CALLBACK_SECONDS = env.number("CALLBACK_SECONDS", 20, least=1)
+CALLBACK_WORKERS = env.integer("CALLBACK_WORKERS", 8, least=1)
+CALLBACK_RESULT_BYTES = env.size("CALLBACK_RESULT_SIZE", "20KiB")
+PUBLIC_URL = env.web_address("PUBLIC_URL")
 
 # --- Models --------------------------------------------------------------------------
 
@@ -157,6 +171,8 @@ DEFAULT_MODEL = env.text("DEFAULT_MODEL")
 ENGINE = env.choice("ENGINE", "faster-whisper", ["faster-whisper", "openai-whisper"])
 # A slot above this many resident bytes ends its jobs and starts anew; 0: no limit.
 SLOT_MEMORY_BYTES = env.size("SLOT_MEMORY_LIMIT", "0")
+# 0: a call of the model may take for ever.
+MODEL_CALL_SECONDS = env.number("MODEL_CALL_SECONDS", 600, least=0)
 CPU_THREADS = env.integer("CPU_THREADS", 0, least=0)
 BATCH_SIZE = env.integer("BATCH_SIZE", 0, least=0)
 

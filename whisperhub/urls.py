@@ -9,6 +9,8 @@ from drf_spectacular.views import (
     SpectacularSwaggerView,
 )
 
+from transcription.api.health import readyz
+
 
 def healthz(request: HttpRequest) -> JsonResponse:
     """Answer that this process lives; touches nothing else."""
@@ -25,6 +27,7 @@ urlpatterns = [
     path("api/v1/", include("transcription.api.urls")),
     path("admin/", admin.site.urls),
     path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
 ]
 handler400 = "transcription.api.exceptions.bad_request"
 handler404 = "transcription.api.exceptions.page_not_found"

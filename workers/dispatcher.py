@@ -18,7 +18,17 @@ from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
 from transcription.models import TranscriptionTask
-from transcription.services import hints, lost_hints, retention, transitions
+from transcription.services import (
+    ageing,
+    callbacks,
+    health,
+    hints,
+    idempotency,
+    lost_hints,
+    publishing,
+    retention,
+    transitions,
+)
 from whisperhub.queues import PRIORITIES
 
 logger = logging.getLogger(__name__)
@@ -31,6 +41,8 @@ SWEEP_SECONDS: Final = 600.0
 # How often every queue is read for hints that are missing in it; queues with fewer
 # messages than tasks are read in every round.
 SEARCH_SECONDS: Final = 30.0
+# Ageing looks at every waiting task, and minutes are what it counts in.
+AGEING_LOOK_SECONDS: Final = 10.0
 
 PRIORITY_RANK: Final = Case(
     *(
@@ -50,6 +62,7 @@ class Dispatcher:
         self._expire_from = 0.0
         self._sweep_at = time.monotonic()
         self._search_at = time.monotonic()
+        self._age_at = time.monotonic()
 
     def run(self) -> None:
         """Tick until told to stop."""
@@ -69,20 +82,36 @@ class Dispatcher:
         """Do everything that is due."""
         if time.monotonic() >= self._expire_from:
             self.take_back_expired()
+            callbacks.take_back_expired()
+        self.raise_aged()
         self.find_lost_hints()
         self.send_held_back()
+        callbacks.send_due()
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEEP_SECONDS
             retention.sweep()
             retention.delete_old_celery_results()
+            idempotency.delete_expired_keys()
+            health.forget_old_ticks()
+        health.note_tick()
+
+    def raise_aged(self) -> int:
+        """Raise tasks that waited too long, now and then; returns how many."""
+        if time.monotonic() < self._age_at:
+            return 0
+        pause = min(AGEING_LOOK_SECONDS, settings.AGEING_SECONDS)
+        self._age_at = time.monotonic() + pause
+        return ageing.raise_aged()
 
     def find_lost_hints(self) -> int:
-        """Look for tasks whose hint is nowhere any more; returns how many."""
+        """Look for rows whose hint is nowhere any more; returns how many."""
         thoroughly = time.monotonic() >= self._search_at
         if thoroughly:
             self._search_at = time.monotonic() + SEARCH_SECONDS
         try:
-            return lost_hints.forget_lost_hints(thoroughly=thoroughly)
+            return lost_hints.forget_lost_hints(
+                thoroughly=thoroughly
+            ) + lost_hints.forget_lost_callback_hints(thoroughly=thoroughly)
         except (RedisError, OSError) as error:
             logger.debug("Lost hints cannot be looked for: %s", error)
             return 0
@@ -107,7 +136,7 @@ class Dispatcher:
                 outcome.value,
             )
             if outcome is not transitions.Outcome.RETRIED:
-                retention.discard_media(task)
+                retention.conclude(task, outcome)
         return taken
 
     def send_held_back(self) -> int:
@@ -124,7 +153,7 @@ class Dispatcher:
         )
         sent = 0
         for task_id in waiting:
-            if hints.breaker.is_open():
+            if publishing.breaker.is_open():
                 break
             sent += hints.send_hint(task_id)
         return sent

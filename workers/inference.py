@@ -18,6 +18,7 @@ from transcription.services import events, slots
 from transcription.services.leases import heartbeat
 from whisperhub.celery import app
 from whisperhub.queues import queue_names, queues
+from workers.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ def run_slot(plan: SlotPlan) -> int:
         logger.warning("Slot %s: %s", record.name, engine.info.notice)
     record.ready(engine.info)
     logger.info("Slot %s: ready, %s on %s", record.name, plan.model, plan.device)
+    if settings.MODEL_CALL_SECONDS:
+        Watchdog(engine, limit_seconds=settings.MODEL_CALL_SECONDS).start()
     status = consume(plan, record.name, engine.concurrent_jobs)
     record.stop()
     return RECYCLE_STATUS if record.draining.is_set() else status

@@ -46,8 +46,10 @@ def program_for(slot: SlotPlan) -> Program:
         cwd=settings.BASE_DIR,
         must_start=False,
         patience_seconds=PATIENCE_SECONDS,
-        # To try again would change nothing: the plan or the machine must change.
-        final_statuses=frozenset({MODEL_UNAVAILABLE_STATUS, SLOT_TAKEN_STATUS}),
+        # To try again would change nothing: the plan or the machine must change. A name
+        # that is taken may be free later: its holder may be the worker of a launcher
+        # that was killed, finishing its jobs.
+        final_statuses=frozenset({MODEL_UNAVAILABLE_STATUS}),
     )
 
 
@@ -111,7 +113,8 @@ class Launcher:
     def _after_exit(self, name: str, pid: int, code: int) -> None:
         """Free a dead slot's jobs at once; start what takes its place."""
         node = slots.slot_name(name)
-        if code:
+        # What has this name still may well be at work.
+        if code not in (0, SLOT_TAKEN_STATUS):
             persistently(lambda: slots.release_jobs(f"{node}/"), seconds=5)
         if slot := self._replacements.pop(name, None):
             self._supervisor.add(program_for(slot))

@@ -21,7 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from transcription.engines.plan import DEMO, model_slug
 from whisperhub import secrets
 from whisperhub.broker import local_url
-from whisperhub.queues import PREPARE, queue_names
+from whisperhub.queues import CALLBACKS, PREPARE, queue_names
 from workers import broker
 from workers.readiness import READY_VARIABLE
 from workers.supervisor import Program, Supervisor, stop_on_signals, write_to_stderr
@@ -31,6 +31,7 @@ PARTS: Final = (
     "migrate",
     "web",
     "media",
+    "callbacks",
     "inference",
     "dispatcher",
     "flower",
@@ -341,6 +342,7 @@ class Stack:
         makers = {
             "web": self._web,
             "media": self._media,
+            "callbacks": self._callbacks,
             "inference": self._inference,
             "dispatcher": self._dispatcher,
         }
@@ -420,14 +422,30 @@ class Stack:
         )
 
     def _media(self) -> Program:
-        return self._announced(
+        return self._worker(
             "media",
-            *("-m", "celery", "-A", "whisperhub", "worker", "-n", "media@%h"),
             *("-Q", ",".join(queue_names(PREPARE)), "-P", "prefork"),
-            *("-c", str(settings.MEDIA_WORKERS), "--include", "workers.readiness"),
-            *("-l", settings.LOG_LEVEL),
-            *("--without-gossip", "--without-mingle"),
+            *("-c", str(settings.MEDIA_WORKERS)),
             patience_seconds=20,
+        )
+
+    def _callbacks(self) -> Program:
+        return self._worker(
+            "callbacks",
+            # They do nothing but wait for receivers.
+            *("-Q", CALLBACKS, "-P", "threads", "-c", str(settings.CALLBACK_WORKERS)),
+            # What is under way ends by its own deadline.
+            patience_seconds=settings.CALLBACK_SECONDS + 10,
+        )
+
+    def _worker(self, name: str, *arguments: str, patience_seconds: float) -> Program:
+        return self._announced(
+            name,
+            *("-m", "celery", "-A", "whisperhub", "worker", "-n", f"{name}@%h"),
+            *arguments,
+            *("--include", "workers.readiness", "-l", settings.LOG_LEVEL),
+            *("--without-gossip", "--without-mingle"),
+            patience_seconds=patience_seconds,
         )
 
     def _inference(self) -> Program:

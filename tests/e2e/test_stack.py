@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import requests
 
 from tests.processes import is_alive, operators_environment, wait_until
+from tests.receivers import running_receiver
 from workers.stack import Stack, free_port
 
 # Several starts in one test, each a dozen seconds on two busy cores.
@@ -22,7 +24,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
 # The parts that need no model.
-PARTS = "broker,migrate,web,media,dispatcher,flower"
+PARTS = "broker,migrate,web,media,callbacks,dispatcher,flower"
 
 
 class RunStack:
@@ -124,10 +126,30 @@ def test_flower_wants_its_password_and_sees_the_queues(stack):
         }
 
     assert requests.get(f"{url}/api/workers", timeout=20).status_code == 401
-    wait_until(
-        lambda: set(queues()) == {"prepare.high", "prepare.normal", "prepare.low"},
-        seconds=20,
-    )
+    expected = {"prepare.high", "prepare.normal", "prepare.low", "callbacks"}
+    wait_until(lambda: set(queues()) == expected, seconds=20)
+
+
+def test_the_end_of_a_task_is_told_to_its_client(stack):
+    # It was printed at the first start.
+    (key,) = re.findall(r"API key +(\S+)", "\n".join(stack.lines))
+    url = f"http://127.0.0.1:{stack.port}/api/v1/tasks/"
+
+    with running_receiver() as receiver:
+        submitted = requests.post(
+            url,
+            headers={"Authorization": f"Bearer {key}"},
+            files={"file": ("notes.txt", b"no recording")},
+            data={"callback_url": receiver.url},
+            timeout=20,
+        )
+        assert submitted.status_code == 201, submitted.text
+        wait_until(lambda: receiver.received, seconds=30)
+
+    (event,) = [request.json() for request in receiver.received]
+    assert event["type"] == "task.failed"
+    assert event["data"]["id"] == submitted.json()["id"]
+    assert event["data"]["error"]["code"] == "invalid_media"
 
 
 def test_flower_can_be_looked_at_only(stack):
@@ -177,8 +199,8 @@ def test_a_port_in_use_is_named_with_its_variable(own_stack, attribute, variable
 def test_ctrl_c_stops_everything_and_kill_9_leaves_nothing(own_stack):
     own_stack.start()
     family = own_stack.family()
-    # Guard, broker, web, media and its pool, dispatcher, flower.
-    assert len(family) >= 7
+    # Guard, broker, web, media and its pool, callbacks, dispatcher, flower.
+    assert len(family) >= 8
 
     own_stack.process.send_signal(signal.SIGINT)
     assert own_stack.end().splitlines()[-1] == "Stopped."

@@ -1,13 +1,16 @@
 """A job whose database server restarts under it; test_database_restart.py runs it.
 
 A process of its own, because it uses another database than the tests around it. It
-writes a word when the job is in its middle and goes on when it reads a line.
+writes a word when the job is in its middle and goes on when it reads a line. Started
+with `again` it is the worker that takes the task after the first one was killed. The
+last argument is the folder of media.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import django
@@ -15,12 +18,14 @@ import django
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 django.setup()
 
+from django.conf import settings  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 
 from tests.factories import TaskFactory  # noqa: E402
 from tests.integration.test_transitions import HEARD, MODEL  # noqa: E402
 from transcription.models import Transcript, TranscriptionTask  # noqa: E402
-from transcription.services import execution  # noqa: E402
+from transcription.services import execution, slots  # noqa: E402
+from transcription.storage import TaskFolder  # noqa: E402
 
 
 class Engine:
@@ -42,20 +47,43 @@ def say(words: str) -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
-    """Run one job to its end and say what became of it."""
+class Refusing:
+    """Must not be asked: the result is there."""
+
+    info = MODEL
+
+    def transcribe(self, samples: Any, options: Any, report: Any) -> Any:
+        raise AssertionError("decoded again")
+
+
+def first() -> tuple[int, Any]:
+    """A queued task with a folder of its own, and its engine."""
     call_command("migrate", verbosity=0)
     task = TaskFactory(
         owner__username=f"user{os.getpid()}", queued=True, dispatched=True
     )
+    TaskFolder(task.public_id).create()
     no_samples: Any = None
     setattr(execution, "load_samples", lambda path: no_samples)  # noqa: B010
-    engine: Any = Engine()
+    return task.pk, Engine()
 
-    outcome = execution.execute(task.pk, engine=engine, owner="cpu-0@tests/1")
 
-    row = TranscriptionTask.objects.get(pk=task.pk)
-    transcripts = Transcript.objects.filter(task=task).count()
+def again() -> tuple[int, Any]:
+    """The task of the worker that was killed, taken back as its launcher would."""
+    assert slots.release_jobs("cpu-0@tests/") == 1
+    # Other jobs have run on this server before.
+    return TranscriptionTask.objects.latest("pk").pk, Refusing()
+
+
+def main() -> None:
+    """Run one job to its end and say what became of it."""
+    settings.MEDIA_ROOT = Path(sys.argv[-1])
+    task_id, engine = again() if "again" in sys.argv else first()
+
+    outcome = execution.execute(task_id, engine=engine, owner="cpu-0@tests/1")
+
+    row = TranscriptionTask.objects.get(pk=task_id)
+    transcripts = Transcript.objects.filter(task=row).count()
     say(f"{outcome} {row.status} {row.attempts} {row.losses} {transcripts}")
 
 

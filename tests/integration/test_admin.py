@@ -13,8 +13,15 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.models import ApiKey, digest_of
-from tests.factories import ApiKeyFactory, SlotFactory, TaskFactory, UserFactory
-from transcription.models import TranscriptionTask
+from tests.factories import (
+    ApiKeyFactory,
+    AttemptFactory,
+    CallbackFactory,
+    SlotFactory,
+    TaskFactory,
+    UserFactory,
+)
+from transcription.models import Callback, TranscriptionTask
 from transcription.storage import TaskFolder
 
 pytestmark = pytest.mark.django_db
@@ -22,6 +29,8 @@ pytestmark = pytest.mark.django_db
 TASKS = "admin:transcription_transcriptiontask_changelist"
 TASK = "admin:transcription_transcriptiontask_change"
 SLOTS = "admin:transcription_workerslot_changelist"
+CALLBACKS = "admin:transcription_callback_changelist"
+CALLBACK = "admin:transcription_callback_change"
 KEYS = "admin:accounts_apikey_changelist"
 STATES = ["prepared", "leased", "queued", "processing", "completed", "failed"]
 NOTICE = "demo model: knows only the sample vocabulary"
@@ -81,7 +90,7 @@ def test_a_task_has_a_page(console, state):
 
 
 def test_nothing_of_a_task_can_be_typed_over(console):
-    task = TaskFactory(completed=True)
+    task = CallbackFactory().task
 
     html = page(console, TASK, task.pk)
 
@@ -94,6 +103,12 @@ def test_nothing_of_a_task_can_be_typed_over(console):
         "transcript-MIN_NUM_FORMS",
         "transcript-MAX_NUM_FORMS",
         "transcript-0-task",
+        "callbacks-TOTAL_FORMS",
+        "callbacks-INITIAL_FORMS",
+        "callbacks-MIN_NUM_FORMS",
+        "callbacks-MAX_NUM_FORMS",
+        "callbacks-0-id",
+        "callbacks-0-task",
     }
 
 
@@ -115,7 +130,7 @@ def test_a_forged_form_changes_nothing(console):
 
 
 def test_nobody_adds_tasks_or_slots_by_hand(console):
-    for name in ("transcriptiontask", "workerslot"):
+    for name in ("transcriptiontask", "callback", "workerslot"):
         response = console.get(reverse(f"admin:transcription_{name}_add"))
         assert response.status_code == 403
 
@@ -157,11 +172,13 @@ def test_a_task_is_found_by_its_id(console):
     assert str(other.public_id)[:8] not in html
 
 
-@pytest.mark.parametrize("name", [TASKS, SLOTS, KEYS])
+@pytest.mark.parametrize("name", [TASKS, CALLBACKS, SLOTS, KEYS])
 def test_a_list_asks_the_same_for_many_rows(console, name):
     def make(count: int) -> None:
         if name == TASKS:
             TaskFactory.create_batch(count, completed=True)
+        elif name == CALLBACKS:
+            CallbackFactory.create_batch(count, later=True)
         elif name == SLOTS:
             SlotFactory.create_batch(count)
         else:
@@ -284,6 +301,76 @@ def test_who_may_only_look_is_offered_no_action(db):
     task.refresh_from_db()
     assert "cancel_tasks" not in html
     assert task.status == "queued"
+
+
+# --- Callbacks -----------------------------------------------------------------------
+
+
+def test_a_tasks_page_shows_its_callback_with_each_attempt(console):
+    callback = CallbackFactory(later=True, attempts=2)
+    AttemptFactory(callback=callback, http_status=500, duration_seconds=0.25)
+    AttemptFactory(callback=callback, number=2, error_code="timeout")
+
+    html = page(console, TASK, callback.task_id)
+
+    assert callback.task.callback_url in html
+    assert "task.completed" in html
+    assert re.search(r"1\. [\d :-]+ 500 \(0\.25", html)
+    assert re.search(r"2\. [\d :-]+ timeout", html)
+    assert f"{callback.next_attempt_at:%Y-%m-%d %H:%M:%S}" in html
+
+
+@pytest.mark.parametrize(
+    "trait", ["later", "dispatched", "delivering", "delivered", "undeliverable"]
+)
+def test_a_callback_has_a_page_and_a_line(console, trait):
+    callback = AttemptFactory(callback=CallbackFactory(**{trait: True})).callback
+
+    html = page(console, CALLBACK, callback.pk)
+    assert str(callback.public_id) in html
+    assert "_save" not in html
+    html = page(console, CALLBACKS)
+    assert str(callback.public_id)[:8] in html
+    assert callback.get_state_display() in html
+
+
+@pytest.mark.parametrize("field", ["public_id", "task"])
+def test_a_callback_is_found_by_either_id(console, field):
+    callback, other = CallbackFactory.create_batch(2)
+    sought = callback.public_id if field == "public_id" else callback.task.public_id
+
+    html = page(console, CALLBACKS, q=str(sought))
+
+    assert str(callback.public_id)[:8] in html
+    assert str(other.public_id)[:8] not in html
+
+
+def test_callbacks_are_delivered_again(console):
+    given_up = CallbackFactory(undeliverable=True)
+    delivered = CallbackFactory(delivered=True)
+    under_way = CallbackFactory(delivering=True)
+
+    said = act(console, CALLBACKS, "deliver_again", [given_up, delivered, under_way])
+
+    states = dict(Callback.objects.values_list("pk", "state"))
+    assert states == {
+        given_up.pk: "pending",
+        delivered.pk: "pending",
+        under_way.pk: "delivering",
+    }
+    assert said == [
+        "2 callback(s) to be delivered again.",
+        "1 callback(s) are being delivered.",
+    ]
+
+
+def test_callbacks_are_not_deleted_alone(console):
+    callback = CallbackFactory(delivered=True)
+
+    assert "delete_selected" not in page(console, CALLBACKS)
+    address = reverse("admin:transcription_callback_delete", args=[callback.pk])
+    assert console.post(address, {"post": "yes"}).status_code == 403
+    assert Callback.objects.exists()
 
 
 # --- The banner ----------------------------------------------------------------------

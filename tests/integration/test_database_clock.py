@@ -16,7 +16,8 @@ from tests.factories import TaskFactory
 from tests.integration.databases import SERVERS_ONLY, is_mysql
 from transcription.models import TranscriptionTask
 from transcription.services import serving, transitions
-from transcription.services.transitions import RETRY_DELAY, Lease
+from transcription.services.lease_columns import after_now
+from transcription.services.transitions import Lease
 from workers.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db
@@ -64,7 +65,7 @@ def test_a_delay_is_added_exactly():
     TaskFactory()
 
     now, later = TranscriptionTask.objects.values_list(
-        Now(), transitions.after_now(timedelta(hours=30, microseconds=5))
+        Now(), after_now(timedelta(hours=30, microseconds=5))
     )[0]
 
     # SQLite's clock ticks in milliseconds, and each Now() asks it.
@@ -81,14 +82,33 @@ def test_a_lease_ends_when_it_should():
     assert abs(the_row().lease_expires_at - end) < SECOND
 
 
-def test_a_retry_waits_its_delay():
-    task = TaskFactory(processing=True)
+@pytest.mark.parametrize(("attempts", "seconds"), [(1, 10), (2, 40), (3, 90), (4, 90)])
+def test_each_retry_waits_longer(attempts, seconds, settings):
+    settings.RETRY_SECONDS = [10, 40, 90]
+    settings.MAX_ATTEMPTS = 9
+    task = TaskFactory(processing=True, attempts=attempts)
 
     transitions.retry_or_fail(
         Lease(task.pk, task.lease_token), code="storage_error", message="Again."
     )
 
-    assert abs(the_row().not_before - timezone.now() - RETRY_DELAY) < SECOND
+    waits = the_row().not_before - timezone.now()
+    assert timedelta(seconds=seconds) - SECOND < waits
+    assert waits < timedelta(seconds=1.25 * seconds) + SECOND
+
+
+def test_tasks_that_fail_together_do_not_come_back_together(settings):
+    settings.RETRY_SECONDS = [10_000]
+    tasks = TaskFactory.create_batch(8, processing=True)
+
+    for task in tasks:
+        transitions.retry_or_fail(
+            Lease(task.pk, task.lease_token), code="storage_error", message="Again."
+        )
+
+    moments: list[Any] = [task.not_before for task in TranscriptionTask.objects.all()]
+    # Eight draws out of 2,500 s within one minute: less than one in a billion.
+    assert max(moments) - min(moments) > timedelta(minutes=1)
 
 
 def test_only_an_expired_lease_is_taken_back(no_hints):

@@ -12,7 +12,7 @@ from django.utils import timezone
 from tests.factories import TaskFactory
 from tests.waiting import wait_for
 from transcription.models import TranscriptionTask
-from transcription.services import hints, retention
+from transcription.services import hints, publishing, retention
 from transcription.storage import TaskFolder
 from workers import dispatcher as module
 from workers.dispatcher import Dispatcher
@@ -90,7 +90,7 @@ def test_an_absent_broker_is_not_asked_again_and_again(monkeypatch):
 
     def fail(task_id: int) -> bool:
         asked.append(task_id)
-        hints.breaker.trip()
+        publishing.breaker.trip()
         return False
 
     monkeypatch.setattr(hints, "send_hint", fail)

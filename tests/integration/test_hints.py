@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from tests.factories import TaskFactory
 from transcription.models import TranscriptionTask
-from transcription.services import hints, lost_hints, transitions
-from transcription.services.hints import QUIET_SECONDS, breaker, send_hint
+from transcription.services import lost_hints, publishing, transitions
+from transcription.services.hints import send_hint
+from transcription.services.publishing import QUIET_SECONDS, breaker
 from workers.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +27,7 @@ def clock(monkeypatch) -> Any:
     class Clock:
         now = 1000.0
 
-    monkeypatch.setattr(f"{hints.__name__}.time.monotonic", lambda: Clock.now)
+    monkeypatch.setattr(f"{publishing.__name__}.time.monotonic", lambda: Clock.now)
     return Clock
 
 
@@ -214,17 +215,30 @@ def test_the_one_hint_that_is_lost_is_found_among_others(broker, old_enough):
     assert dispatched(twice)
 
 
-def test_a_hint_in_a_workers_hands_is_not_lost(broker, old_enough):
+def test_a_hint_in_a_workers_hands_is_not_lost(broker, old_enough, settings):
     task = TaskFactory(queued=True)
     send_hint(task.pk)
-    # As kombu notes what it hands out.
-    message = json.loads(broker.client.rpop("demo.normal"))
-    broker.client.hset(
-        "unacked", "tag", json.dumps([message, "demo.normal", "demo.normal"])
-    )
+    hand_out(broker, "demo.normal", seconds_ago=settings.LEASE_SECONDS - 2)
 
     assert lost_hints.forget_lost_hints(thoroughly=True) == 0
     assert dispatched(task)
+
+
+def test_a_hint_that_died_in_a_workers_hands_is_lost(broker, old_enough, settings):
+    task = TaskFactory(queued=True)
+    send_hint(task.pk)
+    # A worker that lives claims at once; of one that is dead the message stays.
+    hand_out(broker, "demo.normal", seconds_ago=settings.LEASE_SECONDS + 1)
+
+    assert lost_hints.forget_lost_hints(thoroughly=True) == 1
+    assert not dispatched(task)
+
+
+def hand_out(broker: Any, name: str, *, seconds_ago: float) -> None:
+    """Give a message to a worker, as kombu notes it."""
+    message = json.loads(broker.client.rpop(name))
+    broker.client.zadd("unacked_index", {"tag": time.time() - seconds_ago})
+    broker.client.hset("unacked", "tag", json.dumps([message, name, name]))
 
 
 def test_a_young_hint_may_be_on_its_way(broker):

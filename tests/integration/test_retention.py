@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.factories import TaskFactory
-from transcription.models import Transcript, TranscriptionTask
+from transcription.models import Transcript, TranscriptionTask, TranscriptPart
 from transcription.services import retention
 from transcription.storage import TaskFolder, tasks_root
 
@@ -37,6 +37,25 @@ def test_the_media_of_an_ended_task_go():
     retention.discard_media(TranscriptionTask.objects.get())
 
     assert not folder.path.exists()
+
+
+def test_what_a_killed_decoder_left_goes_too():
+    folder = fill(TaskFactory(completed=True).public_id)
+    folder.samples.with_name(f"{folder.samples.name}.1a2b3c4d.part").touch()
+
+    retention.discard_media(TranscriptionTask.objects.get())
+
+    assert not folder.path.exists()
+
+
+def test_what_was_heard_goes_though_its_worker_died_before_it_could_delete_it():
+    ended, running = TaskFactory(failed=True), TaskFactory(processing=True)
+    for task in (ended, running):
+        TranscriptPart.objects.create(task=task, number=0)
+
+    retention.sweep()
+
+    assert [part.task for part in TranscriptPart.objects.all()] == [running]
 
 
 def test_originals_stay_where_the_operator_keeps_them(settings):

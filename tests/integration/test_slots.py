@@ -18,6 +18,7 @@ from transcription.engines.base import ModelInfo
 from transcription.engines.plan import SlotPlan
 from transcription.models import TranscriptionTask, WorkerSlot
 from transcription.services.slots import SlotTakenError, register, release_jobs
+from transcription.storage import TaskFolder
 
 pytestmark = pytest.mark.django_db
 
@@ -152,6 +153,25 @@ def test_jobs_of_a_dead_process_are_counted(no_hints):
     assert release_jobs("cpu-9@there/") == 2
     assert release_jobs("cpu-9@there/") == 0
     assert TranscriptionTask.objects.filter(status="queued").count() == 2
+
+
+def test_jobs_that_end_with_their_process_leave_no_media(no_hints):
+    fatal = TaskFactory(processing=True, lease_owner="cpu-9@there/1", losses=2)
+    withdrawn = TaskFactory(
+        processing=True, lease_owner="cpu-9@there/1", cancel_requested_at=timezone.now()
+    )
+    folders = [TaskFolder(task.public_id) for task in (fatal, withdrawn)]
+    for folder in folders:
+        folder.create()
+        folder.samples.touch()
+
+    release_jobs("cpu-9@there/")
+
+    fatal.refresh_from_db()
+    withdrawn.refresh_from_db()
+    assert (fatal.status, withdrawn.status) == ("failed", "cancelled")
+    assert no_hints == []
+    assert not any(folder.path.exists() for folder in folders)
 
 
 def test_a_process_above_its_memory_drains_and_says_so(no_hints, settings, monkeypatch):

@@ -20,6 +20,7 @@ from transcription.media.decode import DecodedAudio
 from transcription.media.probe import MediaFacts
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services import transitions
+from transcription.services.lease_columns import NO_LEASE
 from transcription.services.transitions import Lease, Outcome
 
 pytestmark = pytest.mark.django_db
@@ -101,32 +102,40 @@ STEPS: dict[str, Callable[[TranscriptionTask], Any]] = {
     "fail": fail,
     "retry_or_fail": retry,
     "finish_cancelled": lambda task: transitions.finish_cancelled(lease_of(task)),
+    "hand_back": lambda task: transitions.hand_back(lease_of(task)),
     "record_progress": lambda task: transitions.record_progress(lease_of(task), 0.5),
     "cancel": lambda task: transitions.cancel(task.pk),
     "take_back": lambda task: transitions.take_back(
         task.pk, lease_of(task).token, only_expired=False
     ),
     "mark_dispatched": lambda task: transitions.mark_dispatched(task.pk),
+    "raise_priority": lambda task: transitions.raise_priority(
+        task.pk, former="normal", higher="high"
+    ),
 }
 # From, by, to. What is not here changes nothing.
 ARROWS = {
     ("preparing", "claim_preparation"): "preparing, leased",
     ("preparing", "cancel"): "cancelled",
     ("preparing", "mark_dispatched"): "preparing",
+    ("preparing", "raise_priority"): "preparing",
     ("preparing, leased", "finish_preparation"): "queued",
     ("preparing, leased", "fail"): "failed",
     ("preparing, leased", "retry_or_fail"): "preparing",
     ("preparing, leased", "finish_cancelled"): "cancelled",
+    ("preparing, leased", "hand_back"): "preparing",
     ("preparing, leased", "record_progress"): "preparing, leased",
     ("preparing, leased", "cancel"): "preparing, leased",
     ("preparing, leased", "take_back"): "preparing",
     ("queued", "claim_inference"): "processing",
     ("queued", "cancel"): "cancelled",
     ("queued", "mark_dispatched"): "queued",
+    ("queued", "raise_priority"): "queued",
     ("processing", "complete"): "completed",
     ("processing", "fail"): "failed",
     ("processing", "retry_or_fail"): "queued",
     ("processing", "finish_cancelled"): "cancelled",
+    ("processing", "hand_back"): "queued",
     ("processing", "record_progress"): "processing",
     ("processing", "cancel"): "processing",
     ("processing", "take_back"): "queued",
@@ -492,7 +501,7 @@ def test_cancelling_a_task_that_comes_back_to_waiting_meanwhile(monkeypatch):
         calls.append(1)
         if len(calls) == 3:
             TranscriptionTask.objects.filter(pk=task.pk).update(
-                status=Status.QUEUED, **transitions.NO_LEASE
+                status=Status.QUEUED, **NO_LEASE
             )
         return Now()
 

@@ -163,3 +163,46 @@ def test_a_file_that_is_no_text_names_the_variable_of_the_file(monkeypatch, tmp_
 
     with pytest.raises(ImproperlyConfigured, match="TRIED_FILE cannot be"):
         env.text("TRIED")
+
+
+# --- Several numbers, addresses ------------------------------------------------------
+
+
+def test_numbers_are_separated_by_commas(given, declared):
+    given("5, 0.5,0")
+
+    assert env.numbers("TRIED", "1,2", least=0) == [5, 0.5, 0]
+    assert declared == {"TRIED": "1,2"}
+
+
+@pytest.mark.parametrize("value", ["5,,6", "5,soon", "5,-1", "nan", "5;6"])
+def test_a_list_with_anything_else_is_refused(given, value):
+    given(value)
+
+    with pytest.raises(ImproperlyConfigured, match="WHISPERHUB_TRIED"):
+        env.numbers("TRIED", "1", least=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("", ""),
+        ("https://speech.example.org", "https://speech.example.org"),
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+        ("https://example.org/speech/", "https://example.org/speech"),
+    ],
+)
+def test_a_web_address_has_no_slash_at_its_end(given, value, address):
+    given(value)
+
+    assert env.web_address("TRIED") == address
+
+
+@pytest.mark.parametrize(
+    "value", ["speech.example.org", "ftp://x", "https://", "http://a b", "http://a/?b"]
+)
+def test_what_is_no_web_address_is_refused(given, value):
+    given(value)
+
+    with pytest.raises(ImproperlyConfigured, match="WHISPERHUB_TRIED"):
+        env.web_address("TRIED")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import celeryconfig
-from whisperhub.queues import PREPARE, RESERVED, queue, queue_names, queues
+from whisperhub.queues import CALLBACKS, PREPARE, RESERVED, queue, queue_names, queues
 
 
 def test_the_most_urgent_queue_comes_first():
@@ -24,9 +24,11 @@ def test_a_queue_is_the_same_for_publisher_and_consumer():
 
 
 def test_a_model_cannot_be_called_like_a_stage():
-    assert PREPARE in RESERVED
+    assert {PREPARE, CALLBACKS} <= RESERVED
 
 
 def test_media_workers_consume_preparation_in_order():
-    assert [item.name for item in celeryconfig.task_queues] == queue_names(PREPARE)
+    names = [item.name for item in celeryconfig.task_queues]
+
+    assert names == [*queue_names(PREPARE), CALLBACKS]
     assert celeryconfig.broker_transport_options["queue_order_strategy"] == "priority"

@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
+import requests
 from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
@@ -122,6 +124,47 @@ class OneOfField(serializers.ChoiceField):
         if not isinstance(word, str) or word not in self.choices:
             self.fail("invalid_choice", input=data, allowed=", ".join(self.choices))
         return word
+
+
+class CallbackUrlField(serializers.CharField):
+    """An http or https address that a request can be sent to, judged by its text.
+
+    Django's own check of URLs wants a dot in the host, which names inside a network
+    have not. Where the name leads is found out when the callback is sent.
+    """
+
+    CODE = "invalid_callback_url"
+    LENGTH = 2048
+
+    def to_internal_value(self, data: Any) -> str:
+        """The address as it was given."""
+        url = super().to_internal_value(data)
+        if (reason := self._fault(url)) is not None:
+            raise serializers.ValidationError(reason, code=self.CODE)
+        return url
+
+    def _fault(self, url: str) -> Any:
+        if len(url) > self.LENGTH:
+            return _("The address has more than 2048 characters.")
+        # Programs that split such an address do not agree on its host.
+        if "\\" in url or any(c.isspace() or not c.isprintable() for c in url):
+            return _("The address has characters that must be written as %XX.")
+        try:
+            parts = urlsplit(url)
+            # Reading the port checks it.
+            has_host = bool(parts.hostname) and parts.port != 0
+            # What the deliverer will send, and the host as it will look it up.
+            prepared = requests.Request("POST", url).prepare()
+            (urlsplit(str(prepared.url)).hostname or "").encode("idna")
+        except (ValueError, requests.RequestException):
+            return _("This is no address that a request can be sent to.")
+        if parts.scheme not in {"http", "https"} or not has_host:
+            return _("Give an address that begins with http:// or https:// and a host.")
+        if "@" in parts.netloc:
+            return _("The address must hold no user name and no password.")
+        if "#" in url:
+            return _("The address must have no part after #.")
+        return None
 
 
 class ZeroIsNoneField(serializers.FloatField):

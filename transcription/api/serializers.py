@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
-from transcription.api.fields import OneOfField, refuse_unknown
+from transcription.api.fields import CallbackUrlField, OneOfField, refuse_unknown
 from transcription.api.options import DecodeOptionsSerializer, LanguageField
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
@@ -96,6 +96,10 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
         default="",
         help_text=_("Whisper's code of the spoken language. Left out: detected."),
     )
+    callback_url = CallbackUrlField(
+        default="",
+        help_text=_("An address of yours that is told when the task has ended."),
+    )
 
     def task_request(self, **changes: Any) -> TaskRequest:
         """The checked values as the service takes them."""
@@ -103,6 +107,7 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
             task_type=self.validated_data["task_type"],
             language=self.validated_data["language"],
             options=self.given_options(),
+            callback_url=self.validated_data["callback_url"],
             **changes,
         )
 
@@ -192,6 +197,7 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "id",
             "status",
             "priority",
+            "effective_priority",
             "task_type",
             "engine",
             "model",
@@ -199,6 +205,7 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "detected_language",
             "options",
             "platform",
+            "callback_url",
             "source",
             "file_name",
             "file_url",
@@ -215,6 +222,11 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "links",
         ]
         read_only_fields = fields
+        extra_kwargs = {
+            "effective_priority": {
+                "help_text": _("What it is served with; rises while it waits.")
+            }
+        }
 
     @extend_schema_field(TaskErrorSerializer(allow_null=True))
     def get_error(self, task: TranscriptionTask) -> dict[str, str] | None:

@@ -11,7 +11,12 @@ from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    OpenApiResponse,
+    extend_schema,
+    extend_schema_view,
+)
 from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -22,6 +27,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import User
+from transcription.api.callbacks import TASK_ENDED
 from transcription.api.exceptions import TaskHasNoResultError
 from transcription.api.fields import flatten
 from transcription.api.filters import TaskFilter
@@ -36,6 +42,7 @@ from transcription.api.serializers import (
     TaskCreateSerializer,
     TaskSerializer,
 )
+from transcription.api.uploads import IDEMPOTENCY_KEY
 from transcription.api.waiting import waiting_view
 from transcription.errors import NotAvailableError
 from transcription.media.subtitles import SRT, Cue, render_srt, render_vtt
@@ -44,6 +51,7 @@ from transcription.services import retention, serving, submission
 
 # What a client of an ordinary time-out still waits for.
 DETECTION_SECONDS = 30.0
+IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
 SUBTITLE_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt"}
 
 
@@ -78,10 +86,8 @@ def transcript_of(task: TranscriptionTask) -> Transcript:
     return Transcript.objects.select_related("task").get(task=task)
 
 
-def submit(
-    request: Request, form: SourceSerializer, **changes: Any
-) -> TranscriptionTask:
-    """Check a form and submit what it asks for.
+def check_form(form: SourceSerializer) -> None:
+    """Check what a form asks for.
 
     Raises:
         ValidationError: a field is not allowed.
@@ -90,11 +96,6 @@ def submit(
     form.is_valid(raise_exception=True)
     if "file_url" in form.validated_data:
         raise NotAvailableError(_("Links are not available yet: send the file."))
-    return submission.submit_upload(
-        cast(User, request.user),
-        form.validated_data["file"],
-        form.task_request(**changes),
-    )
 
 
 class AcceptAnything(DefaultContentNegotiation):
@@ -145,26 +146,71 @@ class TaskViewSet(
 
     @extend_schema(
         summary="Submit a recording",
+        callbacks=[TASK_ENDED],
+        description=(
+            "A request that is sent again with the same `Idempotency-Key` is "
+            "answered with the task that it made the first time; so are copies of "
+            "it that arrive while the first is being handled. A key counts for its "
+            "owner, and for 24 hours unless the operator chose otherwise. A request "
+            "that is refused leaves no key behind."
+        ),
+        parameters=[
+            OpenApiParameter(
+                IDEMPOTENCY_KEY,
+                {"type": "string", "minLength": 1, "maxLength": 255},
+                OpenApiParameter.HEADER,
+                description="A name for this request: printable ASCII, such as a UUID.",
+            ),
+            OpenApiParameter(
+                IDEMPOTENCY_REPLAYED,
+                {"type": "string", "enum": ["true"]},
+                OpenApiParameter.HEADER,
+                response=[201],
+                description="The task was made before, by the same request.",
+            ),
+        ],
         request={
             "multipart/form-data": TaskCreateSerializer,
             "application/json": TaskCreateSerializer,
         },
         responses={
             201: TaskSerializer,
-            400: problem("A field is missing, unknown or not allowed."),
+            400: problem(
+                "A field is missing, unknown or not allowed; or the Idempotency-Key is "
+                "none (`invalid_idempotency_key`)."
+            ),
             **UNAUTHORIZED,
+            409: problem(
+                "Another request came with this Idempotency-Key "
+                "(`idempotency_key_reused`)."
+            ),
+            410: problem(
+                "The task that this request made was deleted "
+                "(`idempotent_task_deleted`)."
+            ),
             413: problem("The file is larger than the server takes."),
             507: problem("The server has no room for the file."),
         },
     )
     def create(self, request: Request) -> Response:
-        """Store the upload and queue its task."""
-        task = submit(request, TaskCreateSerializer(data=flatten(request)))
+        """Store the upload and queue its task, once for each key."""
+        form = TaskCreateSerializer(data=flatten(request))
+        check_form(form)
+        owner, upload = cast(User, request.user), form.validated_data["file"]
+        headers: dict[str, str] = {}
+        key = request.headers.get(IDEMPOTENCY_KEY)
+        if key is None:
+            task = submission.submit_upload(owner, upload, form.task_request())
+        else:
+            answer = submission.submit_once(owner, upload, form.task_request(), key=key)
+            task = answer.task
+            if answer.replayed:
+                headers[IDEMPOTENCY_REPLAYED] = "true"
         body = self.get_serializer(task).data
         return Response(
             body,
             status=status.HTTP_201_CREATED,
-            headers={"Location": body["links"]["self"]},
+            headers={"Location": body["links"]["self"], **headers},
         )
 
     def destroy(self, request: Request, public_id: Any = None) -> Response:
@@ -259,10 +305,12 @@ class DetectLanguageView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Submit the recording."""
-        task = submit(
-            request,
-            SourceSerializer(data=flatten(request)),
-            task_type=TranscriptionTask.TaskType.DETECT_LANGUAGE,
+        form = SourceSerializer(data=flatten(request))
+        check_form(form)
+        task = submission.submit_upload(
+            cast(User, request.user),
+            form.validated_data["file"],
+            form.task_request(task_type=TranscriptionTask.TaskType.DETECT_LANGUAGE),
         )
         return pending(task)
 

@@ -20,6 +20,12 @@ class Admission:
         self._running = 0
         self._suspects_waiting = 0
         self._alone = False
+        self._closed = False
+
+    def close(self) -> None:
+        """Let nobody in any more: the process is about to end."""
+        with self._condition:
+            self._closed = True
 
     @contextmanager
     def enter(self, *, alone: bool) -> Iterator[None]:
@@ -28,14 +34,20 @@ class Admission:
             if alone:
                 self._suspects_waiting += 1
                 try:
-                    self._condition.wait_for(lambda: not self._running)
+                    self._condition.wait_for(
+                        lambda: not self._running and not self._closed
+                    )
                 finally:
                     self._suspects_waiting -= 1
                 self._alone = True
             else:
                 # Those that come later wait, or a suspect would never find it empty.
                 self._condition.wait_for(
-                    lambda: not self._alone and not self._suspects_waiting
+                    lambda: (
+                        not self._alone
+                        and not self._suspects_waiting
+                        and not self._closed
+                    )
                 )
             self._running += 1
         try:

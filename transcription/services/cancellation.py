@@ -20,8 +20,7 @@ def cancel_task(task: TranscriptionTask) -> bool:
         return False
     task.refresh_from_db(fields=["status"])
     if task.is_finished:
-        events.announce_finished(task.public_id, task.status)
-        retention.discard_media(task)
+        retention.conclude(task, task.status)
     else:
         events.announce_stop(task.public_id)
     logger.info("Task %s: cancellation asked for, %s", task.public_id, task.status)

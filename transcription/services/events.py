@@ -17,7 +17,7 @@ from typing import Any, Final
 import redis
 from django.db import DatabaseError, InterfaceError, connection
 
-from transcription.services.hints import breaker
+from transcription.services.publishing import breaker
 from whisperhub.broker import redis_url
 
 logger = logging.getLogger(__name__)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
+
+from django.db import InterfaceError, OperationalError, connection
 
 from transcription.audio import SAMPLE_RATE
 from transcription.engines.base import (
@@ -12,6 +15,7 @@ from transcription.engines.base import (
     LanguageDetection,
     Segment,
     Transcription,
+    working_for,
 )
 from transcription.engines.options import OPTION_NAMES, DecodeOptions
 from transcription.errors import (
@@ -23,9 +27,9 @@ from transcription.errors import (
 )
 from transcription.media.decode import load_samples
 from transcription.models import TranscriptionTask
-from transcription.services import events, retention, transitions
+from transcription.services import retention, spool, transitions
 from transcription.services.admission import admission
-from transcription.services.database import persistently
+from transcription.services.database import persistently, will_pass
 from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.transitions import Outcome
 from transcription.storage import TaskFolder
@@ -36,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 # Often enough for a person who watches, rare enough for SQLite's single writer.
 PROGRESS_SECONDS = 1.0
+# While the database is away each try may take seconds, which the engine waits.
+AWAY_SECONDS = 10.0
 
 
 class JobReporter:
@@ -73,13 +79,22 @@ class JobReporter:
         if now - self._written_at < PROGRESS_SECONDS or not self.duration_seconds:
             return
         self._written_at = now
-        share = seconds_done / self.duration_seconds
-        segments, self._unwritten = self._unwritten, []
-        persistently(
-            lambda: transitions.record_progress(
-                self.held.lease, share, part=self._part, segments=segments
-            )
+        try:
+            self._write(seconds_done / self.duration_seconds)
+        except (OperationalError, InterfaceError) as error:
+            if not will_pass(error):
+                raise
+            # The engine goes on; what was heard is written with a later report.
+            logger.warning("Database away (%s): progress is not noted", error)
+            connection.close()
+            self._written_at = now + AWAY_SECONDS
+
+    def _write(self, share: float) -> None:
+        segments = self._unwritten
+        transitions.record_progress(
+            self.held.lease, share, part=self._part, segments=segments
         )
+        self._unwritten = []
         self._part += bool(segments)
 
 
@@ -107,12 +122,14 @@ def _execute_admitted(task_id: int, engine: Engine, owner: str) -> Outcome | Non
             logger.warning("Task %s: lease lost, its result dropped", task.public_id)
             return Outcome.LOST
     if outcome is not Outcome.RETRIED:
-        events.announce_finished(task.public_id, outcome)
-        retention.discard_media(task)
+        retention.conclude(task, outcome)
     return outcome
 
 
 def _execute_held(task: TranscriptionTask, held: HeldLease, engine: Engine) -> Outcome:
+    if kept := spool.find(task, engine.info):
+        logger.info("Task %s: was decoded before, its result is kept", task.public_id)
+        return _store(task, held, kept)
     lease = held.lease
     began = time.perf_counter()
     try:
@@ -126,18 +143,41 @@ def _execute_held(task: TranscriptionTask, held: HeldLease, engine: Engine) -> O
         logger.warning("Task %s: %s, %s", task.public_id, code, message)
         return persistently(lambda: settle(lease, code=code, message=message))
     seconds = time.perf_counter() - began
-    persistently(
-        lambda: transitions.complete(
-            lease, transcription, model=engine.info, inference_seconds=seconds
-        )
-    )
     logger.info(
         "Task %s: %.1f s of audio in %.2f s",
         task.public_id,
         transcription.duration_seconds,
         seconds,
     )
-    return Outcome.COMPLETED
+    return _store(task, held, spool.Result(transcription, engine.info, seconds))
+
+
+def _store(task: TranscriptionTask, held: HeldLease, result: spool.Result) -> Outcome:
+    """Store a result, however long the database is away.
+
+    Nothing else could be done meanwhile: whoever wants to claim a task waits for the
+    same database. A process that is ended before leaves the result in a file.
+
+    Raises:
+        LeaseLostError: the lease is no longer ours.
+    """
+
+    def complete() -> Outcome:
+        transitions.complete(
+            held.lease,
+            result.transcription,
+            model=result.model,
+            inference_seconds=result.inference_seconds,
+        )
+        return Outcome.COMPLETED
+
+    try:
+        return complete()
+    except (OperationalError, InterfaceError) as error:
+        if not will_pass(error):
+            raise
+        spool.keep(task, result)
+    return persistently(complete, seconds=math.inf)
 
 
 def _transcribe(
@@ -157,9 +197,10 @@ def _transcribe(
         raise UnsupportedOptionError(task.engine, names) from error
     reporter = JobReporter(task, held)
     try:
-        if task.task_type == TranscriptionTask.TaskType.DETECT_LANGUAGE:
-            return _without_text(engine.detect_language(samples), len(samples))
-        return engine.transcribe(samples, options, reporter)
+        with working_for(reporter):
+            if task.task_type == TranscriptionTask.TaskType.DETECT_LANGUAGE:
+                return _without_text(engine.detect_language(samples), len(samples))
+            return engine.transcribe(samples, options, reporter)
     except WhisperHubError:
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Finds tasks whose hint is nowhere any more.
+"""Finds tasks and callbacks whose hint is nowhere any more.
 
 A broker loses messages without a sign: a worker that is killed while it waits takes the
 one just handed to it along, and an emptied broker all of them. The row then says that a
@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final
 
+from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from transcription.models import TranscriptionTask
-from transcription.services import events, transitions
-from whisperhub.queues import PREPARE
+from transcription.models import Callback, TranscriptionTask
+from transcription.services import callbacks, events, transitions
+from whisperhub.queues import CALLBACKS, PREPARE
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +29,11 @@ Status = TranscriptionTask.Status
 
 # A hint this young may be between two places: taken from its queue, not yet noted as
 # taken, or read by a worker that is about to claim the row.
-LEAST_AGE: Final = timedelta(seconds=5)
-# kombu's hash of the messages that were handed out and are not acknowledged.
+LEAST_AGE: Final = timedelta(seconds=2)
+# kombu's hash of the messages that were handed out and are not acknowledged, and when
+# that was.
 UNACKNOWLEDGED: Final = "unacked"
+UNACKNOWLEDGED_SINCE: Final = "unacked_index"
 
 
 def forget_lost_hints(*, thoroughly: bool) -> int:
@@ -99,11 +103,45 @@ def _list(name: str) -> Iterable[Any]:
 
 
 def _handed_out() -> Iterable[Any]:
-    values: Any = events.client().hvals(UNACKNOWLEDGED)
+    """The messages that workers were given within the length of a lease.
+
+    What a worker has had for longer without a claim may have died with it: the broker
+    keeps such a message for a day. If it waits behind a suspect instead, a second
+    message for the same task is harmless.
+    """
+    oldest = time.time() - settings.LEASE_SECONDS
+    tags: Any = events.client().zrangebyscore(UNACKNOWLEDGED_SINCE, oldest, "+inf")
+    if not tags:
+        return []
+    values: Any = events.client().hmget(UNACKNOWLEDGED, tags)
     # Each is a message with the exchange and the key it came by.
-    return [json.loads(value)[0] for value in values]
+    return [json.loads(value)[0] for value in values if value is not None]
 
 
 def _ids(messages: Iterable[Any]) -> set[str]:
-    """The public ids of the tasks that messages are about (`<id>-a1`)."""
+    """The public ids of the rows that messages are about (`<id>-a1`)."""
     return {message["headers"]["id"].rpartition("-")[0] for message in messages}
+
+
+def forget_lost_callback_hints(*, thoroughly: bool) -> int:
+    """Likewise for callbacks that are due; returns how many hints were lost.
+
+    Raises:
+        RedisError, OSError: the broker is away.
+    """
+    waiting = dict(
+        Callback.objects.filter(
+            state=Callback.State.PENDING,
+            next_attempt_at__lte=Now(),
+            dispatched_at__lt=Now() - LEAST_AGE,
+        ).values_list("pk", "public_id")
+    )
+    if not waiting or not (thoroughly or len(waiting) > _length(CALLBACKS)):
+        return 0
+    known = _ids(_list(CALLBACKS)) | _ids(_handed_out())
+    lost = [pk for pk, public_id in waiting.items() if str(public_id) not in known]
+    for callback_id in lost:
+        callbacks.mark_undispatched(callback_id)
+    if lost:
+        logger.warning("%d hints of callbacks were lost", len(lost))
+    return len(lost)

@@ -14,7 +14,7 @@ from transcription.errors import (
 )
 from transcription.media.decode import DecodedAudio, decode_to_samples
 from transcription.models import TranscriptionTask
-from transcription.services import events, hints, retention, transitions
+from transcription.services import hints, retention, transitions
 from transcription.services.database import persistently
 from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.transitions import Outcome
@@ -44,8 +44,7 @@ def prepare(task_id: int, *, owner: str) -> Outcome | None:
     if outcome is Outcome.QUEUED:
         hints.send_hint(task_id)
     elif outcome is not Outcome.RETRIED:
-        events.announce_finished(task.public_id, outcome)
-        retention.discard_media(task)
+        retention.conclude(task, outcome)
     return outcome
 
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from transcription import storage
-from transcription.models import TranscriptionTask
+from transcription.models import TranscriptionTask, TranscriptPart
 from transcription.services import events
 from transcription.services.database import despite_conflicts, persistently
 
@@ -26,6 +26,17 @@ logger = logging.getLogger(__name__)
 ORPHAN_SECONDS: Final = 3600.0
 INCOMING_SECONDS: Final = 24 * 3600.0
 BATCH: Final = 500
+
+
+def conclude(task: TranscriptionTask, outcome: str) -> None:
+    """Do what follows the end of a task: tell those who wait, delete its media.
+
+    Args:
+        task: moved to a final state.
+        outcome: that state.
+    """
+    events.announce_finished(task.public_id, outcome)
+    discard_media(task)
 
 
 def discard_media(task: TranscriptionTask) -> None:
@@ -42,16 +53,17 @@ def discard_media(task: TranscriptionTask) -> None:
 
 @despite_conflicts
 def delete_task(task: TranscriptionTask) -> None:
-    """Delete a task with its transcript and media.
+    """Delete a task with its transcript, callbacks and media.
 
     A worker that runs it holds a lease on a row that is gone: it writes nothing and
     stops as soon as it hears of it.
     """
     public_id, was_running = task.public_id, task.lease_token is not None
     with transaction.atomic():
-        # Locked before Django looks for its transcript: one that is stored between
-        # these two steps would still point at the row.
+        # Locked before Django looks for what belongs to them: a transcript, or the
+        # attempt of a callback, that is stored meanwhile would still point here.
         TranscriptionTask.objects.select_for_update().filter(pk=task.pk).first()
+        list(task.callbacks.select_for_update())
         task.delete()
     if was_running:
         events.announce_stop(public_id)
@@ -59,7 +71,7 @@ def delete_task(task: TranscriptionTask) -> None:
 
 
 def sweep() -> int:
-    """Delete files that a crash left behind.
+    """Delete files, and parts of transcripts, that a crash left behind.
 
     Returns:
         How many folders and uploads went.
@@ -90,6 +102,8 @@ def sweep() -> int:
                     folder.discard_original()
                 folder.discard_samples()
                 swept += 1
+    # Of a worker that died between a final state and `discard_media`.
+    TranscriptPart.objects.filter(task__status__in=TranscriptionTask.FINAL).delete()
     for upload in storage.incoming_root().iterdir():
         try:
             if now - upload.stat().st_mtime > INCOMING_SECONDS:

@@ -18,9 +18,10 @@ from django.db.models.functions import Now
 from transcription.engines.base import ModelInfo
 from transcription.engines.plan import SlotPlan
 from transcription.models import TranscriptionTask, WorkerSlot
-from transcription.services import hints, transitions
+from transcription.services import hints, retention, transitions
 from transcription.services.database import persistently
 from transcription.services.leases import heartbeat
+from transcription.services.transitions import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -162,11 +163,19 @@ def release_jobs(owner_prefix: str) -> int:
         How many jobs were taken back.
     """
     released = 0
-    held = TranscriptionTask.objects.filter(lease_owner__startswith=owner_prefix)
-    for task_id, token in held.values_list("pk", "lease_token"):
-        if token and transitions.take_back(task_id, token, only_expired=False):
-            released += 1
-            hints.send_hint(task_id)
+    held = TranscriptionTask.objects.filter(
+        lease_owner__startswith=owner_prefix, lease_token__isnull=False
+    )
+    for task in held.only("pk", "public_id", "lease_token"):
+        token = task.lease_token
+        outcome = token and transitions.take_back(task.pk, token, only_expired=False)
+        if not outcome:
+            continue
+        released += 1
+        if outcome is Outcome.RETRIED:
+            hints.send_hint(task.pk)
+        else:
+            retention.conclude(task, outcome)
     if released:
         logger.warning("Took back %d jobs of %s", released, owner_prefix)
     return released

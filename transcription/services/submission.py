@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from accounts.models import User
 from transcription.engines.options import unsupported_options
@@ -19,7 +20,8 @@ from transcription.errors import (
     UploadTooLargeError,
 )
 from transcription.models import TranscriptionTask
-from transcription.services import hints
+from transcription.services import hints, idempotency
+from transcription.services.database import despite_conflicts
 from transcription.services.serving import resolve_model
 from transcription.storage import TaskFolder
 from whisperhub.request_id import current_request_id
@@ -37,6 +39,7 @@ class TaskRequest:
         model: empty: the default model.
         language: Whisper's code; empty: detected.
         options: decode options other than language and task.
+        callback_url: what is told when the task has ended; empty: nobody.
     """
 
     task_type: str = TranscriptionTask.TaskType.TRANSCRIBE
@@ -45,14 +48,65 @@ class TaskRequest:
     language: str = ""
     platform: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    callback_url: str = ""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The answer to a request with an idempotency key.
+
+    Attributes:
+        replayed: the task was made before, by the same request.
+    """
+
+    task: TranscriptionTask
+    replayed: bool
+
+
+def submit_once(
+    owner: User, upload: UploadedFile[Any], request: TaskRequest, *, key: str
+) -> Submission:
+    """Submit an upload, unless the same request with this key did before.
+
+    Of several that arrive at the same time one makes the task. The others run into its
+    unique key, which makes them wait for its commit, and answer with its task.
+
+    Raises:
+        InvalidKeyError: the key is none.
+        KeyReusedError: another request came with this key.
+        KeySpentError: the same one did, and its task was deleted.
+        SubmissionError: see `submit_upload`.
+    """
+    asked = idempotency.identify(owner, key, asdict(request), upload)
+    if first := idempotency.first_task(asked):
+        return Submission(first, replayed=True)
+    try:
+        task = submit_upload(
+            owner, upload, request, also=lambda task: idempotency.note(asked, task)
+        )
+    except IntegrityError:
+        if first := idempotency.first_task(asked):
+            return Submission(first, replayed=True)
+        raise
+    return Submission(task, replayed=False)
 
 
 def submit_upload(
-    owner: User, upload: UploadedFile[Any], request: TaskRequest
+    owner: User,
+    upload: UploadedFile[Any],
+    request: TaskRequest,
+    *,
+    also: Callable[[TranscriptionTask], None] | None = None,
 ) -> TranscriptionTask:
     """Store an upload and queue its task; the hint leaves after the commit.
 
     The media is in its place before the row is seen; it goes again if the row fails.
+
+    Args:
+        owner: whose task it will be.
+        upload: the media.
+        request: what to do with it.
+        also: called with the new row, in its transaction.
 
     Raises:
         EmptyUploadError: the file has no bytes.
@@ -71,30 +125,42 @@ def submit_upload(
     folder = TaskFolder(public_id)
     try:
         size = folder.take_upload(upload)
-        with transaction.atomic():
-            task = TranscriptionTask.objects.create(
-                public_id=public_id,
-                owner=owner,
-                request_id=current_request_id.get(),
-                priority=request.priority,
-                effective_priority=request.priority,
-                task_type=request.task_type,
-                engine=engine,
-                model=model,
-                language=request.language,
-                options=request.options,
-                platform=request.platform,
-                source=TranscriptionTask.Source.UPLOAD,
-                file_name=clean_file_name(upload.name),
-                file_size_bytes=size,
-            )
-            # No partial: Django reports a hook that raised by its name, which a
-            # partial has not, and then raises itself.
-            transaction.on_commit(lambda: hints.send_hint(task.pk), robust=True)
+        task = _insert(
+            also,
+            public_id=public_id,
+            owner=owner,
+            request_id=current_request_id.get(),
+            priority=request.priority,
+            effective_priority=request.priority,
+            task_type=request.task_type,
+            engine=engine,
+            model=model,
+            language=request.language,
+            options=request.options,
+            platform=request.platform,
+            callback_url=request.callback_url,
+            source=TranscriptionTask.Source.UPLOAD,
+            file_name=clean_file_name(upload.name),
+            file_size_bytes=size,
+        )
     except BaseException:
         folder.discard()
         raise
     logger.info("Task %s: accepted, %d bytes", public_id, size)
+    return task
+
+
+@despite_conflicts
+def _insert(
+    also: Callable[[TranscriptionTask], None] | None, **values: Any
+) -> TranscriptionTask:
+    with transaction.atomic():
+        task = TranscriptionTask.objects.create(**values)
+        if also is not None:
+            also(task)
+        # No partial: Django reports a hook that raised by its name, which a partial
+        # has not, and then raises itself.
+        transaction.on_commit(lambda: hints.send_hint(task.pk), robust=True)
     return task
 
 

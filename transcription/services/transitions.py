@@ -8,6 +8,7 @@ several machines agree.
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, DurationField, ExpressionWrapper, F, Q, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Now
 
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
+from transcription.services import callbacks
 from transcription.services.database import despite_conflicts
+from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.storable import storable
 
 if TYPE_CHECKING:
@@ -35,13 +38,9 @@ Status = TranscriptionTask.Status
 # A task may lose this many workers. After that it runs alone in its process, so that
 # the next loss is its own fault and nobody else's.
 LOSSES_FORGIVEN: Final = 2
-RETRY_DELAY: Final = timedelta(seconds=5)
+# Tasks that failed together, of one cause, do not come back together.
+RETRY_JITTER: Final = 0.25
 
-NO_LEASE: Final[dict[str, Any]] = {
-    "lease_token": None,
-    "lease_owner": "",
-    "lease_expires_at": None,
-}
 # Never below zero: the column is unsigned, and an error here would keep the dispatcher
 # from every other expired lease.
 ATTEMPT_GIVEN_BACK: Final = Case(
@@ -71,11 +70,6 @@ class Lease:
 
     task_id: int
     token: uuid.UUID
-
-
-def after_now(delay: timedelta) -> Any:
-    """An expression: the database's present plus a delay."""
-    return Now() + ExpressionWrapper(Value(delay), output_field=DurationField())
 
 
 def lease_end() -> Any:
@@ -236,17 +230,15 @@ def complete(
         LeaseLostError: the lease is no longer ours; nothing was written.
     """
     with transaction.atomic():
-        _write(
+        _end_held(
             lease,
-            status=Status.COMPLETED,
-            finished_at=Now(),
+            Status.COMPLETED,
             progress=1.0,
             progress_at=Now(),
             inference_seconds=inference_seconds,
             detected_language=transcription.language,
             error_code="",
             error_message="",
-            **NO_LEASE,
         )
         Transcript.objects.create(
             task_id=lease.task_id,
@@ -278,7 +270,7 @@ def retry_or_fail(lease: Lease, *, code: str, message: str) -> Outcome:
     held = _held(lease)
     if held.filter(cancel_requested_at=None, attempts__lt=settings.MAX_ATTEMPTS).update(
         **_put_back(),
-        not_before=after_now(RETRY_DELAY),
+        not_before=_next_attempt(),
         error_code=code,
         error_message=storable(message),
     ):
@@ -300,14 +292,7 @@ def fail(lease: Lease, *, code: str, message: str) -> Outcome:
     Raises:
         LeaseLostError: the lease is no longer ours.
     """
-    _write(
-        lease,
-        status=Status.FAILED,
-        finished_at=Now(),
-        error_code=code,
-        error_message=storable(message),
-        **NO_LEASE,
-    )
+    _end_held(lease, Status.FAILED, error_code=code, error_message=storable(message))
     return Outcome.FAILED
 
 
@@ -318,8 +303,63 @@ def finish_cancelled(lease: Lease) -> Outcome:
     Raises:
         LeaseLostError: the lease is no longer ours.
     """
-    _write(lease, status=Status.CANCELLED, finished_at=Now(), **NO_LEASE)
+    _end_held(lease, Status.CANCELLED)
     return Outcome.CANCELLED
+
+
+def _end(task_id: int, rows: Any, status: str, **changes: Any) -> bool:
+    """Move a task to a final state, and note its callback; both or neither.
+
+    Every arrow into a final state goes through here.
+
+    Args:
+        task_id: the row.
+        rows: that row, under the conditions of the arrow.
+        status: completed, failed or cancelled.
+        changes: what else is written.
+    """
+    # No savepoint: whoever has a transaction open loses all of it with this.
+    with transaction.atomic(savepoint=False):
+        ended = rows.update(status=status, finished_at=Now(), **changes, **NO_LEASE)
+        if ended:
+            callbacks.record(task_id, status)
+    return bool(ended)
+
+
+def _end_held(lease: Lease, status: str, **changes: Any) -> None:
+    if not _end(lease.task_id, _held(lease), status, **changes):
+        raise LeaseLostError(f"The lease of task {lease.task_id} is lost.")
+
+
+@despite_conflicts
+def hand_back(lease: Lease) -> Outcome:
+    """Return a task to where it waited; neither an attempt nor a loss is counted.
+
+    For a process that ends in good order, or for another job's fault.
+
+    Raises:
+        LeaseLostError: the lease is no longer ours.
+    """
+    if (
+        _held(lease)
+        .filter(cancel_requested_at=None)
+        .update(**_put_back(), attempts=ATTEMPT_GIVEN_BACK)
+    ):
+        return Outcome.RETRIED
+    return finish_cancelled(lease)
+
+
+def _next_attempt() -> Any:
+    """An expression: when a task may be tried again, by the attempts it has spent."""
+    more = 1 + random.uniform(0, RETRY_JITTER)  # noqa: S311  (no secret)
+    *first, last = (
+        after_now(timedelta(seconds=seconds * more))
+        for seconds in settings.RETRY_SECONDS
+    )
+    return Case(
+        *(When(attempts=number, then=wait) for number, wait in enumerate(first, 1)),
+        default=last,
+    )
 
 
 def _held(lease: Lease) -> Any:
@@ -356,9 +396,10 @@ def cancel(task_id: int) -> bool:
     """
     task = TranscriptionTask.objects.filter(pk=task_id)
     while True:
-        if task.filter(
+        waiting = task.filter(
             status__in=[Status.PREPARING, Status.QUEUED], lease_token=None
-        ).update(status=Status.CANCELLED, finished_at=Now(), cancel_requested_at=Now()):
+        )
+        if _end(task_id, waiting, Status.CANCELLED, cancel_requested_at=Now()):
             return True
         if task.filter(
             status__in=[Status.PREPARING, Status.PROCESSING],
@@ -394,24 +435,42 @@ def take_back(
     taken = TranscriptionTask.objects.filter(pk=task_id, lease_token=token)
     if only_expired:
         taken = taken.filter(lease_expires_at__lt=Now())
-    if taken.filter(cancel_requested_at__isnull=False).update(
-        status=Status.CANCELLED, finished_at=Now(), **NO_LEASE
-    ):
+    cancelled = taken.filter(cancel_requested_at__isnull=False)
+    if _end(task_id, cancelled, Status.CANCELLED):
         return Outcome.CANCELLED
     if taken.filter(losses__lt=LOSSES_FORGIVEN).update(
         **_put_back(), losses=F("losses") + 1, attempts=ATTEMPT_GIVEN_BACK
     ):
         return Outcome.RETRIED
-    if taken.update(
-        status=Status.FAILED,
-        finished_at=Now(),
+    if _end(
+        task_id,
+        taken,
+        Status.FAILED,
         losses=F("losses") + 1,
         error_code=WORKER_LOST,
         error_message=WORKER_LOST_MESSAGE,
-        **NO_LEASE,
     ):
         return Outcome.FAILED
     return None
+
+
+@despite_conflicts
+def raise_priority(task_id: int, *, former: str, higher: str) -> bool:
+    """Have a waiting task served with a higher priority; it needs a new hint then.
+
+    The hint in the former queue stays: who gets it finds nothing left to claim.
+
+    Returns:
+        False if it waits no more, or another dispatcher was first.
+    """
+    return bool(
+        TranscriptionTask.objects.filter(
+            pk=task_id,
+            status__in=[Status.PREPARING, Status.QUEUED],
+            lease_token=None,
+            effective_priority=former,
+        ).update(effective_priority=higher, dispatched_at=None)
+    )
 
 
 @despite_conflicts

@@ -1,0 +1,1 @@
+"""The whole service as processes that are killed, frozen, flushed and restarted."""

@@ -1,0 +1,408 @@
+"""Callbacks on their way to a real server, whatever that server does."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import psutil
+import pytest
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from rest_framework.test import APIClient
+
+from tests.factories import ApiKeyFactory, CallbackFactory, TaskFactory
+from tests.receivers import (
+    Receiver,
+    answering,
+    dripping,
+    dripping_body,
+    endless_redirect,
+    hanging_up,
+    running_receiver,
+    silent,
+    unused_address,
+)
+from tests.waiting import wait_for
+from transcription.api import callbacks as documents
+from transcription.api.callbacks import event_body
+from transcription.models import Callback, CallbackAttempt, TranscriptionTask
+from transcription.services import callbacks, delivery
+from transcription.services.delivery import deliver
+from whisperhub.network.posting import PostError, post
+from workers.dispatcher import Dispatcher
+
+pytestmark = pytest.mark.django_db
+
+State = Callback.State
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with running_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def due(receiver: Receiver) -> Callback:
+    """A callback to the receiver."""
+    return callback_to(receiver.url)
+
+
+def callback_to(url: str, **traits: Any) -> Callback:
+    traits = traits or {"completed": True}
+    made: Callback = CallbackFactory(task=TaskFactory(callback_url=url, **traits))
+    return made
+
+
+def attempt(callback: Callback) -> State | None:
+    """Make the next attempt, as if its time had come."""
+    Callback.objects.filter(pk=callback.pk).update(next_attempt_at=Now())
+    state = deliver(callback.pk, owner="callbacks@tests/1", describe=event_body)
+    callback.refresh_from_db()
+    return state
+
+
+def last_attempt() -> CallbackAttempt:
+    return CallbackAttempt.objects.latest("number")
+
+
+# --- What is sent --------------------------------------------------------------------
+
+
+def test_an_event_is_posted_with_its_id_and_the_time(receiver, due):
+    assert attempt(due) is State.DELIVERED
+
+    (request,) = receiver.received
+    assert (request.method, request.path) == ("POST", "/hook?key=1")
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["webhook-id"] == str(due.public_id)
+    assert abs(int(request.headers["webhook-timestamp"]) - time.time()) < 5
+    assert int(request.headers["content-length"]) == len(request.body)
+    assert "authorization" not in request.headers
+
+
+def test_the_event_shows_the_task_as_the_api_does(receiver, due, settings):
+    settings.PUBLIC_URL = "http://testserver"
+    client = APIClient()
+    secret = ApiKeyFactory(owner=due.task.owner).secret
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    shown = client.get(f"/api/v1/tasks/{due.task.public_id}/").json()
+    result = client.get(shown["links"]["result"]).json()
+
+    attempt(due)
+
+    event = receiver.received[0].json()
+    assert set(event) == {"type", "timestamp", "data"}
+    assert event["type"] == "task.completed"
+    assert parse_datetime(event["timestamp"]) == due.task.finished_at
+    assert event["data"] == {**shown, "result": result}
+    assert result["text"] == "We meet in Tokyo. Peter plays."
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_a_task_that_ended_otherwise_says_so(receiver, state):
+    attempt(callback_to(receiver.url, **{state: True}))
+
+    event = receiver.received[0].json()
+    assert event["type"] == f"task.{state}"
+    assert event["data"]["status"] == state
+    assert event["data"]["result"] is None
+    assert (event["data"]["error"] is not None) == (state == "failed")
+
+
+@pytest.mark.parametrize("short_by", [0, 1])
+def test_a_result_above_the_limit_is_only_linked(receiver, due, settings, short_by):
+    attempt(due)
+    whole = receiver.received[0].json()["data"]["result"]
+    length = len(json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode())
+    settings.CALLBACK_RESULT_BYTES = length - short_by
+    callbacks.begin_again(due.pk)
+
+    attempt(due)
+
+    data = receiver.received[1].json()["data"]
+    assert data["result"] == (None if short_by else whole)
+    assert data["links"]["result"] == f"/api/v1/tasks/{data['id']}/result/"
+
+
+def test_a_long_transcript_is_not_even_loaded(due, settings, monkeypatch):
+    settings.CALLBACK_RESULT_BYTES = 5
+    monkeypatch.setattr(documents, "ResultSerializer", None)
+
+    assert json.loads(event_body(due))["data"]["result"] is None
+
+
+def test_neither_lease_nor_path_is_told(due, settings):
+    text = event_body(due).decode()
+
+    assert "lease" not in text
+    assert str(settings.MEDIA_ROOT) not in text
+
+
+# --- What comes back -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "state"),
+    [
+        (answering(204), 204, State.DELIVERED),
+        (answering(200, b"thanks"), 200, State.DELIVERED),
+        (dripping_body, 200, State.DELIVERED),
+        (answering(500, b"oh"), 500, State.PENDING),
+        (answering(404), 404, State.PENDING),
+        (answering(302, Location="/elsewhere"), 302, State.PENDING),
+        (endless_redirect, 302, State.PENDING),
+        (answering(410), 410, State.UNDELIVERABLE),
+    ],
+)
+def test_the_status_decides(receiver, due, answer, status, state):
+    receiver.always(answer)
+
+    assert attempt(due) is state
+
+    made = last_attempt()
+    assert (made.http_status, made.error_code) == (status, "")
+    assert made.duration_seconds is not None
+    assert 0 <= made.duration_seconds < 5
+    assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_honoured(receiver, due, status):
+    receiver.always(answering(status, Retry_After="3000"))
+
+    assert attempt(due) is State.PENDING
+
+    left = due.next_attempt_at - timezone.now()
+    assert timedelta(seconds=2900) < left <= timedelta(seconds=3001)
+
+
+@pytest.mark.parametrize("behaviour", [silent, dripping])
+def test_a_server_that_does_not_come_to_an_end_is_left(
+    receiver, due, settings, behaviour
+):
+    settings.CALLBACK_SECONDS = 0.5
+    receiver.always(behaviour)
+    began = time.monotonic()
+
+    assert attempt(due) is State.PENDING
+
+    # Both go on for ten.
+    assert 0.4 < time.monotonic() - began < 5
+    assert last_attempt().error_code == "timeout"
+
+
+def test_headers_that_are_cut_off_are_no_answer(receiver):
+    """To http.client a connection that ends inside the headers has sent them all."""
+    receiver.always(
+        lambda connection, closed: dripping(
+            connection, closed, start=b"HTTP/1.1 200 OK\r\n"
+        )
+    )
+
+    with pytest.raises(PostError, match="timeout"):
+        post(receiver.url, b"", headers={}, seconds=0.5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"), [(b"", "timeout"), (b"HTTP/1.1 400 No\r\n\r\n", "tls_failed")]
+)
+def test_a_server_that_does_not_speak_tls_is_told_apart(answer, code):
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1)
+                connection.sendall(answer)
+                done.wait(10)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"https://127.0.0.1:{server.getsockname()[1]}/"
+
+        with pytest.raises(PostError, match=code):
+            post(url, b"", headers={}, seconds=0.5)
+
+        done.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("behaviour", [hanging_up, answering(7)], ids=["gone", "junk"])
+def test_a_server_that_speaks_no_http_is_tried_again(receiver, due, behaviour):
+    receiver.always(behaviour)
+
+    assert attempt(due) is State.PENDING
+
+    assert last_attempt().error_code == "connection_failed"
+
+
+def test_a_refused_connection_is_tried_again():
+    callback = callback_to(unused_address())
+
+    assert attempt(callback) is State.PENDING
+
+    assert (callback.http_status, callback.error_code) == (None, "connection_failed")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://a b/", f"http://{'a' * 64}.localhost/", "ftp://a"]
+)
+def test_an_address_that_cannot_be_used_is_an_error_like_others(url):
+    """The API refuses these; a row may come from elsewhere."""
+    callback = callback_to(url)
+
+    assert attempt(callback) is State.PENDING
+
+    assert callback.error_code in {"request_failed", "connection_failed"}
+
+
+def test_a_proxy_of_the_environment_is_not_asked(receiver, due, monkeypatch):
+    monkeypatch.setenv("http_proxy", unused_address())
+    monkeypatch.setenv("HTTP_PROXY", unused_address())
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+
+    assert attempt(due) is State.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "seconds"), [(dripping, 0.3), (answering(204), 20)]
+)
+def test_neither_connection_nor_thread_is_left_behind(settings, behaviour, seconds):
+    settings.CALLBACK_SECONDS = seconds
+    process = psutil.Process()
+    before = process.num_fds()
+
+    with running_receiver() as receiver:
+        receiver.always(behaviour)
+        attempt(callback_to(receiver.url))
+
+    wait_for(lambda: not any(map(is_timer, threading.enumerate())), seconds=5)
+    wait_for(lambda: process.num_fds() <= before)
+
+
+def is_timer(thread: threading.Thread) -> bool:
+    return isinstance(thread, threading.Timer)
+
+
+# --- At least once, under one id -----------------------------------------------------
+
+
+def test_a_callback_that_fails_arrives_in_the_end(receiver, due, settings):
+    settings.CALLBACK_DELAYS = [0.0, 0.0, 0.0]
+    receiver.then(answering(500), hanging_up, answering(429))
+
+    states = [attempt(due) for _ in range(4)]
+
+    assert states == [State.PENDING] * 3 + [State.DELIVERED]
+    assert receiver.ids() == [str(due.public_id)] * 4
+    assert [
+        (made.number, made.http_status, made.error_code) for made in due.history.all()
+    ] == [
+        (1, 500, ""),
+        (2, None, "connection_failed"),
+        (3, 429, ""),
+        (4, 204, ""),
+    ]
+    assert due.task.status == "completed"
+    assert attempt(due) is None
+
+
+def test_a_deliverer_that_dies_before_it_writes_sends_the_same_event_again(
+    receiver, due, monkeypatch
+):
+    def die(*_: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as dying:
+        dying.setattr(callbacks, "settle", die)
+        with pytest.raises(SystemExit):
+            attempt(due)
+    Callback.objects.update(lease_expires_at=Now() - timedelta(seconds=1))
+
+    Dispatcher().tick()
+    assert attempt(due) is State.DELIVERED
+
+    first, second = receiver.received
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    assert first.body == second.body
+
+
+def test_a_task_deleted_before_its_callback_is_read_sends_nothing(
+    receiver, due, monkeypatch
+):
+    claim = callbacks.claim
+
+    def claim_and_delete(callback_id: int, *, owner: str) -> Any:
+        claimed = claim(callback_id, owner=owner)
+        TranscriptionTask.objects.all().delete()
+        return claimed
+
+    monkeypatch.setattr(callbacks, "claim", claim_and_delete)
+
+    assert deliver(due.pk, owner="w", describe=event_body) is None
+    assert receiver.received == []
+
+
+def test_a_task_deleted_while_its_event_is_sent_is_no_error(due, monkeypatch):
+    def send(callback: Callback, body: bytes) -> callbacks.Reply:
+        TranscriptionTask.objects.all().delete()
+        return callbacks.Reply(0.1, http_status=204)
+
+    monkeypatch.setattr(delivery, "send", send)
+
+    assert deliver(due.pk, owner="w", describe=event_body) is None
+
+
+def test_the_log_holds_no_address(receiver, due, caplog):
+    """urllib3 tells of each request, and of headers that it does not understand."""
+    caplog.set_level("DEBUG")
+    receiver.always(
+        lambda connection, closed: connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n no header: 1\r\n\r\n"
+        )
+    )
+
+    attempt(due)
+
+    assert str(due.public_id) in caplog.text
+    assert "hook" not in caplog.text
+
+
+# --- By a process of its own ---------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_killed_deliverer_is_made_up_for_by_another(receiver, fleet):
+    posted, go_on = threading.Event(), threading.Event()
+
+    def hold(connection: Any, closed: threading.Event) -> None:
+        posted.set()
+        go_on.wait(20)
+
+    receiver.then(hold)
+    callback = callback_to(receiver.url)
+    first = fleet.deliverer("callbacks-1")
+    wait_for(posted.is_set, seconds=60, named=first.said)
+
+    first.kill()
+    go_on.set()
+    second = fleet.deliverer("callbacks-2")
+
+    def is_delivered() -> bool:
+        assert second.is_running(), second.said()
+        return Callback.objects.get().state == State.DELIVERED
+
+    wait_for(is_delivered, seconds=60, named=lambda: second.said() + fleet.said())
+    assert receiver.ids() == [str(callback.public_id)] * 2
+    assert [made.error_code for made in callback.history.all()] == ["worker_lost", ""]
+    assert second.stop() == 0

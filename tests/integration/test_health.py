@@ -1,0 +1,157 @@
+"""/readyz, and the row by which a dispatcher says that it is there."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.test import Client
+from django.utils import timezone
+
+from tests.integration.databases import in_threads
+from transcription.models import DispatcherTick
+from transcription.services import health, publishing
+from workers.dispatcher import Dispatcher
+
+pytestmark = pytest.mark.django_db
+
+
+def ticked(seconds_ago: float, host: str = "here") -> None:
+    moment = timezone.now() - timedelta(seconds=seconds_ago)
+    DispatcherTick.objects.create(host=host, pid=1, ticked_at=moment)
+
+
+def ask() -> tuple[int, dict[str, str]]:
+    answer = Client().get("/readyz")
+    assert "no-store" in answer.headers["Cache-Control"]
+    return answer.status_code, answer.json()
+
+
+# --- What is told --------------------------------------------------------------------
+
+
+def test_a_service_whose_parts_are_there_is_ok(broker):
+    ticked(1)
+
+    assert ask() == (
+        200,
+        {"status": "ok", "database": "ok", "broker": "ok", "dispatcher": "ok"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(8, "ok"), (15, "late"), (55, "late"), (70, "missing")]
+)
+def test_a_dispatcher_is_late_and_then_missing(broker, seconds, said):
+    ticked(seconds)
+
+    status, body = ask()
+
+    # Jobs still flow without it.
+    assert status == 200
+    assert body["dispatcher"] == said
+    assert body["status"] == ("ok" if said == "ok" else "degraded")
+
+
+def test_a_dispatcher_that_never_was_is_missing(broker):
+    assert ask()[1]["dispatcher"] == "missing"
+
+
+def test_one_lively_dispatcher_is_enough(broker):
+    ticked(1000, host="there")
+    ticked(1)
+
+    assert ask()[1]["dispatcher"] == "ok"
+
+
+def test_a_slow_round_by_the_operators_choice_is_not_late(broker, settings):
+    settings.DISPATCH_SECONDS = 300
+    ticked(200)
+
+    assert ask()[1]["dispatcher"] == "ok"
+
+
+def test_without_a_broker_requests_are_still_answered():
+    ticked(1)
+
+    status, body = ask()
+
+    assert status == 200
+    assert (body["status"], body["broker"]) == ("degraded", "away")
+
+
+def test_a_broker_that_has_just_failed_is_not_waited_for(broker):
+    ticked(1)
+    publishing.breaker.trip()
+
+    assert ask()[1]["broker"] == "away"
+
+
+def test_without_a_database_no_request_can_be_answered(broker, monkeypatch):
+    def fail(seconds: float) -> bool:
+        raise OperationalError("gone")
+
+    monkeypatch.setattr(health, "_ticked_within", fail)
+
+    assert ask() == (
+        503,
+        {
+            "status": "unavailable",
+            "database": "away",
+            "broker": "ok",
+            "dispatcher": "unknown",
+        },
+    )
+
+
+def test_it_is_only_asked():
+    assert Client().post("/readyz").status_code == 405
+
+
+# --- The dispatcher's row ------------------------------------------------------------
+
+
+def test_each_round_is_noted(no_hints):
+    ticked(1000, host="elsewhere")
+    before = timezone.now() - timedelta(seconds=1)
+    dispatcher = Dispatcher()
+
+    dispatcher.tick()
+    dispatcher.tick()
+
+    tick = DispatcherTick.objects.exclude(host="elsewhere").get()
+    assert before < tick.ticked_at < timezone.now() + timedelta(seconds=1)
+
+
+def test_a_round_that_fails_is_not_noted(no_hints, monkeypatch):
+    dispatcher = Dispatcher()
+
+    def fail() -> int:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(dispatcher, "send_held_back", fail)
+
+    with pytest.raises(OperationalError):
+        dispatcher.tick()
+
+    assert not DispatcherTick.objects.exists()
+
+
+def test_machines_that_are_gone_are_forgotten(no_hints):
+    ticked(2 * 86_400, host="gone")
+    ticked(3600, host="late")
+
+    Dispatcher().tick()
+
+    hosts: Any = DispatcherTick.objects.values_list("host", flat=True)
+    assert "late" in hosts
+    assert "gone" not in hosts
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several_dispatchers_of_a_machine_share_a_row():
+    in_threads([health.note_tick] * 4)
+
+    assert DispatcherTick.objects.count() == 1

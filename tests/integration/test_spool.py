@@ -1,0 +1,252 @@
+"""A result that the database cannot take is kept in a file, and used once it can."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from tests.engines import ScriptedEngine
+from tests.factories import TaskFactory
+from tests.media_files import make_tone
+from transcription.engines.base import ModelInfo, Segment, Transcription, Word
+from transcription.models import Transcript, TranscriptionTask
+from transcription.services import database, execution, slots, spool, transitions
+from transcription.services.leases import heartbeat
+from transcription.services.transitions import Outcome
+from transcription.storage import TaskFolder
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_hints", "quiet_heart")]
+
+OWNER = "cpu-0@tests/1"
+HEARD = Transcription(
+    text="Hi there.",
+    language="en",
+    language_probability=math.nan,
+    duration_seconds=1.0,
+    duration_after_vad_seconds=None,
+    segments=[
+        Segment(0, 0, 0.1, 0.5, " Hi", [1], 0.0, -0.1, 1.0, 0.1),
+        Segment(
+            *(1, 0, 0.5, 0.9, " there.", [2, 3], 0.2, -0.2, 1.1, 0.0),
+            words=[Word(" there.", 0.5, 0.9, 1 / 3)],
+        ),
+    ],
+    language_probabilities={"en": 0.9},
+    options={"beam_size": 5},
+)
+MODEL = ModelInfo("demo", "r1", "faster-whisper", "cuda:0", "float16", notice="small")
+RESULT = spool.Result(HEARD, MODEL, 1.25)
+
+
+class Power(BaseException):
+    """What ends a process without asking it."""
+
+
+@pytest.fixture
+def quiet_heart(monkeypatch) -> None:
+    monkeypatch.setattr(type(heartbeat), "_start", lambda self: None)
+
+
+@pytest.fixture
+def prepared() -> Any:
+    """A queued task with a second of samples."""
+    task = TaskFactory(queued=True, media_duration_seconds=1.0)
+    folder = TaskFolder(task.public_id)
+    folder.create()
+    folder.samples.write_bytes(make_tone(1.0).tobytes())
+    return task
+
+
+@pytest.fixture
+def outage(monkeypatch) -> Callable[..., None]:
+    """Have the first calls of a change find no database."""
+
+    def begin(name: str, *events: Any) -> None:
+        change, coming = getattr(transitions, name), iter(events)
+
+        def changed(*args: Any, **kwargs: Any) -> Any:
+            event = next(coming, None)
+            if callable(event):
+                event = event()
+            if event is not None:
+                raise event
+            return change(*args, **kwargs)
+
+        monkeypatch.setattr(transitions, name, changed)
+
+    monkeypatch.setattr(database, "FIRST_PAUSE_SECONDS", 0.001)
+    for module in (database, execution):
+        monkeypatch.setattr(module, "will_pass", lambda error: True)
+    return begin
+
+
+def away() -> OperationalError:
+    return OperationalError("the server closed the connection")
+
+
+def refuse(listener: Any) -> None:
+    raise AssertionError("decoded again")
+
+
+# --- While the database is away ------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_result_is_in_a_file_until_it_is_stored(prepared, outage):
+    folder = TaskFolder(prepared.public_id)
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.append(folder.result.exists())
+
+    outage("complete", away(), look)
+
+    outcome = execution.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
+
+    assert outcome is Outcome.COMPLETED
+    assert seen == [True]
+    assert not folder.path.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_disk_that_refuses_the_file_loses_nothing(prepared, outage, monkeypatch):
+    monkeypatch.setattr("os.fsync", lambda file: (_ for _ in ()).throw(OSError(28)))
+    outage("complete", away(), away())
+
+    outcome = execution.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
+
+    assert outcome is Outcome.COMPLETED
+    assert Transcript.objects.count() == 1
+    assert not TaskFolder(prepared.public_id).path.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_next_worker_stores_the_result_of_one_that_died(prepared, outage):
+    outage("complete", away(), Power())
+    with pytest.raises(Power):
+        execution.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
+    slots.release_jobs(OWNER)
+
+    outcome = execution.execute(
+        prepared.pk, engine=ScriptedEngine(refuse), owner="cpu-1@tests/2"
+    )
+
+    assert outcome is Outcome.COMPLETED
+    prepared.refresh_from_db()
+    assert (prepared.attempts, prepared.losses) == (1, 1)
+    assert prepared.transcript.text == "Hi."
+    assert not TaskFolder(prepared.public_id).path.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_engine_goes_on_while_progress_cannot_be_noted(
+    prepared, outage, monkeypatch
+):
+    monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(execution, "AWAY_SECONDS", 0.0)
+    outage("record_progress", away())
+    parts: list[Any] = []
+
+    def work(listener: Any) -> None:
+        for number, segment in enumerate(HEARD.segments):
+            listener.segments([segment])
+            listener(0.4 * (number + 1))
+            parts.append([part.segments for part in prepared.parts.all()])
+
+    outcome = execution.execute(prepared.pk, engine=ScriptedEngine(work), owner=OWNER)
+
+    assert outcome is Outcome.COMPLETED
+    # What was heard during the outage came with the next report.
+    assert parts[0] == []
+    assert [[segment["id"] for segment in part] for part in parts[1]] == [[0, 1]]
+    assert TranscriptionTask.objects.get().attempts == 1
+
+
+# --- The file ------------------------------------------------------------------------
+
+
+def test_a_result_comes_back_as_it_was(prepared):
+    spool.keep(prepared, RESULT)
+
+    found = spool.find(prepared, MODEL)
+
+    assert found is not None
+    assert math.isnan(found.transcription.language_probability or 0)
+    # NaN equals nothing.
+    whole = dataclasses.replace(found.transcription, language_probability=0.5)
+    assert whole == dataclasses.replace(HEARD, language_probability=0.5)
+    assert (found.model, found.inference_seconds) == (MODEL, 1.25)
+
+
+def test_a_result_is_found_by_another_device_with_the_same_model(prepared):
+    spool.keep(prepared, RESULT)
+    here = dataclasses.replace(MODEL, device="cpu", compute_type="int8")
+
+    assert spool.find(prepared, here) is not None
+
+
+@pytest.mark.parametrize(
+    "other", [{"revision": "r2"}, {"name": "small"}, {"engine": "openai-whisper"}]
+)
+def test_the_result_of_another_model_is_none(prepared, other):
+    spool.keep(prepared, RESULT)
+
+    assert spool.find(prepared, dataclasses.replace(MODEL, **other)) is None
+
+
+@pytest.mark.parametrize(
+    "asked", [{"language": "es"}, {"task_type": "translate"}, {"options": {"a": 1}}]
+)
+def test_the_result_of_another_question_is_none(prepared, asked):
+    spool.keep(prepared, RESULT)
+    for name, value in asked.items():
+        setattr(prepared, name, value)
+
+    assert spool.find(prepared, MODEL) is None
+
+
+def of_another_form(content: bytes) -> bytes:
+    kept = json.loads(content.partition(b"\n")[2])
+    changed = json.dumps({**kept, "form": 0}).encode()
+    return hashlib.sha256(changed).hexdigest().encode() + b"\n" + changed
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[:-1],
+        lambda content: content.replace(b"Hi there", b"Hi where"),
+        lambda content: content.partition(b"\n")[2],
+        lambda content: b"\xff" + content,
+        of_another_form,
+    ],
+    ids=["empty", "cut", "changed", "without digest", "no text", "of another form"],
+)
+def test_a_damaged_file_is_ignored_and_decoding_begins_anew(prepared, damage):
+    spool.keep(prepared, RESULT)
+    file = TaskFolder(prepared.public_id).result
+    file.write_bytes(damage(file.read_bytes()))
+    engine = ScriptedEngine()
+
+    outcome = execution.execute(prepared.pk, engine=engine, owner=OWNER)
+
+    assert outcome is Outcome.COMPLETED
+    assert len(engine.calls) == 1
+    assert not TaskFolder(prepared.public_id).path.exists()
+
+
+def test_a_task_that_was_deleted_gets_no_folder_again(prepared):
+    folder = TaskFolder(prepared.public_id)
+    folder.discard()
+
+    spool.keep(prepared, RESULT)
+
+    assert not folder.path.exists()

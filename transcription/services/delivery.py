@@ -1,0 +1,88 @@
+"""A callback's event goes to its receiver (the process of the queue `callbacks`)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from django.conf import settings
+
+from transcription.models import Callback
+from transcription.services import callbacks
+from transcription.services.callbacks import Reply, State
+from transcription.services.database import persistently
+from transcription.services.retry_schedule import retry_after_seconds
+from whisperhub.network.posting import PostError, post
+from whisperhub.request_id import current_request_id
+
+logger = logging.getLogger(__name__)
+
+# What receivers get: a callback, its task with it, as the bytes of a document.
+Describe = Callable[[Callback], bytes]
+
+
+def deliver(callback_id: int, *, owner: str, describe: Describe) -> State | None:
+    """Make one attempt to deliver a callback that is due.
+
+    Args:
+        callback_id: the row.
+        owner: who this process is.
+        describe: makes the body; what it says of a task belongs to the API, which lies
+            above the services.
+
+    Returns:
+        Where the callback stands now; None if there was nothing to claim, or it was
+        claimed and then lost or deleted.
+    """
+    claim = persistently(lambda: callbacks.claim(callback_id, owner=owner))
+    if claim is None:
+        return None
+    callback = persistently(
+        lambda: Callback.objects.select_related("task").filter(pk=callback_id).first()
+    )
+    if callback is None:
+        return None
+    current_request_id.set(callback.task.request_id)
+    body = persistently(lambda: describe(callback))
+    reply = send(callback, body)
+    state = persistently(lambda: callbacks.settle(claim, reply))
+    logger.info(
+        "Callback %s: attempt %d, %s in %.2f s, %s",
+        callback.public_id,
+        claim.number,
+        reply.http_status or reply.error_code,
+        reply.duration_seconds,
+        state.value if state else "its lease lost meanwhile",
+    )
+    return state
+
+
+def send(callback: Callback, body: bytes) -> Reply:
+    """Send an event once, and tell what came of it."""
+    began = time.monotonic()
+    try:
+        answer = post(
+            callback.task.callback_url,
+            body,
+            headers=headers_of(callback),
+            seconds=settings.CALLBACK_SECONDS,
+        )
+    except PostError as error:
+        return Reply(time.monotonic() - began, error_code=error.code)
+    return Reply(
+        time.monotonic() - began,
+        http_status=answer.status,
+        retry_after_seconds=retry_after_seconds(answer.retry_after),
+    )
+
+
+def headers_of(callback: Callback) -> dict[str, str]:
+    """The headers of Standard Webhooks, but for the signature."""
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "WhisperHub",
+        "webhook-id": str(callback.public_id),
+        # Of this attempt; the event has its own moment.
+        "webhook-timestamp": str(int(time.time())),
+    }

@@ -1,0 +1,115 @@
+"""How the parts of the service are, as seen from a web process.
+
+Only the database decides whether requests can be answered. Without the broker uploads
+are still taken, and without a dispatcher jobs still flow: web and media workers send
+their own hints. Both are told, and fail nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+from django.db.models.functions import Now
+from redis.exceptions import RedisError
+
+from transcription.models import DispatcherTick
+from transcription.services import events
+from transcription.services.database import despite_conflicts
+from transcription.services.publishing import breaker
+
+logger = logging.getLogger(__name__)
+
+# Beyond the pause between two rounds: one that sends hundreds of hints takes a while.
+LATE_SECONDS: Final = 10.0
+MISSING_SECONDS: Final = 60.0
+# The row of a machine that is gone says nothing any more.
+REMEMBERED: Final = timedelta(days=1)
+HOST_LENGTH: Final = 191
+
+
+class Health(StrEnum):
+    """How one part is."""
+
+    OK = "ok"
+    LATE = "late"
+    MISSING = "missing"
+    AWAY = "away"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """What the service can do now."""
+
+    database: Health
+    broker: Health
+    dispatcher: Health
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests can be answered."""
+        return self.database is Health.OK
+
+    @property
+    def status(self) -> str:
+        """All in one word: ok, degraded or unavailable."""
+        if not self.is_ready:
+            return "unavailable"
+        parts = {self.database, self.broker, self.dispatcher}
+        return "ok" if parts == {Health.OK} else "degraded"
+
+
+@despite_conflicts
+def note_tick() -> None:
+    """Note that a dispatcher of this machine has done a round."""
+    host = socket.gethostname()[:HOST_LENGTH]
+    tick = {"pid": os.getpid(), "ticked_at": Now()}
+    if not DispatcherTick.objects.filter(host=host).update(**tick):
+        DispatcherTick.objects.update_or_create(host=host, defaults=tick)
+
+
+def forget_old_ticks() -> int:
+    """Delete what machines without a dispatcher noted once; returns how many rows."""
+    old = DispatcherTick.objects.filter(ticked_at__lt=Now() - REMEMBERED)
+    return old.delete()[0]
+
+
+def readiness() -> Readiness:
+    """Look at database, broker and dispatcher."""
+    try:
+        database, dispatcher = Health.OK, _dispatcher()
+    except (DatabaseError, InterfaceError) as error:
+        logger.warning("Not ready, the database is away: %s", error)
+        connection.close()
+        database, dispatcher = Health.AWAY, Health.UNKNOWN
+    return Readiness(database, _broker(), dispatcher)
+
+
+def _dispatcher() -> Health:
+    """The state of the liveliest dispatcher."""
+    if _ticked_within(LATE_SECONDS):
+        return Health.OK
+    return Health.LATE if _ticked_within(MISSING_SECONDS) else Health.MISSING
+
+
+def _ticked_within(seconds: float) -> bool:
+    patience = timedelta(seconds=seconds + settings.DISPATCH_SECONDS)
+    return DispatcherTick.objects.filter(ticked_at__gt=Now() - patience).exists()
+
+
+def _broker() -> Health:
+    if breaker.is_open():
+        return Health.AWAY
+    try:
+        events.client().ping()
+    except (RedisError, OSError):
+        return Health.AWAY
+    return Health.OK

@@ -1,0 +1,137 @@
+"""Results that the database could not take yet, kept beside the samples of their task.
+
+A transcript may be an hour of work. While the database is away it is a file, so that
+the end of the process in the meantime costs nothing: who claims the task next finds it
+and need not decode again. The file gives no right to anything. Whoever stores the
+result needs the lease, as ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from transcription.engines.base import ModelInfo, Segment, Transcription, Word
+from transcription.models import TranscriptionTask
+from transcription.storage import TaskFolder
+
+logger = logging.getLogger(__name__)
+
+# Another form of the file gets another number; older files then count for nothing.
+FORM: Final = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job leaves behind.
+
+    Attributes:
+        model: that made it; perhaps on another device than ours.
+        inference_seconds: the engine's own time.
+    """
+
+    transcription: Transcription
+    model: ModelInfo
+    inference_seconds: float
+
+
+def keep(task: TranscriptionTask, result: Result) -> None:
+    """Write a result beside the samples; without success if the disk refuses."""
+    folder = TaskFolder(task.public_id)
+    content = json.dumps(
+        {
+            "form": FORM,
+            "asked": _asked(task),
+            "transcription": asdict(result.transcription),
+            "model": asdict(result.model),
+            "inference_seconds": result.inference_seconds,
+        }
+    ).encode()
+    digest = hashlib.sha256(content).hexdigest().encode()
+    try:
+        # No folder is made: without one the task was deleted.
+        with folder.unfinished_result.open("wb") as file:
+            file.write(digest + b"\n" + content)
+            file.flush()
+            os.fsync(file.fileno())
+        folder.unfinished_result.replace(folder.result)
+        _sync_folder(folder)
+    except OSError as error:
+        logger.warning("Task %s: result not kept, %s", task.public_id, error.strerror)
+        return
+    logger.warning("Task %s: result kept until the database is back", task.public_id)
+
+
+def find(task: TranscriptionTask, model: ModelInfo) -> Result | None:
+    """The result that an earlier attempt could not store.
+
+    Args:
+        task: whose result.
+        model: the one that would make it now; a result of another is none.
+    """
+    try:
+        stored = TaskFolder(task.public_id).result.read_bytes()
+    except OSError:
+        return None
+    try:
+        found = _parse(stored, task)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        logger.warning("Task %s: kept result ignored, %s", task.public_id, error)
+        return None
+    ours = (model.name, model.engine, model.revision)
+    if (found.model.name, found.model.engine, found.model.revision) != ours:
+        logger.info("Task %s: kept result is of another model", task.public_id)
+        return None
+    return found
+
+
+def _parse(stored: bytes, task: TranscriptionTask) -> Result:
+    digest, _, content = stored.partition(b"\n")
+    if digest != hashlib.sha256(content).hexdigest().encode():
+        raise ValueError("it is damaged")
+    kept = json.loads(content)
+    if kept["form"] != FORM:
+        raise ValueError("another release wrote it")
+    if kept["asked"] != _asked(task):
+        raise ValueError("something else was asked")
+    return Result(
+        transcription=_transcription(kept["transcription"]),
+        model=ModelInfo(**kept["model"]),
+        inference_seconds=kept["inference_seconds"],
+    )
+
+
+def _asked(task: TranscriptionTask) -> dict[str, Any]:
+    """What decides on a result, beside the samples and the model."""
+    return {
+        "task_type": task.task_type,
+        "language": task.language,
+        "options": task.options,
+    }
+
+
+def _transcription(kept: dict[str, Any]) -> Transcription:
+    segments = [
+        Segment(
+            **{
+                **segment,
+                "words": segment["words"]
+                and [Word(**word) for word in segment["words"]],
+            }
+        )
+        for segment in kept["segments"]
+    ]
+    return Transcription(**{**kept, "segments": segments})
+
+
+def _sync_folder(folder: TaskFolder) -> None:
+    """Have the new name survive a loss of power."""
+    opened = os.open(folder.path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
