@@ -63,7 +63,9 @@ class ScriptedEngine:
             segments=[],
         )
 
-    def detect_language(self, samples: Any, *, windows: int = 4) -> LanguageDetection:
+    def detect_language(
+        self, samples: Any, listener: JobListener, *, windows: int = 4
+    ) -> LanguageDetection:
         return LanguageDetection("es", 0.8, {"es": 0.8, "en": 0.2})
 
 
@@ -125,8 +127,10 @@ class HeldEngine:
             listener(0.0)
             time.sleep(POLL_SECONDS)
 
-    def detect_language(self, samples: Any, *, windows: int = 4) -> LanguageDetection:
-        return self._engine.detect_language(samples, windows=windows)
+    def detect_language(
+        self, samples: Any, listener: JobListener, *, windows: int = 4
+    ) -> LanguageDetection:
+        return self._engine.detect_language(samples, listener, windows=windows)
 
 
 def create_held(

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,10 @@ def test_a_hint_that_died_with_an_idle_worker_is_sent_again(service, record):
     record("hint lost with a killed worker", watch.seconds, at_most=35)
 
 
+def is_dispatched(service: Service, task_id: str) -> bool:
+    return service.task(task_id).dispatched_at is not None
+
+
 def submitted_to_a_dying_worker(service: Service) -> str:
     """Submit a task whose hint dies with the worker that was just handed it."""
     for _ in range(TRIES):
@@ -200,7 +205,7 @@ def submitted_to_a_dying_worker(service: Service) -> str:
             # It waits for the next message for a second at a time: where that second
             # ends before the message comes, nobody takes it.
             job = service.submit(SPEECH)
-            wait_for(lambda: service.task(job).dispatched_at is not None)
+            wait_for(partial(is_dispatched, service, job))
             if not service.hints(PREPARE):
                 assert job not in str(service.broker.hvals("unacked"))
                 service.kill("media")

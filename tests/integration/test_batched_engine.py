@@ -357,6 +357,35 @@ def test_a_job_that_is_stopped_ends_at_once(engine, threads, generate, batching)
     assert transcribe(engine, SPANISH).text == wanted
 
 
+def test_a_detection_is_its_jobs_and_ends_with_it(engine, threads, monkeypatch):
+    whisper = engine.whisper
+    model, calls = whisper._model, []
+    may_go_on = threading.Event()
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(model, name)
+
+        def encode(self, *arguments: Any, **keywords: Any) -> Any:
+            calls.append((whisper.model_call, [c.caller for c in whisper._running]))
+            may_go_on.wait(SECONDS)
+            return model.encode(*arguments, **keywords)
+
+    monkeypatch.setattr(whisper, "_model", Watched())
+    listener = Listener(priority=2)
+    half_minutes = np.concatenate([pause(30.0)] * 4)
+    detection = threads.submit(engine.detect_language, half_minutes, listener)
+    wait_for(lambda: calls)
+
+    listener.stop()
+    may_go_on.set()
+
+    assert isinstance(detection.exception(SECONDS), InterruptedError)
+    ((call, callers),) = calls
+    assert call.jobs == {listener}
+    assert [caller.priority for caller in callers] == [2]
+
+
 def test_a_job_whose_listener_raises_leaves_no_work_behind(engine):
     listener = Listener()
     listener.segments = lambda segments: listener.stopped.set()  # type: ignore[method-assign]

@@ -225,8 +225,8 @@ def test_language_is_heard_after_a_long_silence(engine, samples):
 def test_detected_languages_are_those_of_faster_whisper(
     engine, faster, samples, language
 ):
-    ours = engine.detect_language(samples[language])
-    theirs = faster.detect_language(samples[language])
+    ours = engine.detect_language(samples[language], ignore)
+    theirs = faster.detect_language(samples[language], ignore)
 
     assert ours.language == theirs.language == language
     assert ours.probability == pytest.approx(theirs.probability, abs=0.01)
@@ -236,7 +236,7 @@ def test_detected_languages_are_those_of_faster_whisper(
 def test_detection_averages_windows_spread_over_the_recording(engine, samples):
     half_minutes = [np.tile(samples[name], 3)[: 30 * SAMPLE_RATE] for name in LANGUAGES]
 
-    detected = engine.detect_language(np.concatenate(half_minutes), windows=3)
+    detected = engine.detect_language(np.concatenate(half_minutes), ignore, windows=3)
 
     for name in LANGUAGES:
         assert detected.probabilities[name] == pytest.approx(1 / 3, abs=0.02)
@@ -582,7 +582,7 @@ def test_an_english_only_model_hears_english(tmp_path, samples):
     )
 
     assert (heard.language, heard.language_probability) == ("en", 1.0)
-    assert engine.detect_language(samples["es"]).language == "en"
+    assert engine.detect_language(samples["es"], ignore).language == "en"
 
 
 def test_official_alignment_heads_are_used_where_they_fit(engine):
@@ -597,7 +597,8 @@ def test_official_alignment_heads_are_used_where_they_fit(engine):
 # --- What a watchdog sees ------------------------------------------------------------
 
 
-def test_what_is_under_way_is_told_with_its_job(engine, samples):
+@pytest.mark.parametrize("work", ["transcribe", "detect_language"])
+def test_what_is_under_way_is_told_with_its_job(engine, samples, work):
     seen: list[Any] = []
 
     class Looking(SilentListener):
@@ -607,7 +608,10 @@ def test_what_is_under_way_is_told_with_its_job(engine, samples):
     listener = Looking()
     began = time.monotonic()
 
-    engine.transcribe(samples["en"], PLAIN, listener)
+    if work == "transcribe":
+        engine.transcribe(samples["en"], PLAIN, listener)
+    else:
+        engine.detect_language(samples["en"], listener)
 
     calls = [call for call in seen if call is not None]
     assert {call.jobs for call in calls} == {frozenset({listener})}
@@ -616,3 +620,18 @@ def test_what_is_under_way_is_told_with_its_job(engine, samples):
     assert moments == sorted(set(moments))
     assert moments[0] >= began
     assert engine.model_call is None
+
+
+def test_a_detection_that_is_to_stop_ends(engine, samples):
+    looks: list[float] = []
+
+    class Stopping(SilentListener):
+        def __call__(self, seconds_done: float) -> None:
+            looks.append(seconds_done)
+            if len(looks) == 3:
+                raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        engine.detect_language(samples["en"], Stopping())
+
+    assert len(looks) == 3

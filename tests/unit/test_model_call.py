@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.calls import SECONDS, START_OF_TRANSCRIPT, Callers, FakeWhisper, features
-from transcription.engines.base import SilentListener, working_for
+from transcription.engines.base import SilentListener
 from transcription.engines.coalescing import Caller, CoalescingWhisper
 
 
@@ -24,11 +24,6 @@ def callers() -> Iterator[Callers]:
     whisper.close()
 
 
-def caller_of(job: Any) -> Caller:
-    with working_for(job):
-        return Caller()
-
-
 def test_a_model_that_rests_has_no_call(callers):
     callers.start(lambda: callers.whisper.encode(features(1.0))).result(SECONDS)
 
@@ -39,11 +34,11 @@ def test_a_call_tells_its_jobs_and_when_it_began(callers):
     jobs = [SilentListener(), SilentListener()]
     before = time.monotonic()
     with callers.plugged():
-        for job in jobs:
-            callers.queue(lambda: callers.whisper.encode(features(1.0)), caller_of(job))
+        for caller in [Caller(job=job) for job in jobs]:
+            callers.queue(lambda: callers.whisper.encode(features(1.0)), caller)
         callers.queue(
             lambda: callers.whisper.detect_language(features(1.0)),
-            caller_of(SilentListener()),
+            Caller(job=SilentListener()),
         )
         # Only the batch of the first two is let in.
         callers.model.act = lambda call: callers.model.gate.clear()
@@ -73,14 +68,3 @@ def test_a_call_outside_any_job_has_none(callers):
 
     assert call is not None
     assert call.jobs == set()
-
-
-def test_a_thread_works_for_one_job_at_a_time():
-    outer, inner = SilentListener(), SilentListener()
-
-    with working_for(outer):
-        with working_for(inner):
-            within = Caller().job
-        after = Caller().job
-
-    assert (within, after, Caller().job) == (inner, outer, None)

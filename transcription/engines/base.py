@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -98,20 +96,6 @@ class SilentListener:
         """Hear of segments."""
 
 
-# The job that this thread works for, so that a model call can be laid to its jobs.
-current_job: ContextVar[JobListener | None] = ContextVar("current_job", default=None)
-
-
-@contextmanager
-def working_for(job: JobListener) -> Iterator[None]:
-    """Work for a job in this thread, for the length of the block."""
-    token = current_job.set(job)
-    try:
-        yield
-    finally:
-        current_job.reset(token)
-
-
 @dataclass(frozen=True)
 class ModelCall:
     """A call of the model that is under way.
@@ -190,7 +174,7 @@ class Engine(Protocol):
 
     @property
     def concurrent_jobs(self) -> int:
-        """How many jobs may call `transcribe` at the same time."""
+        """How many jobs the model takes at the same time."""
         ...
 
     @property
@@ -222,9 +206,17 @@ class Engine(Protocol):
         ...
 
     def detect_language(
-        self, samples: Samples, *, windows: int = DETECTION_WINDOWS
+        self,
+        samples: Samples,
+        listener: JobListener,
+        *,
+        windows: int = DETECTION_WINDOWS,
     ) -> LanguageDetection:
-        """Tell the language from so many windows of 30 s, spread over the audio."""
+        """Tell the language from so many windows of 30 s, spread over the audio.
+
+        Raises:
+            Whatever the listener raises: the job is to stop.
+        """
         ...
 
     def unload(self) -> None:

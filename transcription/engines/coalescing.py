@@ -22,7 +22,7 @@ import ctranslate2
 import numpy as np
 from numpy.typing import NDArray
 
-from transcription.engines.base import JobListener, ModelCall, current_job
+from transcription.engines.base import JobListener, ModelCall
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +50,13 @@ class Caller:
     Attributes:
         priority: 0 is the most urgent.
         may_merge: whether its calls may share a model call with others.
-        job: whose it is; that of the thread which makes the caller.
+        job: whose calls they are; None: no job's.
         failure: what the model raised for one of its calls; the job ends with that.
     """
 
     priority: int = 1
     may_merge: bool = True
-    job: JobListener | None = field(default_factory=current_job.get)
+    job: JobListener | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
     failure: Exception | None = None
 

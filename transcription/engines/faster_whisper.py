@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -216,14 +218,23 @@ class FasterWhisperEngine:
         self, samples: Samples, options: DecodeOptions, listener: JobListener
     ) -> Transcription:
         """Turn samples into text; see `base.Engine`."""
-        caller = Caller(listener.priority, may_merge=options.batching != "off")
-        listener.on_stop(lambda: self.lanes.stop(caller))
-        listener(0.0)
-        try:
+        may_merge = options.batching != "off"
+        with self._caller_for(listener, may_merge=may_merge) as caller:
             if options.needs_order:
                 with self.whisper.calls_of(caller):
                     return self._transcribe_in_order(samples, options, listener)
             return self.chunked.transcribe(samples, options, listener, caller)
+
+    @contextmanager
+    def _caller_for(
+        self, listener: JobListener, *, may_merge: bool = True
+    ) -> Iterator[Caller]:
+        """Who makes a job's calls, which are withdrawn when the job is to stop."""
+        caller = Caller(listener.priority, may_merge, listener)
+        listener.on_stop(lambda: self.lanes.stop(caller))
+        listener(0.0)
+        try:
+            yield caller
         except CallerStoppedError:
             listener.check()
             raise
@@ -257,18 +268,23 @@ class FasterWhisperEngine:
         )
 
     def detect_language(
-        self, samples: Samples, *, windows: int = DETECTION_WINDOWS
+        self,
+        samples: Samples,
+        listener: JobListener,
+        *,
+        windows: int = DETECTION_WINDOWS,
     ) -> LanguageDetection:
         """Tell the language from several windows; see `base.Engine`."""
         if not self.model.model.is_multilingual:
             return LanguageDetection("en", 1.0, {"en": 1.0})
         heard: list[dict[str, float]] = []
-        for start in spread_windows(len(samples), windows):
-            window = to_float(samples[start : start + WINDOW_SAMPLES])
-            features = pad_or_trim(self.model.feature_extractor(window))
-            (found,) = self.model.model.detect_language(self.model.encode(features))
-            # Tokens such as <|en|>.
-            heard.append({token[2:-2]: probability for token, probability in found})
+        with self._caller_for(listener) as caller, self.whisper.calls_of(caller):
+            for start in spread_windows(len(samples), windows):
+                window = to_float(samples[start : start + WINDOW_SAMPLES])
+                features = pad_or_trim(self.model.feature_extractor(window))
+                (found,) = self.model.model.detect_language(self.model.encode(features))
+                # Tokens such as <|en|>.
+                heard.append({token[2:-2]: probability for token, probability in found})
         return average_probabilities(heard)
 
     def unload(self) -> None:

@@ -124,7 +124,7 @@ class OpenAIWhisperEngine:
         )
 
     def transcribe(
-        self, samples: Samples, options: DecodeOptions, on_progress: JobListener
+        self, samples: Samples, options: DecodeOptions, listener: JobListener
     ) -> Transcription:
         """Turn samples into text; see `base.Engine`.
 
@@ -137,11 +137,11 @@ class OpenAIWhisperEngine:
         self._check_language(options)
         duration_seconds = len(samples) / SAMPLE_RATE
         arguments = _arguments(options, duration_seconds)
-        watch = library.Watch(on_progress)
+        watch = library.Watch(listener)
         watch.check()
-        with library.watched(model, watch), self._at_work(watch, on_progress):
+        with library.watched(model, watch), self._at_work(watch, listener):
             spectrogram = library.Spectrogram(model, samples, watch)
-            detected = self._settle_language(samples, options, spectrogram)
+            detected = self._settle_language(samples, options, spectrogram, watch)
             heard = library.transcribe(
                 model,
                 spectrogram,
@@ -150,7 +150,7 @@ class OpenAIWhisperEngine:
                 **arguments,
             )
         segments = _segments(heard["segments"], with_words=options.word_timestamps)
-        on_progress(duration_seconds)
+        listener(duration_seconds)
         return Transcription(
             text=join_text(segments),
             language=detected.language,
@@ -164,18 +164,33 @@ class OpenAIWhisperEngine:
         )
 
     def detect_language(
-        self, samples: Samples, *, windows: int = DETECTION_WINDOWS
+        self,
+        samples: Samples,
+        listener: JobListener,
+        *,
+        windows: int = DETECTION_WINDOWS,
     ) -> LanguageDetection:
         """Tell the language from several windows; see `base.Engine`."""
         from transcription.engines import openai_library as library
 
-        model = self.model
-        if not model.is_multilingual:
+        if not self.model.is_multilingual:
             return LanguageDetection("en", 1.0, {"en": 1.0})
+        watch = library.Watch(listener)
+        watch.check()
+        with library.watched(self.model, watch), self._at_work(watch, listener):
+            return self._hear_language(samples, watch, windows)
+
+    def _hear_language(
+        self, samples: Samples, watch: Any, windows: int
+    ) -> LanguageDetection:
+        """The language of a job whose model is watched already."""
+        from transcription.engines import openai_library as library
+
+        model = self.model
         heard: list[dict[str, float]] = []
         for start in spread_windows(len(samples), windows):
             window = samples[start : start + WINDOW_SAMPLES]
-            spectrogram = library.Spectrogram(model, window, library.Watch(_ignore))
+            spectrogram = library.Spectrogram(model, window, watch)
             mel = spectrogram.window_with_sound(0)
             heard.append(library.language_probabilities(model, mel, half=self._half))
         return average_probabilities(heard)
@@ -280,7 +295,7 @@ class OpenAIWhisperEngine:
             )
 
     def _settle_language(
-        self, samples: Samples, options: DecodeOptions, spectrogram: Any
+        self, samples: Samples, options: DecodeOptions, spectrogram: Any, watch: Any
     ) -> LanguageDetection:
         """The language of a job: as asked for, or heard where decoding begins."""
         from transcription.engines import openai_library as library
@@ -297,7 +312,7 @@ class OpenAIWhisperEngine:
             [library.language_probabilities(model, mel, half=self._half)]
         )
         if detected.probability < SURE_OF_LANGUAGE and len(samples) > WINDOW_SAMPLES:
-            return self.detect_language(samples)
+            return self._hear_language(samples, watch, DETECTION_WINDOWS)
         return detected
 
 
@@ -428,7 +443,3 @@ def _words(heard: list[dict[str, Any]]) -> list[Word]:
         )
         for word in heard
     ]
-
-
-def _ignore(_seconds_done: float) -> None:
-    """Nobody watches."""

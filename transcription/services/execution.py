@@ -15,7 +15,6 @@ from transcription.engines.base import (
     LanguageDetection,
     Segment,
     Transcription,
-    working_for,
 )
 from transcription.engines.options import OPTION_NAMES, DecodeOptions
 from transcription.errors import (
@@ -197,10 +196,10 @@ def _transcribe(
         raise UnsupportedOptionError(task.engine, names) from error
     reporter = JobReporter(task, held)
     try:
-        with working_for(reporter):
-            if task.task_type == TranscriptionTask.TaskType.DETECT_LANGUAGE:
-                return _without_text(engine.detect_language(samples), len(samples))
-            return engine.transcribe(samples, options, reporter)
+        if task.task_type == TranscriptionTask.TaskType.DETECT_LANGUAGE:
+            detected = engine.detect_language(samples, reporter)
+            return _without_text(detected, len(samples))
+        return engine.transcribe(samples, options, reporter)
     except WhisperHubError:
         raise
     except Exception as error:
