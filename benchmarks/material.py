@@ -76,8 +76,8 @@ def model_path(name: str, *, device: str = "cpu") -> str:
     return str(folder.resolve())
 
 
-def load_engine(report: Report, *, batch_size: int = 0) -> FasterWhisperEngine:
-    """Our engine with the report's model, on its device."""
+def load_engine(report: Report) -> FasterWhisperEngine:
+    """Our engine as a slot has it, with the report's model, on its device."""
     from django.conf import settings
 
     path = model_path(report.model, device=report.device)
@@ -85,7 +85,7 @@ def load_engine(report: Report, *, batch_size: int = 0) -> FasterWhisperEngine:
         parse_slot(f"{report.device}={path}", 0, "faster-whisper"),
         model_dir=settings.MODEL_DIR,
         cpu_threads=settings.CPU_THREADS,
-        batch_size=batch_size,
+        batch_size=settings.BATCH_SIZE,
     )
     engine.load()
     report.data["compute_type"] = engine.info.compute_type

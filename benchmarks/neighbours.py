@@ -37,6 +37,15 @@ class BadCallError(RuntimeError):
     """What the model raises for the rows of one job."""
 
 
+# What the eighth job ends with.
+ENDS: Final = {
+    "good": type(None),
+    "cancelled": StoppedError,
+    "failed": StoppedError,
+    "raising": BadCallError,
+}
+
+
 class Stoppable(SilentListener):
     """A job that can be told to stop, as over the API."""
 
@@ -89,7 +98,7 @@ def run(report: Report) -> None:
         for job in jobs:
             job.result()
         neighbours.setdefault(name, []).append(time.perf_counter() - began)
-        bad_job.exception()
+        check_end(name, bad_job.exception())
 
     def good(pool: ThreadPoolExecutor) -> Any:
         return pool.submit(engine.transcribe, clips[0], OPTIONS, SilentListener())
@@ -122,6 +131,16 @@ def run(report: Report) -> None:
         worst = max(worst, times)
         report.figure(f"beside_{name}", times, "x")
     report.judge(f"each<={MOST_TIMES}x", met=worst <= MOST_TIMES)
+
+
+def check_end(name: str, error: BaseException | None) -> None:
+    """Make sure that the eighth job went as wrong as it was meant to.
+
+    Raises:
+        RuntimeError: it did not.
+    """
+    if not isinstance(error, ENDS[name]):
+        raise RuntimeError(f"The {name} job ended with {error!r}.") from error
 
 
 def make_calls_raise(engine: FasterWhisperEngine) -> DecodeOptions:
