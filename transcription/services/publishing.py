@@ -27,19 +27,19 @@ class _Breaker:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._closed_until = 0.0
+        self._open_until = 0.0
 
     def is_open(self) -> bool:
         with self._lock:
-            return time.monotonic() < self._closed_until
+            return time.monotonic() < self._open_until
 
     def trip(self) -> None:
         with self._lock:
-            self._closed_until = time.monotonic() + QUIET_SECONDS
+            self._open_until = time.monotonic() + QUIET_SECONDS
 
     def reset(self) -> None:
         with self._lock:
-            self._closed_until = 0.0
+            self._open_until = 0.0
 
 
 breaker = _Breaker()
