@@ -10,12 +10,25 @@ from django.db import models
 from django.db.models import Q
 
 
-class TranscriptionTask(models.Model):
+class Leased(models.Model):
+    """A row that one process at a time works on, for as long as its lease lasts.
+
+    While `lease_token` is set, the process that holds this token, and no other, may
+    write to the row.
+    """
+
+    lease_token = models.UUIDField(null=True, blank=True, editable=False)
+    lease_owner = models.CharField(max_length=200, blank=True, editable=False)
+    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        abstract = True
+
+
+class TranscriptionTask(Leased):
     """One recording on its way to text; the truth about it, whatever a queue says.
 
     Made by `services.submission`; its state changes only in `services.transitions`.
-    While `lease_token` is set, the process that holds this token, and no other, may
-    write to the row.
     """
 
     class Status(models.TextChoices):
@@ -122,11 +135,6 @@ class TranscriptionTask(models.Model):
     losses = models.PositiveSmallIntegerField(
         default=0, help_text="Workers that died with it."
     )
-
-    # The lease.
-    lease_token = models.UUIDField(null=True, blank=True, editable=False)
-    lease_owner = models.CharField(max_length=200, blank=True, editable=False)
-    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
 
     # What clients watch.
@@ -211,12 +219,11 @@ class TranscriptPart(models.Model):
         return f"Part {self.number} of task {self.task_id}"
 
 
-class Callback(models.Model):
+class Callback(Leased):
     """The news that a task has ended, on its way to the address its client gave.
 
     Made by `services.callbacks` in the transaction that ends the task; what it says is
-    read from the task's row whenever it is sent. While `lease_token` is set, the
-    process that holds this token, and no other, may write to the row.
+    read from the task's row whenever it is sent.
     """
 
     class Event(models.TextChoices):
@@ -263,11 +270,6 @@ class Callback(models.Model):
     # What came of the last attempt.
     http_status = models.PositiveSmallIntegerField(null=True, blank=True)
     error_code = models.CharField(max_length=50, blank=True)
-
-    # The lease.
-    lease_token = models.UUIDField(null=True, blank=True, editable=False)
-    lease_owner = models.CharField(max_length=200, blank=True, editable=False)
-    lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering = ["-id"]
