@@ -109,9 +109,7 @@ class Dispatcher:
         if thoroughly:
             self._search_at = time.monotonic() + SEARCH_SECONDS
         try:
-            return lost_hints.forget_lost_hints(
-                thoroughly=thoroughly
-            ) + lost_hints.forget_lost_callback_hints(thoroughly=thoroughly)
+            return lost_hints.forget_lost_hints(thoroughly=thoroughly)
         except (RedisError, OSError) as error:
             logger.debug("Lost hints cannot be looked for: %s", error)
             return 0

@@ -423,7 +423,7 @@ def test_lost_hints_are_found_and_sent_again(broker, monkeypatch):
     dispatcher = Dispatcher()
 
     # Fewer messages than callbacks are seen without a thorough search.
-    assert lost_hints.forget_lost_callback_hints(thoroughly=False) == 1
+    assert lost_hints.forget_lost_hints(thoroughly=False) == 1
 
     assert callbacks.send_due() == 1
 
@@ -452,7 +452,7 @@ def test_a_hint_that_is_young_or_in_good_hands_is_not_lost(broker):
     callbacks.send_due()
     broker.client.flushall()
 
-    assert lost_hints.forget_lost_callback_hints(thoroughly=True) == 0
+    assert lost_hints.forget_lost_hints(thoroughly=True) == 0
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
@@ -36,14 +36,27 @@ UNACKNOWLEDGED: Final = "unacked"
 UNACKNOWLEDGED_SINCE: Final = "unacked_index"
 
 
+@dataclass(frozen=True)
+class _Awaited:
+    """The rows that wait for a hint in one queue.
+
+    Attributes:
+        mark_undispatched: notes that the hint of one of these rows is lost.
+        rows: key to public id.
+    """
+
+    mark_undispatched: Callable[[int], None]
+    rows: dict[int, str] = field(default_factory=dict)
+
+
 def forget_lost_hints(*, thoroughly: bool) -> int:
-    """Mark tasks as undispatched whose hint is neither queued nor with a worker.
+    """Mark rows as undispatched whose hint is neither queued nor with a worker.
 
     The next round of the dispatcher sends them a new one.
 
     Args:
         thoroughly: read every queue; otherwise only those with fewer messages than
-            tasks that wait for one of them.
+            rows that wait for one of them.
 
     Returns:
         How many hints were lost.
@@ -51,14 +64,11 @@ def forget_lost_hints(*, thoroughly: bool) -> int:
     Raises:
         RedisError, OSError: the broker is away.
     """
-    waiting = _waiting_by_queue()
-    if not waiting:
-        return 0
-    suspects = [
-        name
-        for name, tasks in waiting.items()
-        if thoroughly or len(tasks) > _length(name)
-    ]
+    suspects = {
+        name: awaited
+        for name, awaited in _awaited_by_queue().items()
+        if thoroughly or len(awaited.rows) > _length(name)
+    }
     if not suspects:
         return 0
     # The queues before what was handed out: a message moves in this direction.
@@ -66,30 +76,40 @@ def forget_lost_hints(*, thoroughly: bool) -> int:
         _handed_out()
     )
     lost = 0
-    for name in suspects:
-        for task_id, public_id in waiting[name].items():
+    for awaited in suspects.values():
+        for pk, public_id in awaited.rows.items():
             if public_id in known:
                 continue
-            transitions.mark_undispatched(task_id)
+            awaited.mark_undispatched(pk)
             lost += 1
     if lost:
         logger.warning("%d hints were lost in %s", lost, ", ".join(sorted(suspects)))
     return lost
 
 
-def _waiting_by_queue() -> dict[str, dict[int, str]]:
-    """Queue to the tasks that wait for a hint in it: key and public id."""
-    rows = TranscriptionTask.objects.filter(
+def _awaited_by_queue() -> dict[str, _Awaited]:
+    """What waits for a hint that was sent, by the name of its queue."""
+    found: dict[str, _Awaited] = {}
+    tasks = TranscriptionTask.objects.filter(
         Q(not_before=None) | Q(not_before__lte=Now()),
         status__in=[Status.PREPARING, Status.QUEUED],
         lease_token=None,
         dispatched_at__lt=Now() - LEAST_AGE,
     ).values_list("pk", "public_id", "status", "model", "effective_priority")
-    waiting: dict[str, dict[int, str]] = defaultdict(dict)
-    for task_id, public_id, status, model, priority in rows:
+    for pk, public_id, status, model, priority in tasks:
         kind = PREPARE if status == Status.PREPARING else model
-        waiting[f"{kind}.{priority}"][task_id] = str(public_id)
-    return waiting
+        awaited = found.setdefault(
+            f"{kind}.{priority}", _Awaited(transitions.mark_undispatched)
+        )
+        awaited.rows[pk] = str(public_id)
+    due = Callback.objects.filter(
+        state=Callback.State.PENDING,
+        next_attempt_at__lte=Now(),
+        dispatched_at__lt=Now() - LEAST_AGE,
+    ).values_list("pk", "public_id")
+    if rows := {pk: str(public_id) for pk, public_id in due}:
+        found[CALLBACKS] = _Awaited(callbacks.mark_undispatched, rows)
+    return found
 
 
 def _length(name: str) -> int:
@@ -107,7 +127,7 @@ def _handed_out() -> Iterable[Any]:
 
     What a worker has had for longer without a claim may have died with it: the broker
     keeps such a message for a day. If it waits behind a suspect instead, a second
-    message for the same task is harmless.
+    message for the same row is harmless.
     """
     oldest = time.time() - settings.LEASE_SECONDS
     tags: Any = events.client().zrangebyscore(UNACKNOWLEDGED_SINCE, oldest, "+inf")
@@ -121,27 +141,3 @@ def _handed_out() -> Iterable[Any]:
 def _ids(messages: Iterable[Any]) -> set[str]:
     """The public ids of the rows that messages are about (`<id>-a1`)."""
     return {message["headers"]["id"].rpartition("-")[0] for message in messages}
-
-
-def forget_lost_callback_hints(*, thoroughly: bool) -> int:
-    """Likewise for callbacks that are due; returns how many hints were lost.
-
-    Raises:
-        RedisError, OSError: the broker is away.
-    """
-    waiting = dict(
-        Callback.objects.filter(
-            state=Callback.State.PENDING,
-            next_attempt_at__lte=Now(),
-            dispatched_at__lt=Now() - LEAST_AGE,
-        ).values_list("pk", "public_id")
-    )
-    if not waiting or not (thoroughly or len(waiting) > _length(CALLBACKS)):
-        return 0
-    known = _ids(_list(CALLBACKS)) | _ids(_handed_out())
-    lost = [pk for pk, public_id in waiting.items() if str(public_id) not in known]
-    for callback_id in lost:
-        callbacks.mark_undispatched(callback_id)
-    if lost:
-        logger.warning("%d hints of callbacks were lost", len(lost))
-    return len(lost)
