@@ -70,15 +70,15 @@ class ScriptedEngine:
 
 
 class StuckModel:
-    """The real model; while its folder says so, a call with a prompt never returns."""
+    """The real model; while this folder exists, a call with a prompt never returns."""
 
-    def __init__(self, model: Any, folder: Path) -> None:
+    def __init__(self, model: Any, stuck: Path) -> None:
         self._model = model
-        self._folder = folder
+        self._stuck = stuck
 
     def generate(self, features: Any, prompts: Any, **keywords: Any) -> Any:
-        while len(prompts[0]) > PLAIN_PROMPT and (self._folder / "stuck").exists():
-            (self._folder / "stuck" / "call").touch()
+        while len(prompts[0]) > PLAIN_PROMPT and self._stuck.exists():
+            (self._stuck / "call").touch()
             time.sleep(POLL_SECONDS)
         return self._model.generate(features, prompts, **keywords)
 
@@ -90,12 +90,16 @@ class HeldEngine:
     """The real engine of a slot, whose jobs wait while the gate is closed.
 
     A job with a prompt does not wait: it is the one that gets stuck in the model.
+
+    Args:
+        folder: where `hold` and `stuck` come and go; see GATE_VARIABLE.
     """
 
-    def __init__(self, engine: Engine, gate: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path) -> None:
         self.concurrent_jobs = int(os.environ.get(JOBS_VARIABLE, "1"))
         self._engine = engine
-        self._gate = gate
+        self._hold = folder / "hold"
+        self._stuck = folder / "stuck"
 
     @property
     def info(self) -> ModelInfo:
@@ -109,7 +113,7 @@ class HeldEngine:
         self._engine.load()
         engine: Any = self._engine
         whisper = engine.whisper
-        whisper._model = StuckModel(whisper._model, self._gate.parent)
+        whisper._model = StuckModel(whisper._model, self._stuck)
 
     def unload(self) -> None:
         self._engine.unload()
@@ -123,7 +127,7 @@ class HeldEngine:
 
     def wait_at_gate(self, listener: JobListener) -> None:
         """Return once the gate is open; raises if the job is to stop."""
-        while self._gate.exists():
+        while self._hold.exists():
             listener(0.0)
             time.sleep(POLL_SECONDS)
 
@@ -142,4 +146,4 @@ def create_held(
     engine = faster_whisper.create(
         slot, model_dir=model_dir, cpu_threads=cpu_threads, batch_size=batch_size
     )
-    return HeldEngine(engine, Path(os.environ[GATE_VARIABLE]) / "hold")
+    return HeldEngine(engine, Path(os.environ[GATE_VARIABLE]))

@@ -57,8 +57,8 @@ def deadly_samples(samples: Samples) -> Samples:
 class ChaosEngine(HeldEngine):
     """The real engine of a slot; its jobs can be held, and a deadly one ends it."""
 
-    def __init__(self, engine: Engine, gate: Path, *, single: bool) -> None:
-        super().__init__(engine, gate)
+    def __init__(self, engine: Engine, folder: Path, *, single: bool) -> None:
+        super().__init__(engine, folder)
         self._single = single
 
     def load(self) -> None:
@@ -84,5 +84,5 @@ def create_engine(
     engine = faster_whisper.create(
         slot, model_dir=model_dir, cpu_threads=cpu_threads, batch_size=batch_size
     )
-    gate = Path(os.environ[GATE_VARIABLE]) / "hold"
-    return ChaosEngine(engine, gate, single=slot.name.startswith(SINGLE))
+    folder = Path(os.environ[GATE_VARIABLE])
+    return ChaosEngine(engine, folder, single=slot.name.startswith(SINGLE))
