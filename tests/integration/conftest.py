@@ -22,6 +22,7 @@ from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine
 from transcription.models import TranscriptionTask
 from transcription.services import events
+from transcription.services.leases import heartbeat
 from whisperhub.broker import to_redis_url
 from whisperhub.celery import app as celery_app
 from workers.broker import running_broker
@@ -93,6 +94,12 @@ def no_hints(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr("transcription.services.hints.send_hint", note)
     return sent
+
+
+@pytest.fixture
+def quiet_heart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The heart beats when a test says so, not in a thread of its own."""
+    monkeypatch.setattr(type(heartbeat), "_start", lambda self: None)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from django.conf import settings  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 
 from tests.factories import TaskFactory  # noqa: E402
-from tests.integration.test_transitions import HEARD, MODEL  # noqa: E402
+from tests.integration.steps import HEARD, MODEL  # noqa: E402
 from transcription.models import Transcript, TranscriptionTask  # noqa: E402
 from transcription.services import execution, slots  # noqa: E402
 from transcription.storage import TaskFolder  # noqa: E402

@@ -487,9 +487,8 @@ def heard(number: int) -> Segment:
 
 
 @pytest.fixture
-def prepared(monkeypatch) -> Callable[..., Any]:
+def prepared(monkeypatch, quiet_heart) -> Callable[..., Any]:
     """Make a queued task with samples; its progress is written each time."""
-    monkeypatch.setattr(type(heartbeat), "_start", lambda self: None)
     monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
 
     def prepare(samples: Any = None, **values: Any) -> Any:

@@ -16,13 +16,7 @@ from django.utils import timezone
 
 from tests.factories import AttemptFactory, CallbackFactory, TaskFactory
 from tests.integration.databases import in_threads
-from tests.integration.test_transitions import (
-    MEANINGLESS,
-    STATES,
-    STEPS,
-    complete,
-    fail,
-)
+from tests.integration.steps import CASES, STATES, STEPS, complete, fail
 from transcription.errors import LeaseLostError
 from transcription.models import (
     Callback,
@@ -75,15 +69,7 @@ def make_due(callback: Callback) -> None:
 # --- Made with the end of a task -----------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("state", "step"),
-    [
-        (state, step)
-        for state in STATES
-        for step in STEPS
-        if (state, step) not in MEANINGLESS
-    ],
-)
+@pytest.mark.parametrize(("state", "step"), CASES)
 def test_a_step_that_ends_a_task_and_no_other_makes_its_callback(state, step):
     task = TaskFactory(**STATES[state], callback_url=URL)
     had_ended = task.is_finished

@@ -16,7 +16,7 @@ from tests.integration.databases import (
     in_threads,
     kill_own_connection,
 )
-from tests.integration.test_transitions import HEARD, MODEL
+from tests.integration.steps import complete, lease_of
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services import database, retention, transitions
@@ -31,15 +31,6 @@ Status = TranscriptionTask.Status
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch):
     monkeypatch.setattr(database, "FIRST_PAUSE_SECONDS", 0.02)
-
-
-def lease_of(task: TranscriptionTask) -> Lease:
-    assert task.lease_token is not None
-    return Lease(task.pk, task.lease_token)
-
-
-def complete(task: TranscriptionTask) -> None:
-    transitions.complete(lease_of(task), HEARD, model=MODEL, inference_seconds=1.0)
 
 
 # --- Who is first --------------------------------------------------------------------

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import F
 
 from tests.factories import TaskFactory
-from tests.integration.test_transitions import HEARD, MODEL
+from tests.integration.steps import HEARD, MODEL
 from transcription.models import Transcript, TranscriptionTask, WorkerSlot
 from transcription.services import transitions
 from transcription.services.transitions import Lease, Outcome

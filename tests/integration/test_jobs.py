@@ -34,12 +34,6 @@ SAMPLES = {sample.language: sample for sample in demo_model.samples()}
 
 
 @pytest.fixture
-def quiet_heart(monkeypatch) -> None:
-    """The heart beats when a test says so, not in a thread of its own."""
-    monkeypatch.setattr(type(heartbeat), "_start", lambda self: None)
-
-
-@pytest.fixture
 def submitted() -> Callable[..., Any]:
     """Make a task whose original is this file."""
 

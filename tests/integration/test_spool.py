@@ -18,7 +18,6 @@ from tests.media_files import make_tone
 from transcription.engines.base import ModelInfo, Segment, Transcription, Word
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services import database, execution, slots, spool, transitions
-from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
 from transcription.storage import TaskFolder
 
@@ -47,11 +46,6 @@ RESULT = spool.Result(HEARD, MODEL, 1.25)
 
 class Power(BaseException):
     """What ends a process without asking it."""
-
-
-@pytest.fixture
-def quiet_heart(monkeypatch) -> None:
-    monkeypatch.setattr(type(heartbeat), "_start", lambda self: None)
 
 
 @pytest.fixture

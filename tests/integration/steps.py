@@ -1,0 +1,101 @@
+"""The steps of a task that tests take one by one, and the states to take them in."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from transcription.engines.base import ModelInfo, Segment, Transcription
+from transcription.media.decode import DecodedAudio
+from transcription.media.probe import MediaFacts
+from transcription.models import TranscriptionTask
+from transcription.services import transitions
+from transcription.services.transitions import Lease
+
+DECODED = DecodedAudio(
+    facts=MediaFacts(
+        format_name="matroska,webm",
+        duration_seconds=4.0,
+        has_video=True,
+        audio_streams=1,
+        audio_codec="opus",
+        sample_rate=48_000,
+        channels=2,
+        bit_rate=None,
+    ),
+    sample_count=64_000,
+    lead_in_seconds=0.0,
+    undecodable_packets=0,
+)
+HEARD = Transcription(
+    text="Hi.",
+    language="en",
+    language_probability=0.9,
+    duration_seconds=4.0,
+    duration_after_vad_seconds=3.0,
+    segments=[Segment(0, 0, 0.0, 1.0, " Hi.", [1], 0.0, -0.1, 1.0, 0.0)],
+    language_probabilities={"en": 0.9},
+)
+MODEL = ModelInfo("demo", "r1", "faster-whisper", "cpu", "int8", notice="small")
+
+
+def lease_of(task: TranscriptionTask) -> Lease:
+    """The lease that stands in the row, or one that never did."""
+    return Lease(task.pk, task.lease_token or uuid.uuid4())
+
+
+def finish_preparation(task: TranscriptionTask) -> Any:
+    return transitions.finish_preparation(lease_of(task), DECODED)
+
+
+def complete(task: TranscriptionTask) -> None:
+    transitions.complete(lease_of(task), HEARD, model=MODEL, inference_seconds=1.5)
+
+
+def fail(task: TranscriptionTask) -> Any:
+    return transitions.fail(lease_of(task), code="no_audio", message="No audio.")
+
+
+def retry(task: TranscriptionTask) -> Any:
+    return transitions.retry_or_fail(
+        lease_of(task), code="engine_error", message="The engine failed."
+    )
+
+
+STATES: dict[str, dict[str, Any]] = {
+    "preparing": {},
+    "preparing, leased": {"leased": True},
+    "queued": {"queued": True},
+    "processing": {"processing": True},
+    "completed": {"completed": True},
+    "failed": {"failed": True},
+    "cancelled": {"cancelled": True},
+}
+STEPS: dict[str, Callable[[TranscriptionTask], Any]] = {
+    "claim_preparation": lambda task: transitions.claim_preparation(task.pk, owner="w"),
+    "claim_inference": lambda task: transitions.claim_inference(task.pk, owner="w"),
+    "finish_preparation": finish_preparation,
+    "complete": complete,
+    "fail": fail,
+    "retry_or_fail": retry,
+    "finish_cancelled": lambda task: transitions.finish_cancelled(lease_of(task)),
+    "hand_back": lambda task: transitions.hand_back(lease_of(task)),
+    "record_progress": lambda task: transitions.record_progress(lease_of(task), 0.5),
+    "cancel": lambda task: transitions.cancel(task.pk),
+    "take_back": lambda task: transitions.take_back(
+        task.pk, lease_of(task).token, only_expired=False
+    ),
+    "mark_dispatched": lambda task: transitions.mark_dispatched(task.pk),
+    "raise_priority": lambda task: transitions.raise_priority(
+        task.pk, former="normal", higher="high"
+    ),
+}
+# A worker that holds a lease knows which stage it claimed: these have no caller.
+MEANINGLESS = {("preparing, leased", "complete"), ("processing", "finish_preparation")}
+CASES = [
+    (state, step)
+    for state in STATES
+    for step in STEPS
+    if (state, step) not in MEANINGLESS
+]
