@@ -59,6 +59,10 @@ class Receiver:
         """Behave so for all requests that nothing else is said of."""
         self._otherwise = behaviour
 
+    def behaviour_for(self, request: Received) -> Behaviour:
+        """What a request meets; a receiver with a mind of its own decides otherwise."""
+        return self._next.popleft() if self._next else self._otherwise
+
     def ids(self) -> list[str]:
         return [request.headers["webhook-id"] for request in self.received]
 
@@ -83,9 +87,9 @@ class Receiver:
         connection.settimeout(READ_SECONDS)
         with connection:
             try:
-                self.received.append(_read(connection))
-                behave = self._next.popleft() if self._next else self._otherwise
-                behave(connection, self.closed)
+                request = _read(connection)
+                self.received.append(request)
+                self.behaviour_for(request)(connection, self.closed)
             except (OSError, ValueError):
                 return  # The other side went away, or spoke no HTTP.
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from tests.chaos import moves
 from tests.chaos.load import FAILURES, Order, Sent
 from tests.chaos.monkey import Monkey
-from tests.chaos.receiver import Receiver
+from tests.chaos.receiver import MoodyReceiver
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
 from transcription.services import retention
 from transcription.services.transitions import LOSSES_FORGIVEN
@@ -30,7 +30,6 @@ class Balance:
     """What the books say at the end.
 
     Attributes:
-        callbacks_missing: None: the service knows no callbacks.
         unlucky: good recordings that failed since too many workers died with them, as
             the log of deeds confirms.
         swept: files that only the sweep for leftovers of crashes deleted.
@@ -40,7 +39,7 @@ class Balance:
     counts: Counter[str]
     lost: int = 0
     doubled: int = 0
-    callbacks_missing: int | None = None
+    callbacks_missing: int = 0
     unlucky: int = 0
     swept: int = 0
     faults: list[str] = field(default_factory=list)
@@ -52,18 +51,13 @@ class Balance:
 
     def line(self) -> str:
         """The one line that a run ends with."""
-        callbacks = self.callbacks_missing
-        missing = (
-            "callbacks=unsupported"
-            if callbacks is None
-            else f"callbacks_missing={callbacks}"
-        )
         return (
             f"chaos: accepted={self.counts.total()} "
             f"completed={self.counts[Status.COMPLETED]} "
             f"failed={self.counts[Status.FAILED]} "
             f"cancelled={self.counts[Status.CANCELLED]} "
-            f"lost={self.lost} doubled={self.doubled} {missing}"
+            f"lost={self.lost} doubled={self.doubled} "
+            f"callbacks_missing={self.callbacks_missing}"
         )
 
 
@@ -80,7 +74,7 @@ class Books:
         *,
         texts: Mapping[str, str],
         monkey: Monkey,
-        receiver: Receiver | None,
+        receiver: MoodyReceiver,
     ) -> None:
         self._sent = sent
         self._texts = texts
@@ -91,10 +85,7 @@ class Books:
             for row in TranscriptionTask.objects.filter(file_name__startswith="chaos-")
         }
         self._orders = {sent.order.file_name: sent.order for sent in sent}
-        self._balance = Balance(
-            Counter(row.status for row in self._rows.values()),
-            callbacks_missing=None if receiver is None else 0,
-        )
+        self._balance = Balance(Counter(row.status for row in self._rows.values()))
 
     def balance(self) -> Balance:
         """Look at everything."""
@@ -152,7 +143,7 @@ class Books:
             self._check_failure(row, order)
         elif order.cancel_after is None:
             self._fault(f"Task {row.public_id} was cancelled by nobody.")
-        if self._receiver is not None and order.wants_callback:
+        if order.wants_callback:
             self._check_callback(row, order)
 
     def _check_text(
@@ -181,8 +172,6 @@ class Books:
         )
 
     def _check_callback(self, row: TranscriptionTask, order: Order) -> None:
-        if self._receiver is None or self._balance.callbacks_missing is None:
-            return
         if not self._receiver.knows(order.file_name, row.status):
             self._balance.callbacks_missing += 1
             self._fault(f"Nobody told that task {row.public_id} is {row.status}.")

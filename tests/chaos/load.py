@@ -115,14 +115,14 @@ class Load:
     """Sends orders to a service in threads of its own.
 
     Args:
-        callback_url: makes the address that a submission gives; None: none is given.
+        callback_url: makes the address that a submission gives.
     """
 
     def __init__(
         self,
         service: Service,
         orders: Sequence[Order],
-        callback_url: Callable[[str], str] | None,
+        callback_url: Callable[[str], str],
     ) -> None:
         self._service = service
         self._orders = orders
@@ -151,7 +151,7 @@ class Load:
         self.sent.append(sent)
         began = time.monotonic()
         fields: dict[str, Any] = {"priority": order.priority}
-        if self._callback_url is not None and order.wants_callback:
+        if order.wants_callback:
             fields["callback_url"] = self._callback_url(order.file_name)
         try:
             answer = self._service.post(

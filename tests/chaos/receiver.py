@@ -2,77 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+
+from tests.receivers import Behaviour, Received, Receiver, answering
 
 # How often it answers 503 to what it has heard all the same.
 REFUSED_SHARE: Final = 0.1
 
 
-class Receiver:
-    """Notes what is posted to each of its paths."""
+class MoodyReceiver(Receiver):
+    """Notes what it takes at each of its paths, and refuses the rest."""
 
     def __init__(self, rng: random.Random) -> None:
+        super().__init__()
         self._rng = rng
         self._lock = threading.Lock()
-        self._heard: dict[str, list[Any]] = defaultdict(list)
-        self._server: ThreadingHTTPServer | None = None
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Listen for the length of the block."""
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                length = int(self.headers.get("Content-Length", 0))
-                taken = receiver.hear(self.path.strip("/"), self.rfile.read(length))
-                self.send_response(204 if taken else 503)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *arguments: Any) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=self._server.serve_forever)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
+        self._taken: dict[str, list[Any]] = defaultdict(list)
 
     def url_for(self, name: str) -> str:
         """The address for one submission."""
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.server_address[1]}/{name}"
+        return f"http://127.0.0.1:{self.port}/{name}"
 
-    def hear(self, name: str, body: bytes) -> bool:
-        """Note a delivery; whether it is taken."""
+    def behaviour_for(self, request: Received) -> Behaviour:
+        """Refuse a delivery, or take it and note what it says."""
         with self._lock:
             if self._rng.random() < REFUSED_SHARE:
-                return False
-            self._heard[name].append(json.loads(body))
-            return True
+                return answering(503)
+            self._taken[request.path.strip("/")].append(request.json())
+        return answering(204)
 
     def knows(self, name: str, status: str) -> bool:
         """Whether a submission's end was heard of, in its final form."""
         with self._lock:
-            return any(_says(body, status) for body in self._heard[name])
-
-
-def _says(body: Any, status: str) -> bool:
-    """Whether a document tells this state anywhere."""
-    if isinstance(body, dict):
-        return any(_says(value, status) for value in body.values())
-    if isinstance(body, list):
-        return any(_says(value, status) for value in body)
-    return body in (status, f"task.{status}")
+            return any(
+                body["type"] == f"task.{status}" and body["data"]["status"] == status
+                for body in self._taken[name]
+            )

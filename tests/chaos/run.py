@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Final
 
-from django.apps import apps
 from django.db import DatabaseError, InterfaceError, connection
 from tqdm import tqdm
 
@@ -16,10 +15,10 @@ from tests.chaos import moves
 from tests.chaos.books import Balance, Books
 from tests.chaos.load import FAILURES, WEIGHTS, Load, content, draw_orders
 from tests.chaos.monkey import Monkey, describe, draw_deeds
-from tests.chaos.receiver import Receiver
+from tests.chaos.receiver import MoodyReceiver
 from tests.chaos.service import WITHOUT_FLOWER, Service
 from tools.services import Server
-from transcription.models import Transcript, TranscriptionTask
+from transcription.models import Callback, Transcript, TranscriptionTask
 
 TURN_SECONDS: Final = 0.1
 # Retries of callbacks must not take hours here.
@@ -58,8 +57,10 @@ def run(
         random.Random(rng.getrandbits(64)), seconds=seconds, parts=WITHOUT_FLOWER
     )
     print(f"chaos: {len(orders)} requests; {len(deeds)} deeds: {describe(deeds)}")
-    receiver = Receiver(random.Random(rng.getrandbits(64)))
     with ExitStack() as resources:
+        receiver = resources.enter_context(
+            closing(MoodyReceiver(random.Random(rng.getrandbits(64))))
+        )
         log = resources.enter_context(out.with_suffix(".jsonl").open("w"))
         service = resources.enter_context(
             Service(
@@ -68,12 +69,9 @@ def run(
                 variables=VARIABLES,
             )
         )
-        hears = "callback_url" in service.fields
-        if hears:
-            resources.enter_context(receiver.running())
         texts = undisturbed_texts(service)
         moves.write_down("default")
-        load = Load(service, orders, receiver.url_for if hears else None)
+        load = Load(service, orders, receiver.url_for)
         monkey = Monkey(service, deeds, server=server, log=log)
         load.start()
         monkey.start()
@@ -88,13 +86,9 @@ def run(
         monkey.finish()
         load.join()
         settled = settle(service, settle_seconds)
-        if hears and settled:
-            settle_callbacks(settle_seconds)
+        settle_callbacks(settle_seconds)
         balance = Books(
-            load.sent,
-            texts=texts,
-            monkey=monkey,
-            receiver=receiver if hears else None,
+            load.sent, texts=texts, monkey=monkey, receiver=receiver
         ).balance()
         for name in set(service.slot_names()):
             if not service.is_ready(name):
@@ -130,8 +124,9 @@ def settle(service: Service, seconds: float) -> float:
 
 def settle_callbacks(seconds: float) -> None:
     """Wait until every callback was delivered, or given up."""
-    callbacks: Any = apps.get_app_config("transcription").get_model("Callback")
-    waiting = callbacks.objects.filter(state__in=["pending", "delivering"])
+    waiting = Callback.objects.filter(
+        state__in=[Callback.State.PENDING, Callback.State.DELIVERING]
+    )
     _wait_for_none(waiting, seconds, "callbacks")
 
 

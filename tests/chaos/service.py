@@ -155,17 +155,6 @@ class Service:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
-    @functools.cached_property
-    def fields(self) -> frozenset[str]:
-        """What a submission may say, as the API's own document has it."""
-        answer = self.session.get(
-            f"{self.stack.url}/api/v1/schema/",
-            params={"format": "json"},
-            timeout=REQUEST_SECONDS,
-        )
-        schemas = answer.json()["components"]["schemas"]
-        return frozenset(schemas["TaskCreateRequest"]["properties"])
-
     # --- The rows --------------------------------------------------------------------
 
     @property
