@@ -86,6 +86,13 @@ def test_a_killed_worker_is_restarted_and_runs_its_jobs_again(service, record):
     )
 
 
+def wait_for_another_slot(service: Service, job: str, first: str) -> None:
+    """Return when a job runs in another slot than its first."""
+    wait_for(
+        lambda: service.slot_of(job) not in ("", first), seconds=60, named=service.said
+    )
+
+
 def test_jobs_of_a_dead_worker_go_to_another_slot(service, record):
     with service.held():
         job = service.submit(SPEECH)
@@ -96,11 +103,7 @@ def test_jobs_of_a_dead_worker_go_to_another_slot(service, record):
         with service.frozen_alone("inference"):
             service.kill(first)
             watch = Stopwatch()
-            wait_for(
-                lambda: service.slot_of(job) not in ("", first),
-                seconds=60,
-                named=service.said,
-            )
+            wait_for_another_slot(service, job, first)
             record("worker gone, another slot", watch.seconds, at_most=20)
     check_done(service, [job], losses=[1])
 
@@ -112,11 +115,7 @@ def test_a_worker_that_was_frozen_past_its_lease_writes_nothing(service, record)
         first = service.slot_of(job)
         with service.frozen(first):
             watch = Stopwatch()
-            wait_for(
-                lambda: service.slot_of(job) not in ("", first),
-                seconds=60,
-                named=service.said,
-            )
+            wait_for_another_slot(service, job, first)
             record("worker frozen, another slot", watch.seconds, at_most=20)
             service.gate.unlink()
             check_done(service, [job], losses=[1])

@@ -5,10 +5,8 @@ TESTS_MANY_JOBS and TESTS_LONGEST_SECONDS make it a load worth the name: 200 and
 
 from __future__ import annotations
 
-import io
 import os
 import random
-import wave
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice
@@ -23,6 +21,7 @@ from tests.engines import JOBS_VARIABLE
 from tests.factories import ApiKeyFactory, SlotFactory
 from tests.fleet import START_SECONDS, Fleet
 from tests.media_files import make_tone, write_audio
+from tests.recordings import read_recording, to_wav
 from tests.waiting import wait_for
 from transcription.audio import SAMPLE_RATE
 from transcription.engines import demo_model
@@ -47,23 +46,10 @@ pytestmark = [
 Status = TranscriptionTask.Status
 
 
-def as_wav(samples: Any) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(SAMPLE_RATE)
-        writer.writeframes(samples.tobytes())
-    return file.getvalue()
-
-
 def make_recordings() -> list[Any]:
     """Speech in several languages with pauses, from a second to the longest."""
     rng = random.Random(1)
-    spoken = []
-    for sample in demo_model.samples():
-        with wave.open(str(sample.path)) as file:
-            spoken.append(np.frombuffer(file.readframes(file.getnframes()), np.int16))
+    spoken = [read_recording(sample.language) for sample in demo_model.samples()]
     made = []
     for number in range(RECORDINGS):
         seconds = LONGEST_SECONDS ** (number / (RECORDINGS - 1))
@@ -81,7 +67,7 @@ def bad_files(tmp_path) -> list[tuple[bytes, str]]:
     cut = write_audio(tmp_path / "a.m4a", make_tone(3.0), "m4a").read_bytes()
     return [
         (b"This is no music.\n" * 100, "invalid_media"),
-        (as_wav(np.zeros(0, np.int16)), "no_audio"),
+        (to_wav(np.zeros(0, np.int16)), "no_audio"),
         (cut[: len(cut) // 2], "invalid_media"),
     ]
 
@@ -152,7 +138,7 @@ def test_every_job_of_a_mixed_load_ends_as_it_should(
         )
         for samples in recordings
     ]
-    good = [(as_wav(s), text) for s, text in zip(recordings, alone, strict=True)]
+    good = [(to_wav(s), text) for s, text in zip(recordings, alone, strict=True)]
     # One in eight is bad.
     load: list[Any] = [
         *islice(cycle(good), JOBS - JOBS // 8),

@@ -228,18 +228,19 @@ def test_what_a_dead_program_left_behind_ends_with_it(runner, tmp_path):
     wait_until(lambda: not is_alive(grandchild))
 
 
+def deaf_program(pid_file: Path, *, patience_seconds: float) -> Program:
+    """One that does not stop when it is asked to."""
+    return Program(
+        name="deaf",
+        command=python(STUBBORN, pid_file),
+        is_ready=Path(f"{pid_file}.child").exists,
+        patience_seconds=patience_seconds,
+    )
+
+
 def test_a_program_deaf_to_sigterm_is_killed_after_its_patience(runner, tmp_path):
     pid_file = tmp_path / "pid"
-    supervisor = runner.start(
-        [
-            Program(
-                name="deaf",
-                command=python(STUBBORN, pid_file),
-                is_ready=Path(f"{pid_file}.child").exists,
-                patience_seconds=0.3,
-            )
-        ]
-    )
+    supervisor = runner.start([deaf_program(pid_file, patience_seconds=0.3)])
     assert supervisor.started.wait(10)
 
     supervisor.request_stop()
@@ -251,16 +252,7 @@ def test_a_program_deaf_to_sigterm_is_killed_after_its_patience(runner, tmp_path
 
 def test_the_second_request_to_stop_cuts_patience_short(runner, tmp_path):
     pid_file = tmp_path / "pid"
-    supervisor = runner.start(
-        [
-            Program(
-                name="deaf",
-                command=python(STUBBORN, pid_file),
-                is_ready=Path(f"{pid_file}.child").exists,
-                patience_seconds=600,
-            )
-        ]
-    )
+    supervisor = runner.start([deaf_program(pid_file, patience_seconds=600)])
     assert supervisor.started.wait(10)
 
     supervisor.request_stop()
