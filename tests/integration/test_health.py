@@ -150,6 +150,16 @@ def test_machines_that_are_gone_are_forgotten(no_hints):
     assert "gone" not in hosts
 
 
+def test_a_machine_with_a_long_name_has_a_row(no_hints, monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "h" * 255)
+
+    health.note_tick()
+    health.note_tick()
+
+    # SQLite would take it all; other databases take so much, or refuse.
+    assert len(DispatcherTick.objects.get().host) == health.HOST_LENGTH
+
+
 @pytest.mark.django_db(transaction=True)
 def test_several_dispatchers_of_a_machine_share_a_row():
     in_threads([health.note_tick] * 4)

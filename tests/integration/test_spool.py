@@ -122,6 +122,17 @@ def test_a_disk_that_refuses_the_file_loses_nothing(prepared, outage, monkeypatc
 
 
 @pytest.mark.django_db(transaction=True)
+def test_an_error_that_will_not_pass_is_no_outage(prepared, outage, monkeypatch):
+    monkeypatch.setattr(execution, "will_pass", lambda error: False)
+    outage("complete", away())
+
+    with pytest.raises(OperationalError):
+        execution.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
+
+    assert not TaskFolder(prepared.public_id).result.exists()
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_next_worker_stores_the_result_of_one_that_died(prepared, outage):
     outage("complete", away(), Power())
     with pytest.raises(Power):

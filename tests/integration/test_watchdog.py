@@ -19,6 +19,7 @@ from tests.waiting import wait_for
 from transcription.engines import demo_model
 from transcription.engines.base import ModelCall, SilentListener
 from transcription.models import TranscriptionTask
+from transcription.services import transitions
 from transcription.services.admission import Admission
 from transcription.services.execution import JobReporter
 from transcription.services.leases import HeldLease, heartbeat
@@ -190,6 +191,27 @@ def test_a_job_that_is_to_be_cancelled_ends(model):
 
     assert counts(cancelled)[0] == "cancelled"
     assert counts(guilty)[0] == "queued"
+
+
+def test_a_neighbour_that_ends_meanwhile_keeps_nobody_from_going_back(
+    model, monkeypatch
+):
+    guilty, ended, neighbour = running(), running(), running()
+    hand_back = transitions.hand_back
+
+    def after_the_end_of_one(lease: Lease) -> Any:
+        TranscriptionTask.objects.filter(pk=ended.pk).update(
+            status="completed", lease_token=None
+        )
+        return hand_back(lease)
+
+    monkeypatch.setattr(transitions, "hand_back", after_the_end_of_one)
+    model.begin(1.0, job_of(guilty))
+
+    put_jobs_back(model.model_call)
+
+    assert counts(ended)[0] == "completed"
+    assert counts(neighbour) == ("queued", 0, 0)
 
 
 def test_hints_that_this_process_took_are_sent_anew(model):
