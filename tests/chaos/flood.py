@@ -100,7 +100,10 @@ def wait_for_all(service: Service, tasks: int) -> None:
     """Wait until all tasks have ended, for as long as may be expected."""
     ended = service.tasks.filter(status__in=TranscriptionTask.FINAL)
     deadline = time.monotonic() + 60 + tasks * TASK_SECONDS
+    done = 0
     with tqdm(total=tasks, desc="done", disable=None, unit="task") as bar:
-        while bar.n < tasks and time.monotonic() < deadline:
-            bar.update(ended.count() - bar.n)
+        while done < tasks and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
+            # A bar that is not shown does not count.
+            done, before = ended.count(), done
+            bar.update(done - before)
