@@ -13,7 +13,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.errors import KeyNotRotatableError
-from accounts.models import KEY_MARK, ApiKey, ApiKeyQuerySet, User
+from accounts.models import (
+    KEY_MARK,
+    PREFIX_LENGTH,
+    ApiKey,
+    ApiKeyQuerySet,
+    User,
+    digest_of,
+)
 from accounts.scopes import Scope
 
 # A day: time to hand the new key to every program that has the old one.
@@ -97,8 +104,10 @@ def revoke_keys(keys: models.QuerySet[ApiKey]) -> int:
 
 
 def keys_named(reference: str) -> ApiKeyQuerySet:
-    """The keys with this id, or whose secret begins like this."""
+    """The keys with this id, with this prefix, or with this secret."""
     if reference.startswith(KEY_MARK):
+        if len(reference) > PREFIX_LENGTH:
+            return ApiKey.objects.filter(digest=digest_of(reference))
         return ApiKey.objects.filter(prefix=reference)
     try:
         return ApiKey.objects.filter(public_id=uuid.UUID(reference))
