@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from accounts.keys import revoke_keys, rotate_key
 from accounts.models import ApiKey, digest_of, find_key
 from accounts.scopes import Scope, scopes_from_text, scopes_to_text
 from tests.factories import ApiKeyFactory, UserFactory, ago
+from tests.integration.databases import in_threads
 
 pytestmark = pytest.mark.django_db
 
@@ -166,6 +168,25 @@ def test_of_two_rotations_the_second_makes_no_key():
         rotate_key(seen_before)
 
     assert ApiKey.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_rotations_at_once_one_makes_a_key():
+    for _ in range(5):
+        key, gate = ApiKeyFactory(), threading.Barrier(4)
+
+        def rotate(key=key, gate=gate) -> bool:
+            gate.wait()
+            try:
+                rotate_key(key)
+            except KeyNotRotatableError:
+                return False
+            return True
+
+        won = in_threads([rotate] * 4)
+
+        assert sorted(won) == [False, False, False, True]
+        assert ApiKey.objects.filter(owner=key.owner).count() == 2
 
 
 def test_a_key_revoked_meanwhile_is_not_replaced():
