@@ -4,51 +4,133 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.db.models import QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest
-from django.utils import timezone
 
+from accounts import keys
+from accounts.errors import KeyNotRotatableError
 from accounts.models import ApiKey, User
+from accounts.scopes import ORDINARY, Scope, scopes_to_text
 
 admin.site.register(User, UserAdmin)
 
 
+class ApiKeyForm(forms.ModelForm[ApiKey]):
+    """A key's scopes as boxes to tick; its expiry may be moved, to the past as well."""
+
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices,
+        widget=forms.CheckboxSelectMultiple,
+        initial=list(ORDINARY),
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ["owner", "name", "expires_at"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Tick what the key has."""
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["scopes"] = list(self.instance.scopes)
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a key that its owner could not use."""
+        checked = super().clean() or self.cleaned_data
+        is_new = self.instance.pk is None
+        owner = checked.get("owner") if is_new else self.instance.owner
+        if owner is not None:
+            keys.check_key(
+                owner,
+                scopes=checked.get("scopes", ()),
+                expires_at=checked.get("expires_at") if is_new else None,
+            )
+        return checked
+
+
+class StateFilter(admin.SimpleListFilter):
+    """Keys that are active, expired or revoked."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """The states."""
+        return list(ApiKey.State.choices)
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Keys in the chosen state."""
+        if self.value() not in ApiKey.State.values:
+            return queryset
+        return queryset.in_state(self.value())
+
+
+class ScopeFilter(admin.SimpleListFilter):
+    """Keys that have a scope."""
+
+    title = "scope"
+    parameter_name = "scope"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """The scopes."""
+        return [(scope.value, scope.value) for scope in Scope]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Keys with the chosen scope; no word of a scope is part of another."""
+        if self.value() not in Scope.values:
+            return queryset
+        return queryset.filter(scope__contains=self.value())
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
-    """Makes keys, shows their secret once, revokes them."""
+    """Makes keys, shows their secret once, replaces and revokes them."""
 
+    form = ApiKeyForm
     list_display = [
         "name",
         "prefix",
         "owner",
+        "scope",
+        "state",
         "created_at",
         "expires_at",
-        "revoked_at",
         "last_used_at",
     ]
-    list_filter = ["revoked_at", "expires_at"]
+    list_filter = [StateFilter, ScopeFilter]
     list_select_related = ["owner"]
     search_fields = ["name", "prefix", "owner__username"]
-    readonly_fields = ["prefix", "created_at", "revoked_at", "last_used_at"]
+    fields = [
+        "owner",
+        "name",
+        "scopes",
+        "expires_at",
+        "state",
+        "prefix",
+        "public_id",
+        "created_at",
+        "last_used_at",
+        "revoked_at",
+        "replaced_by",
+    ]
+    readonly_fields = [
+        "state",
+        "prefix",
+        "public_id",
+        "created_at",
+        "last_used_at",
+        "revoked_at",
+        "replaced_by",
+    ]
     autocomplete_fields = ["owner"]
-    actions = ["revoke"]
+    actions = ["rotate", "revoke"]
 
-    def save_model(
-        self, request: HttpRequest, obj: ApiKey, form: ModelForm[ApiKey], change: bool
-    ) -> None:
-        """Issue a new key and show its secret, or save the edited fields."""
-        if change:
-            super().save_model(request, obj, form, change)
-            return
-        issued, secret = ApiKey.issue(obj.owner, obj.name, expires_at=obj.expires_at)
-        obj.pk = issued.pk
-        obj.prefix = issued.prefix
-        messages.warning(
-            request, f"The API key, shown this once: {secret} — copy it now."
-        )
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        """What is not made yet is not shown."""
+        return self.fields if obj else ["owner", "name", "scopes", "expires_at"]
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: ApiKey | None = None
@@ -56,8 +138,51 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         """A key never changes its owner."""
         return [*self.readonly_fields, "owner"] if obj else self.readonly_fields
 
-    @admin.action(description="Revoke the selected API keys")
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: ApiKey,
+        form: forms.ModelForm[ApiKey],
+        change: bool,
+    ) -> None:
+        """Issue a new key and show its secret, or save the edited fields."""
+        scopes = form.cleaned_data["scopes"]
+        if change:
+            obj.scope = scopes_to_text(scopes)
+            super().save_model(request, obj, form, change)
+            return
+        issued, secret = ApiKey.issue(
+            obj.owner, obj.name, scopes=scopes, expires_at=obj.expires_at
+        )
+        obj.pk = issued.pk
+        obj.prefix = issued.prefix
+        self._show(request, secret)
+
+    @admin.action(
+        description="Replace the selected API key by a new one", permissions=["add"]
+    )
+    def rotate(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+        """Make a key in place of one; the old one goes on for the overlap."""
+        chosen = list(queryset.select_related("owner")[:2])
+        if len(chosen) != 1:
+            # Each secret must be seen and copied.
+            self.message_user(request, "Select one API key.", messages.ERROR)
+            return
+        try:
+            new, secret = keys.rotate_key(chosen[0])
+        except KeyNotRotatableError as error:
+            self.message_user(request, error.message, messages.ERROR)
+            return
+        self.log_addition(request, new, [{"added": {}}])
+        self._show(request, secret)
+
+    @admin.action(description="Revoke the selected API keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         """Shut the selected keys for good."""
-        count = queryset.filter(revoked_at=None).update(revoked_at=timezone.now())
-        self.message_user(request, f"{count} API key(s) revoked.")
+        self.message_user(request, f"{keys.revoke_keys(queryset)} API key(s) revoked.")
+
+    @staticmethod
+    def _show(request: HttpRequest, secret: str) -> None:
+        messages.warning(
+            request, f"The API key, shown this once: {secret} — copy it now."
+        )

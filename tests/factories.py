@@ -48,6 +48,7 @@ class ApiKeyFactory(factory.django.DjangoModelFactory):
     class Params:
         expired = factory.Trait(expires_at=ago(1))
         revoked = factory.Trait(revoked_at=ago(1))
+        all_scopes = factory.Trait(scope="read write admin")
 
     owner = factory.SubFactory(UserFactory)
     name = "tests"

@@ -10,6 +10,7 @@ import django_stubs_ext
 
 from whisperhub import databases, env, secrets
 from whisperhub.logging import logging_config
+from whisperhub.loopback import check_open_mode
 
 # Classes such as ModelAdmin take type arguments only with this.
 django_stubs_ext.monkeypatch()
@@ -33,6 +34,9 @@ PORT = env.integer("PORT", 8000, least=1)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("TRUSTED_ORIGINS")
 HTTPS = env.boolean("HTTPS", default=False)
+OPEN_MODE = env.boolean("OPEN_MODE", default=False)
+if OPEN_MODE:
+    check_open_mode(HOST, ALLOWED_HOSTS)
 
 ROOT_URLCONF = "whisperhub.urls"
 ASGI_APPLICATION = "whisperhub.asgi.application"
@@ -109,6 +113,8 @@ LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+# Dates of the admin in ISO 8601, whatever the language.
+FORMAT_MODULE_PATH = "whisperhub.formats"
 
 STATIC_URL = "static/"
 # Static files are served from where the packages hold them, so that there is no
@@ -188,10 +194,11 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "accounts.authentication.ApiKeyAuthentication",
         "rest_framework.authentication.SessionAuthentication",
+        "accounts.authentication.OpenModeAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "accounts.openapi.ScopedSchema",
     "DEFAULT_PAGINATION_CLASS": "transcription.api.pagination.TaskPagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "EXCEPTION_HANDLER": "transcription.api.exceptions.problem_details",
@@ -219,6 +226,8 @@ SPECTACULAR_SETTINGS = {
         "TaskPriority": "transcription.models.TranscriptionTask.Priority",
         "TaskType": "transcription.models.TranscriptionTask.TaskType",
         "EngineName": "transcription.models.TranscriptionTask.Engine",
+        "KeyScope": "accounts.scopes.Scope",
+        "KeyState": "accounts.models.ApiKey.State",
     },
     "SWAGGER_UI_SETTINGS": {
         "persistAuthorization": True,

@@ -21,6 +21,7 @@ from django.core.exceptions import ImproperlyConfigured
 from transcription.engines.plan import DEMO, model_slug
 from whisperhub import secrets
 from whisperhub.broker import local_url
+from whisperhub.loopback import check_open_mode
 from whisperhub.queues import CALLBACKS, PREPARE, queue_names
 from workers import broker
 from workers.readiness import READY_VARIABLE
@@ -331,6 +332,8 @@ class Stack:
 
     def _stages(self) -> list[list[Program]]:
         if "web" in self.parts:
+            if settings.OPEN_MODE:
+                self._check_open_mode()
             check_port(self.host, self.port, "WHISPERHUB_PORT")
         if "flower" in self.parts:
             check_port("127.0.0.1", self.flower_port, "WHISPERHUB_FLOWER_PORT")
@@ -351,6 +354,12 @@ class Stack:
         if "flower" in self.parts:
             stages.append([self._flower()])
         return stages
+
+    def _check_open_mode(self) -> None:
+        try:
+            check_open_mode(self.host, settings.ALLOWED_HOSTS)
+        except ImproperlyConfigured as error:
+            raise StackError(str(error)) from error
 
     def _broker(self) -> list[Program]:
         if broker.answers(self.broker_url):

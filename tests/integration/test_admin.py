@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -409,6 +410,7 @@ def test_the_secret_of_a_new_key_is_shown_once(console, operator):
         {
             "owner": operator.pk,
             "name": "captions",
+            "scopes": ["read"],
             "expires_at_0": "",
             "expires_at_1": "",
         },
@@ -420,7 +422,7 @@ def test_the_secret_of_a_new_key_is_shown_once(console, operator):
     assert len(secrets) == 1
     key = ApiKey.objects.get()
     assert key.digest == digest_of(secrets[0])
-    assert (key.name, key.owner) == ("captions", operator)
+    assert (key.name, key.owner, key.scopes) == ("captions", operator, ("read",))
     assert secrets[0] not in page(console, KEYS)
     assert secrets[0] not in page(console, "admin:accounts_apikey_change", key.pk)
 
@@ -444,6 +446,7 @@ def test_an_edited_key_keeps_its_secret_and_owner(console):
             "name": "renamed",
             "owner": stranger.pk,
             "digest": "x",
+            "scopes": ["write"],
             "expires_at_0": "",
             "expires_at_1": "",
         },
@@ -451,3 +454,78 @@ def test_an_edited_key_keeps_its_secret_and_owner(console):
 
     row = ApiKey.objects.get()
     assert (row.name, row.owner, row.digest) == ("renamed", key.owner, key.digest)
+    assert row.scopes == ("write",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"scopes": ["read", "admin"]}, "The scope admin is for keys of staff."),
+        ({"scopes": []}, "This field is required."),
+        ({"scopes": ["root"]}, "Select a valid choice."),
+        (
+            {"expires_at_0": "2020-01-31", "expires_at_1": "00:00:00"},
+            "This moment has passed.",
+        ),
+    ],
+    ids=str,
+)
+def test_a_key_that_would_open_nothing_is_not_made(console, fields, told):
+    form = {"scopes": ["read"], "expires_at_0": "", "expires_at_1": "", **fields}
+
+    response = console.post(
+        reverse("admin:accounts_apikey_add"),
+        {"owner": UserFactory().pk, "name": "captions", **form},
+    )
+
+    assert told in response.content.decode()
+    assert not ApiKey.objects.exists()
+
+
+def test_a_key_is_replaced_and_the_new_secret_shown_once(console):
+    key = ApiKeyFactory(scope="read")
+
+    said = act(console, KEYS, "rotate", [key])
+
+    (secret,) = re.findall(r"whk_[A-Za-z0-9_-]{43}", said[0])
+    key.refresh_from_db()
+    new = ApiKey.objects.get(digest=digest_of(secret))
+    assert key.replaced_by == new
+    assert (new.owner, new.scopes) == (key.owner, ("read",))
+    assert secret in page(console, KEYS)
+    assert secret not in page(console, KEYS)
+
+
+@pytest.mark.parametrize(
+    ("traits", "told"),
+    [([{}, {}], "Select one API key."), ([{"revoked": True}], "Make a new one")],
+    ids=["two", "revoked"],
+)
+def test_a_key_that_cannot_be_replaced_stays(console, traits, told):
+    keys = [ApiKeyFactory(**each) for each in traits]
+
+    said = act(console, KEYS, "rotate", keys)
+
+    assert told in said[0]
+    assert ApiKey.objects.count() == len(keys)
+
+
+def test_keys_are_found_by_state_and_scope(console):
+    ApiKeyFactory(name="living", scope="read")
+    ApiKeyFactory(name="gone", expired=True)
+    ApiKeyFactory(name="shut", revoked=True, expired=True)
+
+    def names(**query: str) -> set[str]:
+        html = page(console, KEYS, **query)
+        return {name for name in ("living", "gone", "shut") if f">{name}</a>" in html}
+
+    assert names(state="active") == {"living"}
+    assert names(state="expired") == {"gone"}
+    assert names(state="revoked") == {"shut"}
+    assert names(scope="write") == {"gone", "shut"}
+
+
+def test_moments_are_shown_in_iso_8601(console):
+    ApiKeyFactory(expires_at=datetime(2099, 1, 31, 23, 5, 7, tzinfo=UTC))
+
+    assert "2099-01-31T23:05:07Z" in page(console, KEYS)

@@ -21,12 +21,31 @@ ROOT = Path(__file__).resolve().parents[2]
     ],
 )
 def test_a_bad_value_stops_the_start_with_its_name(tmp_path, name, value, told):
+    last = last_words(tmp_path, **{name: value})
+
+    assert f"WHISPERHUB_{name}: " in last
+    assert told in last
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HOST", "192.0.2.7"), ("ALLOWED_HOSTS", "localhost,speech.example.org")],
+)
+def test_open_mode_that_others_could_reach_stops_the_start(tmp_path, name, value):
+    last = last_words(tmp_path, OPEN_MODE="true", **{name: value})
+
+    assert "WHISPERHUB_OPEN_MODE: " in last
+    assert f"WHISPERHUB_{name}" in last
+    assert value.rpartition(",")[2] in last
+
+
+def last_words(data_dir: Path, **variables: str) -> str:
+    """The last line that a process says which does not start with these variables."""
     environment = {
         **{key: text for key, text in os.environ.items() if "WHISPERHUB" not in key},
-        "WHISPERHUB_DATA_DIR": str(tmp_path),
-        f"WHISPERHUB_{name}": value,
+        "WHISPERHUB_DATA_DIR": str(data_dir),
+        **{f"WHISPERHUB_{name}": value for name, value in variables.items()},
     }
-
     ended = subprocess.run(
         [sys.executable, "-c", "import whisperhub.settings"],
         cwd=ROOT,
@@ -35,8 +54,5 @@ def test_a_bad_value_stops_the_start_with_its_name(tmp_path, name, value, told):
         text=True,
         timeout=60,
     )
-
     assert ended.returncode != 0
-    last = ended.stderr.strip().splitlines()[-1]
-    assert f"WHISPERHUB_{name}: " in last
-    assert told in last
+    return ended.stderr.strip().splitlines()[-1]

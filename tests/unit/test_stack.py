@@ -45,6 +45,16 @@ def test_a_configured_broker_is_not_repeated_in_the_environment(tmp_path, settin
     assert "WHISPERHUB_BROKER_URL" not in stack.environment
 
 
+def test_open_mode_is_not_served_to_others(tmp_path, settings):
+    settings.OPEN_MODE = True
+
+    with (
+        pytest.raises(StackError, match="WHISPERHUB_OPEN_MODE"),
+        Stack(data_dir=tmp_path, host="192.0.2.7", parts=["web"]),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     ("user", "password"), [("a:b", "pw"), ("a", "p,w"), ("a", "pässword")]
 )

@@ -19,6 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from accounts.errors import AccountError
 from transcription.errors import UnsupportedOptionError, WhisperHubError
 from transcription.services.database import will_pass
 from whisperhub.request_id import current_request_id
@@ -73,7 +74,7 @@ def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
         exc = exceptions.PermissionDenied()
     headers: dict[str, str] = {}
     errors: dict[str, Any] | None = None
-    if isinstance(exc, WhisperHubError):
+    if isinstance(exc, WhisperHubError | AccountError):
         http_status, code, detail = exc.http_status, exc.code, exc.message
         if isinstance(exc, UnsupportedOptionError):
             errors = {n: [{"code": code, "message": detail}] for n in exc.names}

@@ -3,10 +3,12 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
+from transcription.api.keys import KeyViewSet
 from transcription.api.views import ModelListView, TaskViewSet, detect_language
 
 router = SimpleRouter(use_regex_path=False)
 router.register("tasks", TaskViewSet, basename="task")
+router.register("keys", KeyViewSet, basename="key")
 
 urlpatterns = [
     path("detect-language/", detect_language, name="detect-language"),

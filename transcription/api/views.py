@@ -60,7 +60,16 @@ def problem(description: str) -> OpenApiResponse:
     return OpenApiResponse(ProblemSerializer, description)
 
 
-UNAUTHORIZED = {401: problem("No API key, or one that opens nothing.")}
+# What every operation may answer to the wrong key.
+UNAUTHORIZED = {
+    401: problem(
+        "No API key (`not_authenticated`), or one that opens nothing "
+        "(`invalid_api_key`, `api_key_expired`, `api_key_revoked`, `account_closed`)."
+    ),
+    403: problem(
+        "The key lacks the scope (`insufficient_scope`), or its owner may not do this."
+    ),
+}
 NOT_FOUND = {404: problem("No task of yours has this id.")}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from workers.stack import PARTS, Stack, StackError
@@ -74,6 +75,8 @@ class Command(BaseCommand):
         if "web" in stack.parts:
             self.say(f"  API and its documentation  {stack.url}/")
             self.say(f"  Admin dashboard            {stack.url}/admin/")
+            if settings.OPEN_MODE:
+                self.say("      open mode: programs on this machine need no API key")
         if "flower" in stack.parts:
             user, _ = stack.flower_credentials
             self.say(f"  Queues (Flower)            {stack.flower_url}/")

@@ -1,0 +1,72 @@
+"""Every operation of the API, with what the tests of permissions need to call it.
+
+A new operation gets a row here; test_permissions.py beside it fails without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.files.uploadedfile import SimpleUploadedFile
+
+from accounts.models import User
+from accounts.scopes import Scope
+from tests.factories import ApiKeyFactory, TaskFactory
+
+
+@dataclass(frozen=True)
+class Operation:
+    """How to call an operation, and what who may call it is answered.
+
+    Attributes:
+        scope: what a key needs.
+        status: of the answer.
+        target: makes what the address names for this owner, and returns the values of
+            the address's parameters; None: the address has none.
+        body: makes the fields to send; files among them make a form of it.
+    """
+
+    scope: Scope
+    status: int
+    target: Callable[[User], dict[str, Any]] | None = None
+    body: Callable[[], dict[str, Any]] = field(default=dict)
+
+
+def task(**traits: Any) -> Callable[[User], dict[str, Any]]:
+    """A task of the owner."""
+    return lambda owner: {"public_id": TaskFactory(owner=owner, **traits).public_id}
+
+
+def key(owner: User) -> dict[str, Any]:
+    """A key of the owner, besides the one that asks."""
+    return {"public_id": ApiKeyFactory(owner=owner).public_id}
+
+
+def recording() -> dict[str, Any]:
+    """A form with a file."""
+    return {"file": SimpleUploadedFile("speech.wav", b"sound")}
+
+
+OPERATIONS: dict[str, Operation] = {
+    # It would wait for its answer: a form without a file shows as well who gets in.
+    "POST /api/v1/detect-language/": Operation(Scope.WRITE, 400),
+    "GET /api/v1/models/": Operation(Scope.READ, 200),
+    "GET /api/v1/tasks/": Operation(Scope.READ, 200),
+    "POST /api/v1/tasks/": Operation(Scope.WRITE, 201, body=recording),
+    "GET /api/v1/tasks/{public_id}/": Operation(Scope.READ, 200, task()),
+    "DELETE /api/v1/tasks/{public_id}/": Operation(Scope.WRITE, 204, task()),
+    "GET /api/v1/tasks/{public_id}/result/": Operation(
+        Scope.READ, 200, task(completed=True)
+    ),
+    "GET /api/v1/tasks/{public_id}/subtitles/": Operation(
+        Scope.READ, 200, task(completed=True)
+    ),
+    "GET /api/v1/keys/": Operation(Scope.ADMIN, 200),
+    "POST /api/v1/keys/": Operation(Scope.ADMIN, 201, body=lambda: {"name": "new"}),
+    "GET /api/v1/keys/{public_id}/": Operation(Scope.ADMIN, 200, key),
+    "DELETE /api/v1/keys/{public_id}/": Operation(Scope.ADMIN, 204, key),
+    "POST /api/v1/keys/{public_id}/rotate/": Operation(Scope.ADMIN, 201, key),
+    "POST /api/v1/keys/{public_id}/revoke/": Operation(Scope.ADMIN, 200, key),
+}

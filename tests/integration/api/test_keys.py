@@ -1,0 +1,282 @@
+"""API keys over the API, and what of a secret is left behind."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from rest_framework.test import APIClient
+
+from accounts.models import ApiKey, User, digest_of
+from tests.factories import ApiKeyFactory, UserFactory
+from tests.integration.api.conftest import TASKS, client_with
+from tests.integration.api.operations import recording
+from tests.problems import read_problem
+
+pytestmark = pytest.mark.django_db
+
+KEYS = "/api/v1/keys/"
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    user: User = UserFactory(operator=True)
+    return user
+
+
+@pytest.fixture
+def client(owner: User) -> APIClient:
+    """A client whose key may do everything."""
+    return client_with(ApiKeyFactory(owner=owner, name="mine", all_scopes=True).secret)
+
+
+def test_a_key_is_made_and_works(client, owner):
+    response = client.post(KEYS, {"name": "captions"})
+
+    made = response.json()
+    assert response.status_code == 201
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Location"].endswith(f"{KEYS}{made['id']}/")
+    key = ApiKey.objects.get(digest=digest_of(made["secret"]))
+    assert key.owner == owner
+    assert made["prefix"] == made["secret"][:12]
+    assert (made["name"], made["scopes"]) == ("captions", ["read", "write"])
+    assert (made["state"], made["expires_at"]) == ("active", None)
+    assert (made["replaced_by"], made["last_used_at"]) == (None, None)
+    assert MOMENT.fullmatch(made["created_at"])
+    assert client_with(made["secret"]).get(TASKS).status_code == 200
+
+
+def test_scopes_and_expiry_are_as_asked(client):
+    made = client.post(
+        KEYS,
+        {
+            "name": "inbox",
+            "scopes": ["write", "write"],
+            "expires_at": "2999-01-31T12:00:00+02:00",
+        },
+    ).json()
+
+    assert made["scopes"] == ["write"]
+    assert made["expires_at"] == "2999-01-31T10:00:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "code"),
+    [
+        ({"name": None}, "name", "null"),
+        ({"name": ""}, "name", "blank"),
+        ({"name": "x" * 101}, "name", "max_length"),
+        ({"scopes": []}, "scopes", "empty"),
+        ({"scopes": "read"}, "scopes", "not_a_list"),
+        ({"scopes": ["root"]}, "scopes.0", "invalid_choice"),
+        ({"expires_at": "2020-01-31T00:00:00Z"}, "expires_at", "in_the_past"),
+        ({"expires_at": "soon"}, "expires_at", "invalid"),
+        ({"owner": 1}, "owner", "unknown_field"),
+    ],
+    ids=str,
+)
+def test_a_request_that_makes_no_sense_is_refused(client, fields, field, code):
+    response = client.post(KEYS, {"name": "captions", **fields})
+
+    errors = read_problem(response, 400, "invalid")["errors"]
+    assert errors[field][0]["code"] == code
+    assert ApiKey.objects.count() == 1
+
+
+@pytest.mark.parametrize("body", [[], "x", 7, None, {"name": ["a"]}], ids=str)
+def test_a_body_of_another_shape_is_refused(client, body):
+    read_problem(client.post(KEYS, body), 400, "invalid")
+
+
+def test_the_secret_is_shown_once(client):
+    made = client.post(KEYS, {"name": "captions"}).json()
+
+    later = [client.get(KEYS), client.get(f"{KEYS}{made['id']}/")]
+
+    for response in later:
+        assert made["secret"] not in response.content.decode()
+    assert set(made) - {"secret"} == set(later[1].json())
+
+
+def test_secrets_reach_no_log(client, caplog):
+    caplog.set_level("DEBUG")
+    made = client.post(KEYS, {"name": "captions"}).json()
+    new = client.post(f"{KEYS}{made['id']}/rotate/", {}).json()
+    client_with(new["secret"]).get(f"{KEYS}{made['id']}/")
+    client_with(f"{new['secret']}x").get(TASKS)
+
+    logged = caplog.text + "".join(
+        path.read_text() for path in Path(settings.LOG_DIR).glob("*")
+    )
+
+    # The last two requests were refused, and that is logged.
+    assert "Unauthorized" in logged
+    for secret in (made["secret"], new["secret"]):
+        assert secret not in logged
+
+
+def test_own_keys_are_listed_newest_first(client, owner):
+    ApiKeyFactory()
+    ApiKeyFactory(owner=owner, name="old", expired=True)
+    ApiKeyFactory(owner=owner, name="shut", revoked=True)
+
+    def names(**query: Any) -> list[str]:
+        return [key["name"] for key in client.get(KEYS, query).json()["results"]]
+
+    assert names() == ["shut", "old", "mine"]
+    assert names(limit=1, offset=1) == ["old"]
+    assert names(state="active") == ["mine"]
+    assert names(state="expired") == ["old"]
+    assert names(state="revoked") == ["shut"]
+    read_problem(client.get(KEYS, {"state": "lost"}), 400, "invalid")
+
+
+def test_the_list_asks_the_same_for_many_rows(client, owner, django_assert_num_queries):
+    client.get(KEYS)
+    for _ in range(5):
+        replaced_by = ApiKeyFactory(owner=owner)
+        ApiKeyFactory(owner=owner, replaced_by=replaced_by)
+
+    with django_assert_num_queries(3):
+        client.get(KEYS)
+
+
+def test_a_key_is_replaced(client, owner):
+    key = ApiKeyFactory(owner=owner, scope="read")
+
+    response = client.post(f"{KEYS}{key.public_id}/rotate/", {"overlap_seconds": 60})
+
+    new = response.json()
+    assert response.status_code == 201
+    assert response.headers["Cache-Control"] == "no-store"
+    old = client.get(f"{KEYS}{key.public_id}/").json()
+    assert old["replaced_by"] == new["id"]
+    end = parse_datetime(old["expires_at"])
+    assert end is not None
+    assert timedelta(0) < end - timezone.now() < timedelta(seconds=61)
+    for secret in (key.secret, new["secret"]):
+        assert client_with(secret).get(TASKS).status_code == 200
+    again = client.post(f"{KEYS}{key.public_id}/rotate/")
+    read_problem(again, 409, "key_not_rotatable")
+
+
+@pytest.mark.parametrize("seconds", [-1, 90 * 86_400 + 1, "soon", None], ids=str)
+def test_an_overlap_has_bounds(client, owner, seconds):
+    key = ApiKeyFactory(owner=owner)
+
+    response = client.post(
+        f"{KEYS}{key.public_id}/rotate/", {"overlap_seconds": seconds}
+    )
+
+    read_problem(response, 400, "invalid")
+    assert ApiKey.objects.filter(replaced_by=None).count() == 2
+
+
+def test_a_key_can_replace_itself(owner):
+    key = ApiKeyFactory(owner=owner, all_scopes=True)
+    client = client_with(key.secret)
+
+    new = client.post(f"{KEYS}{key.public_id}/rotate/", {"overlap_seconds": 0}).json()
+
+    read_problem(client.get(KEYS), 401, "api_key_expired")
+    assert client_with(new["secret"]).get(KEYS).status_code == 200
+
+
+def test_a_revoked_key_stays_in_the_list(client, owner):
+    key = ApiKeyFactory(owner=owner)
+
+    first = client.post(f"{KEYS}{key.public_id}/revoke/")
+    again = client.post(f"{KEYS}{key.public_id}/revoke/")
+
+    assert first.status_code == again.status_code == 200
+    assert first.json()["state"] == "revoked"
+    assert again.json()["revoked_at"] == first.json()["revoked_at"]
+    read_problem(client_with(key.secret).get(TASKS), 401, "api_key_revoked")
+
+
+def test_a_deleted_key_is_gone(client, owner):
+    key = ApiKeyFactory(owner=owner)
+
+    assert client.delete(f"{KEYS}{key.public_id}/").status_code == 204
+
+    read_problem(client.get(f"{KEYS}{key.public_id}/"), 404, "not_found")
+    read_problem(client_with(key.secret).get(TASKS), 401, "invalid_api_key")
+
+
+# --- Sessions ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def person(db: None) -> User:
+    """Somebody with a password, who is no staff."""
+    user: User = UserFactory(username="ann")
+    user.set_password("long enough")
+    user.save()
+    return user
+
+
+def test_a_person_signs_in_and_submits_from_the_documentation(person, no_hints):
+    browser = Client(enforce_csrf_checks=True)
+    form = browser.get("/login/").content.decode()
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form)
+    assert token
+
+    signed_in = browser.post(
+        "/login/",
+        {"username": "ann", "password": "long enough", "csrfmiddlewaretoken": token[1]},
+    )
+    docs = browser.get("/").content.decode()
+
+    assert (signed_in.status_code, signed_in.headers["Location"]) == (302, "/")
+    assert "Signed in as ann." in docs
+    sent = re.search(r'request\.headers\["(X-\w+)"\] = "(\w+)"', docs, re.IGNORECASE)
+    assert sent
+    without = browser.post(TASKS, recording())
+    read_problem(without, 403, "permission_denied")
+    submitted = browser.post(TASKS, recording(), headers={sent[1]: sent[2]})
+    assert submitted.status_code == 201
+    assert person.tasks.count() == 1
+
+
+def test_a_wrong_password_signs_nobody_in(person):
+    browser = Client()
+
+    response = browser.post("/login/", {"username": "ann", "password": "guess"})
+
+    assert response.status_code == 200
+    read_problem(browser.get(TASKS), 401, "not_authenticated")
+
+
+def test_signing_in_leads_to_no_other_site(person):
+    response = Client().post(
+        "/login/?next=https://evil.example/",
+        {"username": "ann", "password": "long enough"},
+    )
+
+    assert response.headers["Location"] == "/"
+
+
+def test_the_documentation_is_public_and_offers_to_sign_in(stranger):
+    html = stranger.get("/").content.decode()
+
+    assert 'href="/login/"' in html
+    assert "Signed in as" not in html
+
+
+def test_signing_out_needs_a_form(person):
+    browser = Client()
+    browser.force_login(person)
+
+    assert browser.get("/logout/").status_code == 405
+    assert browser.get(TASKS).status_code == 200
+    assert browser.post("/logout/").headers["Location"] == "/"
+    read_problem(browser.get(TASKS), 401, "not_authenticated")
