@@ -14,14 +14,22 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
+from transcription.errors import TooManySecretsError
 from transcription.models import (
     Callback,
     CallbackAttempt,
+    CallbackSecret,
     Transcript,
     TranscriptionTask,
     WorkerSlot,
 )
-from transcription.services import callbacks, cancellation, retention, serving
+from transcription.services import (
+    callback_secrets,
+    callbacks,
+    cancellation,
+    retention,
+    serving,
+)
 
 Status = TranscriptionTask.Status
 
@@ -441,6 +449,42 @@ class CallbackAdmin(ReadOnlyAdmin):
         if left := begun.count(False):
             self.message_user(
                 request, f"{left} callback(s) are being delivered.", messages.WARNING
+            )
+
+
+@admin.register(CallbackSecret)
+class CallbackSecretAdmin(ReadOnlyAdmin):
+    """The secrets that sign callbacks: whose, since when, how long; never a whole one.
+
+    Their owners see them in the API. To delete one ends it at once.
+    """
+
+    list_display = ["owner", "prefix", "created_at", "expires_at"]
+    list_filter: ClassVar[Any] = ["expires_at"]
+    list_select_related = ["owner"]
+    search_fields = ["owner__username"]
+    fields = ["owner", "prefix", "number", "created_at", "expires_at"]
+    actions = ["replace"]
+
+    @admin.action(
+        description="Replace the secrets of the selected owners",
+        permissions=["change"],
+    )
+    def replace(self, request: HttpRequest, queryset: QuerySet[CallbackSecret]) -> None:
+        """Once for each owner, however many of their secrets are selected."""
+        owners = set(queryset.order_by().values_list("owner_id", flat=True))
+        refused = 0
+        for owner_id in owners:
+            try:
+                callback_secrets.rotate(owner_id)
+            except TooManySecretsError:
+                refused += 1
+        self.message_user(request, f"{len(owners) - refused} secret(s) replaced.")
+        if refused:
+            self.message_user(
+                request,
+                f"{refused} owner(s) have too many valid secrets.",
+                messages.WARNING,
             )
 
 

@@ -314,6 +314,44 @@ class CallbackAttempt(models.Model):
         return f"Attempt {self.number} of callback {self.callback_id}"
 
 
+class CallbackSecret(models.Model):
+    """What signs the callbacks of an owner; the newest of them never expires.
+
+    Made by `services.callback_secrets`. It is stored readable, because every attempt
+    is signed anew.
+    """
+
+    PREFIX_LENGTH = 10
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="callback_secrets",
+    )
+    number = models.PositiveIntegerField(help_text="From 1; the highest is the newest.")
+    secret = models.CharField(max_length=100, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="Set when a newer one was made."
+    )
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "number"], name="callback_secret_number"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"
+
+    @property
+    def prefix(self) -> str:
+        """Enough to tell it from others, and too little to sign."""
+        return self.secret[: self.PREFIX_LENGTH]
+
+
 class IdempotencyKey(models.Model):
     """The name that a client gave to one request, so that sending it twice is harmless.
 

@@ -162,6 +162,9 @@ CALLBACK_DELAYS = env.numbers(
 CALLBACK_SECONDS = env.number("CALLBACK_SECONDS", 20, least=1)
 CALLBACK_WORKERS = env.integer("CALLBACK_WORKERS", 8, least=1)
 CALLBACK_RESULT_BYTES = env.size("CALLBACK_RESULT_SIZE", "20KiB")
+CALLBACK_SECRET_OVERLAP_SECONDS = env.number(
+    "CALLBACK_SECRET_OVERLAP_SECONDS", 86_400, least=0
+)
 PUBLIC_URL = env.web_address("PUBLIC_URL")
 
 # --- Models --------------------------------------------------------------------------

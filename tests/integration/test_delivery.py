@@ -15,9 +15,16 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from openai import InvalidWebhookSignatureError, OpenAI
 from rest_framework.test import APIClient
+from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.factories import ApiKeyFactory, CallbackFactory, TaskFactory
+from tests.factories import (
+    ApiKeyFactory,
+    CallbackFactory,
+    CallbackSecretFactory,
+    TaskFactory,
+)
 from tests.receivers import (
     Receiver,
     answering,
@@ -33,7 +40,7 @@ from tests.waiting import wait_for
 from transcription.api import callbacks as documents
 from transcription.api.callbacks import event_body
 from transcription.models import Callback, CallbackAttempt, TranscriptionTask
-from transcription.services import callbacks, delivery
+from transcription.services import callback_secrets, callbacks, delivery
 from transcription.services.delivery import deliver
 from whisperhub.network.posting import PostError, post
 from workers.dispatcher import Dispatcher
@@ -86,6 +93,83 @@ def test_an_event_is_posted_with_its_id_and_the_time(receiver, due):
     assert abs(int(request.headers["webhook-timestamp"]) - time.time()) < 5
     assert int(request.headers["content-length"]) == len(request.body)
     assert "authorization" not in request.headers
+
+
+@pytest.mark.parametrize("rotations", [0, 1, 2])
+def test_the_official_library_takes_the_event_with_every_valid_secret(
+    receiver, due, rotations
+):
+    owner_id = due.task.owner_id
+    callback_secrets.secrets_of(owner_id)
+    for _ in range(rotations):
+        callback_secrets.rotate(owner_id)
+
+    attempt(due)
+
+    (request,) = receiver.received
+    valid = callback_secrets.secrets_of(owner_id)
+    assert len(valid) == 1 + rotations
+    assert len(request.headers["webhook-signature"].split()) == 1 + rotations
+    for row in valid:
+        event = Webhook(row.secret).verify(request.body, request.headers)
+        assert event == request.json()
+
+
+def test_the_openai_sdk_takes_the_event(receiver, due):
+    attempt(due)
+
+    (request,) = receiver.received
+    (row,) = callback_secrets.secrets_of(due.task.owner_id)
+    with OpenAI(api_key="none", webhook_secret=row.secret) as sdk:
+        sdk.webhooks.verify_signature(request.body, request.headers)
+        with pytest.raises(InvalidWebhookSignatureError):
+            sdk.webhooks.verify_signature(request.body + b" ", request.headers)
+
+
+@pytest.mark.parametrize("part", ["webhook-id", "webhook-timestamp", "body", "secret"])
+def test_a_change_of_anything_breaks_the_signature(receiver, due, part):
+    attempt(due)
+    (request,) = receiver.received
+    (row,) = callback_secrets.secrets_of(due.task.owner_id)
+    headers, body, secret = dict(request.headers), request.body, row.secret
+
+    if part == "body":
+        body += b" "
+    elif part == "secret":
+        secret = CallbackSecretFactory().secret
+    else:
+        headers[part] = headers[part][:-1] + ("1" if headers[part][-1] != "1" else "2")
+
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(body, headers)
+
+
+def test_every_attempt_is_signed_anew_with_what_is_valid_then(receiver, due, settings):
+    settings.CALLBACK_SECRET_OVERLAP_SECONDS = 0
+    receiver.then(answering(500))
+    attempt(due)
+    (newest,) = callback_secrets.rotate(due.task.owner_id)
+
+    attempt(due)
+
+    first, second = receiver.received
+    Webhook(newest.secret).verify(second.body, second.headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(newest.secret).verify(first.body, first.headers)
+
+
+def test_the_machines_time_zone_does_not_matter(receiver, due, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        attempt(due)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    (request,) = receiver.received
+    (row,) = callback_secrets.secrets_of(due.task.owner_id)
+    Webhook(row.secret).verify(request.body, request.headers)
 
 
 def test_the_event_shows_the_task_as_the_api_does(receiver, due, settings):
@@ -354,7 +438,7 @@ def test_a_task_deleted_before_its_callback_is_read_sends_nothing(
 
 
 def test_a_task_deleted_while_its_event_is_sent_is_no_error(due, monkeypatch):
-    def send(callback: Callback, body: bytes) -> callbacks.Reply:
+    def send(*_: Any) -> callbacks.Reply:
         TranscriptionTask.objects.all().delete()
         return callbacks.Reply(0.1, http_status=204)
 

@@ -3,10 +3,12 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
+from transcription.api.callback_views import CallbackViewSet
 from transcription.api.views import ModelListView, TaskViewSet, detect_language
 
 router = SimpleRouter(use_regex_path=False)
 router.register("tasks", TaskViewSet, basename="task")
+router.register("callbacks", CallbackViewSet, basename="callback")
 
 urlpatterns = [
     path("detect-language/", detect_language, name="detect-language"),
