@@ -206,10 +206,20 @@ class CallbackFactory(factory.django.DjangoModelFactory):
             error_code="timeout",
             ended_at=ago(1),
         )
+        test = factory.Trait(
+            task=None,
+            event=Callback.Event.TEST,
+            owner=factory.SubFactory(UserFactory),
+            url="http://127.0.0.1:9/hook",
+            headers=factory.LazyFunction(dict),
+        )
 
     task = factory.SubFactory(
         TaskFactory, completed=True, callback_url="http://127.0.0.1:9/hook"
     )
+    owner = factory.SelfAttribute("task.owner")
+    url = factory.SelfAttribute("task.callback_url")
+    headers = factory.SelfAttribute("task.callback_headers")
     event = factory.LazyAttribute("task.{0.task.status}".format)
     next_attempt_at = ago(10)
 

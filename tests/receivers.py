@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,12 +36,12 @@ class Receiver:
         closed: set when the receiver goes away; behaviours that wait look at it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.received: list[Received] = []
         self.closed = threading.Event()
         self._next: deque[Behaviour] = deque()
         self._otherwise = answering(204)
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -83,11 +84,16 @@ class Receiver:
         connection.settimeout(READ_SECONDS)
         with connection:
             try:
-                self.received.append(_read(connection))
-                behave = self._next.popleft() if self._next else self._otherwise
-                behave(connection, self.closed)
+                request = _read(connection)
+                self.received.append(request)
+                self.behave(request, connection)
             except (OSError, ValueError):
                 return  # The other side went away, or spoke no HTTP.
+
+    def behave(self, request: Received, connection: socket.socket) -> None:
+        """Do what is next."""
+        behave = self._next.popleft() if self._next else self._otherwise
+        behave(connection, self.closed)
 
 
 Behaviour = Callable[[socket.socket, threading.Event], None]
@@ -111,14 +117,23 @@ def silent(connection: socket.socket, closed: threading.Event) -> None:
 
 
 def dripping(
-    connection: socket.socket, closed: threading.Event, *, start: bytes = b""
+    connection: socket.socket,
+    closed: threading.Event,
+    *,
+    start: bytes = b"",
+    pause_seconds: float = 0.1,
 ) -> None:
-    """Send a good answer byte by byte, for ten seconds."""
+    """Send a good answer byte by byte, for ten seconds or more."""
     connection.sendall(start)
     for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100 + b"\r\n\r\n":
         connection.sendall(bytes([byte]))
-        if closed.wait(0.1):
+        if closed.wait(pause_seconds):
             return
+
+
+def a_byte_a_second(connection: socket.socket, closed: threading.Event) -> None:
+    """Send a good answer, very slowly."""
+    dripping(connection, closed, pause_seconds=1.0)
 
 
 def dripping_body(connection: socket.socket, closed: threading.Event) -> None:
@@ -153,10 +168,33 @@ def _read(connection: socket.socket) -> Received:
     return Received(method, path, headers, body)
 
 
+class FlappingReceiver(Receiver):
+    """Works for a moment, then fails in one way or another for the next.
+
+    Attributes:
+        taken: the requests that it answered with 2xx.
+    """
+
+    PERIOD_SECONDS = 0.5
+
+    def __init__(self) -> None:
+        self.taken: list[Received] = []
+        super().__init__()
+
+    def behave(self, request: Received, connection: socket.socket) -> None:
+        period, rest = divmod(time.monotonic(), 2 * self.PERIOD_SECONDS)
+        if rest < self.PERIOD_SECONDS:
+            answering(204)(connection, self.closed)
+            self.taken.append(request)
+        else:
+            failures = (answering(503), hanging_up, answering(429, Retry_After="1"))
+            failures[int(period) % len(failures)](connection, self.closed)
+
+
 @contextmanager
-def running_receiver() -> Iterator[Receiver]:
+def running_receiver(*, port: int = 0) -> Iterator[Receiver]:
     """A receiver for the length of the block."""
-    receiver = Receiver()
+    receiver = Receiver(port)
     try:
         yield receiver
     finally:

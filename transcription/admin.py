@@ -381,27 +381,35 @@ class CallbackAdmin(ReadOnlyAdmin):
         "short_id",
         "event",
         "short_task",
+        "owner",
         "state",
         "attempts",
         "answer",
         "next_attempt",
         "callback_age",
     ]
-    list_filter: ClassVar[Any] = ["state", "event", "http_status", "error_code"]
-    list_select_related = ["task"]
+    list_filter: ClassVar[Any] = [
+        "state",
+        "event",
+        "http_status",
+        "error_code",
+        "created_at",
+    ]
+    list_select_related = ["task", "owner"]
     list_per_page = 50
     show_full_result_count = False
-    search_fields = ["public_id", "task__public_id"]
-    search_help_text = "Event id or task id"
+    search_fields = ["public_id", "task__public_id", "owner__username"]
+    search_help_text = "Event id, task id or owner"
     inlines = [AttemptInline]
     fields = [
         ("public_id", "event", "short_task"),
+        ("owner", "url", "header_names"),
         ("state", "http_status", "error_code"),
         ("attempts", "failures", "losses"),
         ("created_at", "next_attempt_at", "dispatched_at", "ended_at"),
         ("lease_owner", "lease_expires_at"),
     ]
-    readonly_fields = ["short_task"]
+    readonly_fields = ["short_task", "header_names"]
     actions = ["deliver_again"]
 
     @admin.display(description="event id", ordering="id")
@@ -412,6 +420,8 @@ class CallbackAdmin(ReadOnlyAdmin):
     @admin.display(description="task")
     def short_task(self, callback: Callback) -> str:
         """A way to its task."""
+        if callback.task is None:
+            return "–"
         return format_html(
             '<a href="{}">{}</a>',
             reverse(
@@ -419,6 +429,11 @@ class CallbackAdmin(ReadOnlyAdmin):
             ),
             str(callback.task.public_id)[:8],
         )
+
+    @admin.display(description="headers of the client")
+    def header_names(self, callback: Callback) -> str:
+        """Without their values, which may be secrets."""
+        return ", ".join(sorted(callback.headers)) or "–"
 
     @admin.display(description="last answer", ordering="http_status")
     def answer(self, callback: Callback) -> str:

@@ -17,6 +17,7 @@ WhisperHubError
 │   └── UnsupportedOptionError  the engine has no such option
 ├── CallbackError             a callback, or its secret, that cannot be had as asked
 │   ├── DeliveryUnderWayError it is being sent at this moment
+│   ├── TooManyTestsError     test events of the same owner are on their way
 │   └── TooManySecretsError   rotated more often than the overlap allows
 ├── EngineError               inference failed: retried, then failed
 │   └── ModelUnavailableError the model cannot be loaded on this machine
@@ -151,6 +152,13 @@ class DeliveryUnderWayError(CallbackError):
     """The callback is being sent at this moment: begin it again when that is over."""
 
     code = "delivery_under_way"
+
+
+class TooManyTestsError(CallbackError):
+    """Test events of the same owner are still on their way."""
+
+    code = "too_many_tests"
+    http_status = 429
 
 
 class TooManySecretsError(CallbackError):

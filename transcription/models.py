@@ -85,6 +85,10 @@ class TranscriptionTask(models.Model):
     callback_url = models.CharField(
         max_length=2048, blank=True, help_text="Told when the task has ended."
     )
+    # They may hold secrets: nobody but the receiver gets to see them.
+    callback_headers = models.JSONField(
+        default=dict, blank=True, help_text="Sent along, beside our own."
+    )
 
     # The media.
     source = models.CharField(max_length=6, choices=Source, default=Source.UPLOAD)
@@ -215,8 +219,9 @@ class Callback(models.Model):
     """The news that a task has ended, on its way to the address its client gave.
 
     Made by `services.callbacks` in the transaction that ends the task; what it says is
-    read from the task's row whenever it is sent. While `lease_token` is set, the
-    process that holds this token, and no other, may write to the row.
+    read from the task's row whenever it is sent. A test event has no task. While
+    `lease_token` is set, the process that holds this token, and no other, may write to
+    the row.
     """
 
     class Event(models.TextChoices):
@@ -225,6 +230,7 @@ class Callback(models.Model):
         TASK_COMPLETED = "task.completed", "task.completed"
         TASK_FAILED = "task.failed", "task.failed"
         TASK_CANCELLED = "task.cancelled", "task.cancelled"
+        TEST = "callback.test", "callback.test"
 
     class State(models.TextChoices):
         """Where a callback stands; docs/architecture.md draws the arrows."""
@@ -236,9 +242,20 @@ class Callback(models.Model):
 
     # Receivers know the event by it, however often it is sent.
     public_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
-    task = models.ForeignKey(
-        TranscriptionTask, on_delete=models.CASCADE, related_name="callbacks"
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="callbacks",
     )
+    task = models.ForeignKey(
+        TranscriptionTask,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="callbacks",
+    )
+    url = models.CharField(max_length=2048)
+    headers = models.JSONField(default=dict, blank=True)
     event = models.CharField(max_length=20, choices=Event)
     state = models.CharField(
         max_length=13, choices=State, default=State.PENDING, editable=False
@@ -272,6 +289,8 @@ class Callback(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes = [
+            models.Index(fields=["owner", "-id"], name="callback_owner_newest"),
+            models.Index(fields=["owner", "state", "-id"], name="callback_owner_state"),
             # The dispatcher's two questions.
             models.Index(fields=["state", "next_attempt_at"], name="callback_due"),
             models.Index(fields=["lease_expires_at"], name="callback_leased"),

@@ -221,6 +221,8 @@ SPECTACULAR_SETTINGS = {
         "TaskStatus": "transcription.models.TranscriptionTask.Status",
         "TaskPriority": "transcription.models.TranscriptionTask.Priority",
         "TaskType": "transcription.models.TranscriptionTask.TaskType",
+        "CallbackState": "transcription.models.Callback.State",
+        "CallbackEvent": "transcription.models.Callback.Event",
         "EngineName": "transcription.models.TranscriptionTask.Engine",
     },
     "SWAGGER_UI_SETTINGS": {

@@ -93,6 +93,7 @@ class Dispatcher:
             retention.sweep()
             retention.delete_old_celery_results()
             idempotency.delete_expired_keys()
+            callbacks.delete_old_tests()
             callback_secrets.delete_expired()
             health.forget_old_ticks()
         health.note_tick()

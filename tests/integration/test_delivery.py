@@ -27,6 +27,7 @@ from tests.factories import (
 )
 from tests.receivers import (
     Receiver,
+    a_byte_a_second,
     answering,
     dripping,
     dripping_body,
@@ -170,6 +171,31 @@ def test_the_machines_time_zone_does_not_matter(receiver, due, monkeypatch):
     (request,) = receiver.received
     (row,) = callback_secrets.secrets_of(due.task.owner_id)
     Webhook(row.secret).verify(request.body, request.headers)
+
+
+def test_the_clients_own_headers_go_along(receiver):
+    headers = {"Authorization": "Bearer x", "X-Tenant": "a, b"}
+
+    attempt(callback_to(receiver.url, completed=True, callback_headers=headers))
+
+    (request,) = receiver.received
+    assert request.headers["authorization"] == "Bearer x"
+    assert request.headers["x-tenant"] == "a, b"
+
+
+def test_a_test_event_says_that_it_is_one(receiver):
+    test = CallbackFactory(test=True, url=receiver.url, headers={"X-Tenant": "a"})
+
+    assert attempt(test) is State.DELIVERED
+
+    (request,) = receiver.received
+    (secret,) = callback_secrets.secrets_of(test.owner_id)
+    event = Webhook(secret.secret).verify(request.body, request.headers)
+    assert event["type"] == "callback.test"
+    assert parse_datetime(event["timestamp"]) == test.created_at
+    assert isinstance(event["data"]["message"], str)
+    assert request.headers["webhook-id"] == str(test.public_id)
+    assert request.headers["x-tenant"] == "a"
 
 
 def test_the_event_shows_the_task_as_the_api_does(receiver, due, settings):
@@ -378,6 +404,79 @@ def is_timer(thread: threading.Thread) -> bool:
     return isinstance(thread, threading.Timer)
 
 
+# --- To its end ----------------------------------------------------------------------
+
+
+def to_the_end(callback: Callback) -> list[Any]:
+    """Make attempts until the schedule is through; what came of each."""
+    while attempt(callback) is State.PENDING:
+        assert callback.attempts < 10
+    assert attempt(callback) is None
+    return [made.http_status or made.error_code for made in callback.history.all()]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "answers", "state"),
+    [
+        (answering(500), [500] * 3, State.UNDELIVERABLE),
+        (answering(204), [204], State.DELIVERED),
+        (answering(302, Location="/elsewhere"), [302] * 3, State.UNDELIVERABLE),
+        (answering(410), [410], State.UNDELIVERABLE),
+        (answering(429, Retry_After="1"), [429] * 3, State.UNDELIVERABLE),
+        (silent, ["timeout"] * 3, State.UNDELIVERABLE),
+        (a_byte_a_second, ["timeout"] * 3, State.UNDELIVERABLE),
+    ],
+    ids=["500", "204", "302", "410", "429", "nothing", "a byte a second"],
+)
+def test_each_behaviour_ends_as_the_schedule_says(
+    receiver, due, settings, behaviour, answers, state
+):
+    settings.CALLBACK_DELAYS = [0.0, 0.0]
+    settings.CALLBACK_SECONDS = 0.5
+    receiver.always(behaviour)
+
+    assert to_the_end(due) == answers
+
+    assert due.state == state
+    assert due.ended_at is not None
+    assert receiver.ids() == [str(due.public_id)] * len(answers)
+    assert due.task.status == "completed"
+
+
+def test_a_receiver_that_is_down_beyond_the_schedule_is_given_up(settings):
+    settings.CALLBACK_DELAYS = [0.0, 0.0]
+    callback = callback_to(unused_address())
+
+    assert to_the_end(callback) == ["connection_failed"] * 3
+
+    assert callback.state == State.UNDELIVERABLE
+
+
+def test_a_receiver_that_is_back_in_time_gets_the_event(settings):
+    settings.CALLBACK_DELAYS = [0.0, 0.0]
+    with running_receiver() as receiver:
+        callback = callback_to(receiver.url)
+        port = receiver.port
+    assert attempt(callback) is State.PENDING
+    assert attempt(callback) is State.PENDING
+
+    with running_receiver(port=port) as receiver:
+        assert attempt(callback) is State.DELIVERED
+
+        assert receiver.ids() == [str(callback.public_id)]
+
+
+def test_a_blocked_address_is_asked_once(due, monkeypatch):
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise PostError("blocked_address")
+
+    monkeypatch.setattr(delivery, "post", refuse)
+
+    assert to_the_end(due) == ["blocked_address"]
+
+    assert due.state == State.UNDELIVERABLE
+
+
 # --- At least once, under one id -----------------------------------------------------
 
 
@@ -447,7 +546,7 @@ def test_a_task_deleted_while_its_event_is_sent_is_no_error(due, monkeypatch):
     assert deliver(due.pk, owner="w", describe=event_body) is None
 
 
-def test_the_log_holds_no_address(receiver, due, caplog):
+def test_the_log_holds_neither_address_nor_secret(receiver, due, caplog):
     """urllib3 tells of each request, and of headers that it does not understand."""
     caplog.set_level("DEBUG")
     receiver.always(
@@ -456,10 +555,14 @@ def test_the_log_holds_no_address(receiver, due, caplog):
         )
     )
 
+    Callback.objects.update(headers={"Authorization": "Bearer do-not-tell"})
+
     attempt(due)
 
     assert str(due.public_id) in caplog.text
-    assert "hook" not in caplog.text
+    (row,) = callback_secrets.secrets_of(due.owner_id)
+    for secret in ("hook", "do-not-tell", row.secret[6:]):
+        assert secret not in caplog.text
 
 
 # --- By a process of its own ---------------------------------------------------------

@@ -30,6 +30,7 @@ CODES = {
     "UnsupportedOptionError": ("unsupported_option", 400, False),
     "CallbackError": ("callback_error", 409, False),
     "DeliveryUnderWayError": ("delivery_under_way", 409, False),
+    "TooManyTestsError": ("too_many_tests", 429, False),
     "TooManySecretsError": ("too_many_secrets", 409, False),
     "EngineError": ("engine_error", 500, True),
     "ModelUnavailableError": ("model_unavailable", 500, False),

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
-from drf_spectacular.utils import extend_schema
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import User
-from transcription.api.callback_serializers import CallbackSecretSerializer
+from transcription.api.callback_serializers import (
+    CallbackDetailSerializer,
+    CallbackSecretSerializer,
+    CallbackSerializer,
+    ReplayRequestSerializer,
+    ReplaySerializer,
+    TestRequestSerializer,
+)
+from transcription.api.callbacks import TEST_EVENT
+from transcription.api.fields import flatten
+from transcription.api.filters import CallbackFilter
 from transcription.api.views import UNAUTHORIZED, problem
 from transcription.models import Callback, CallbackSecret
-from transcription.services import callback_secrets
+from transcription.services import callback_secrets, callbacks
+
+UNKNOWN = {404: problem("No callback of yours has this id.")}
 
 
 def secret_answer(valid: list[CallbackSecret]) -> Response:
@@ -26,10 +40,132 @@ def secret_answer(valid: list[CallbackSecret]) -> Response:
     return Response(body, headers={"Cache-Control": "no-store"})
 
 
-class CallbackViewSet(GenericViewSet[Callback]):
+@extend_schema_view(
+    list=extend_schema(
+        summary="List your callbacks, newest first",
+        responses={
+            200: CallbackSerializer(many=True),
+            400: problem("A filter or page value is not allowed."),
+            **UNAUTHORIZED,
+        },
+    ),
+    retrieve=extend_schema(
+        summary="Show a callback and each attempt",
+        responses={200: CallbackDetailSerializer, **UNAUTHORIZED, **UNKNOWN},
+    ),
+)
+class CallbackViewSet(
+    mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Callback]
+):
     """Callbacks of the key's owner."""
 
+    serializer_class = CallbackSerializer
+    filterset_class = CallbackFilter
+    lookup_field = "public_id"
+    lookup_value_converter = "uuid"
     queryset = Callback.objects.none()
+
+    def get_queryset(self) -> QuerySet[Callback]:
+        """Another owner's callback does not exist for this key."""
+        owner = cast(User, self.request.user)
+        return Callback.objects.filter(owner=owner).select_related("task")
+
+    def get_serializer_class(self) -> Any:
+        """One callback is shown with its attempts, a list without."""
+        return CallbackSerializer if self.action == "list" else CallbackDetailSerializer
+
+    @extend_schema(
+        summary="Send a callback once more",
+        description=(
+            "At once, under the same id, and then by the schedule from its start; also "
+            "one that was delivered. What it says is read anew."
+        ),
+        request=None,
+        responses={
+            202: CallbackDetailSerializer,
+            **UNAUTHORIZED,
+            **UNKNOWN,
+            409: problem("It is being sent at this moment (`delivery_under_way`)."),
+        },
+    )
+    @action(detail=True, methods=["post"], filterset_class=None)
+    def replay(self, request: Request, public_id: Any = None) -> Response:
+        """One more delivery."""
+        callbacks.replay(self.get_object())
+        return Response(
+            self.get_serializer(self.get_object()).data,
+            status=status.HTTP_202_ACCEPTED,
+        )
+
+    @extend_schema(
+        summary="Send all undeliverable callbacks of a time once more",
+        operation_id="callbacks_replay_undeliverable",
+        description="Those that were given up, test events excepted.",
+        request=ReplayRequestSerializer,
+        responses={
+            202: ReplaySerializer,
+            400: problem("A moment is missing or none."),
+            **UNAUTHORIZED,
+        },
+    )
+    @action(
+        detail=False,
+        methods=["post"],
+        url_path="replay",
+        filterset_class=None,
+        pagination_class=None,
+    )
+    def replay_undeliverable(self, request: Request) -> Response:
+        """Many more deliveries."""
+        wanted = ReplayRequestSerializer(data=flatten(request))
+        wanted.is_valid(raise_exception=True)
+        count = callbacks.begin_undeliverable_again(
+            cast(User, request.user),
+            since=wanted.validated_data["created_after"],
+            until=wanted.validated_data["created_before"],
+        )
+        return Response(
+            ReplaySerializer({"count": count}).data, status=status.HTTP_202_ACCEPTED
+        )
+
+    @extend_schema(
+        summary="Send a test event",
+        description=(
+            "The process that sends all events sends it, once, in a moment. Look at "
+            "the address in `Location` until its `state` is `delivered` or "
+            "`undeliverable`. It is kept for a week."
+        ),
+        callbacks=[TEST_EVENT],
+        request=TestRequestSerializer,
+        responses={
+            202: CallbackDetailSerializer,
+            400: problem("The address or a header is not allowed."),
+            **UNAUTHORIZED,
+            429: problem("Ten are on their way already (`too_many_tests`)."),
+        },
+    )
+    @action(
+        detail=False,
+        methods=["post"],
+        url_path="test",
+        filterset_class=None,
+        pagination_class=None,
+    )
+    def send_test(self, request: Request) -> Response:
+        """Try whether events arrive."""
+        wanted = TestRequestSerializer(data=flatten(request))
+        wanted.is_valid(raise_exception=True)
+        test = callbacks.send_test(
+            cast(User, request.user),
+            wanted.validated_data["callback_url"],
+            wanted.validated_data["callback_headers"],
+        )
+        body = self.get_serializer(test).data
+        return Response(
+            body,
+            status=status.HTTP_202_ACCEPTED,
+            headers={"Location": body["links"]["self"], "Retry-After": "1"},
+        )
 
     @extend_schema(
         summary="Show the secret that signs your callbacks",
@@ -39,7 +175,7 @@ class CallbackViewSet(GenericViewSet[Callback]):
         ),
         responses={200: CallbackSecretSerializer, **UNAUTHORIZED},
     )
-    @action(detail=False, pagination_class=None)
+    @action(detail=False, filterset_class=None, pagination_class=None)
     def secret(self, request: Request) -> Response:
         """The owner's secret, made when it is first asked for."""
         owner = cast(User, request.user)
@@ -62,6 +198,7 @@ class CallbackViewSet(GenericViewSet[Callback]):
         detail=False,
         methods=["post"],
         url_path="secret/rotate",
+        filterset_class=None,
         pagination_class=None,
     )
     def rotate_secret(self, request: Request) -> Response:

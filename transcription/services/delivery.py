@@ -45,9 +45,9 @@ def deliver(callback_id: int, *, owner: str, describe: Describe) -> State | None
     )
     if callback is None:
         return None
-    current_request_id.set(callback.task.request_id)
+    current_request_id.set(callback.task.request_id if callback.task else "")
     body = persistently(lambda: describe(callback))
-    secrets = persistently(lambda: callback_secrets.secrets_of(callback.task.owner_id))
+    secrets = persistently(lambda: callback_secrets.secrets_of(callback.owner_id))
     reply = send(callback, body, [row.secret for row in secrets])
     state = persistently(lambda: callbacks.settle(claim, reply))
     logger.info(
@@ -66,7 +66,7 @@ def send(callback: Callback, body: bytes, secrets: Iterable[str]) -> Reply:
     began = time.monotonic()
     try:
         answer = post(
-            callback.task.callback_url,
+            callback.url,
             body,
             headers=headers_of(callback, body, secrets),
             seconds=settings.CALLBACK_SECONDS,
@@ -83,7 +83,7 @@ def send(callback: Callback, body: bytes, secrets: Iterable[str]) -> Reply:
 def headers_of(
     callback: Callback, body: bytes, secrets: Iterable[str]
 ) -> dict[str, str]:
-    """The headers of Standard Webhooks.
+    """The headers of Standard Webhooks, and those that the client wants.
 
     https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
     """
@@ -95,6 +95,7 @@ def headers_of(
         Webhook(secret).sign(event_id, moment, body.decode()) for secret in secrets
     ]
     return {
+        **callback.headers,
         "Content-Type": "application/json",
         "User-Agent": "WhisperHub",
         "webhook-id": event_id,
