@@ -168,29 +168,6 @@ def _read(connection: socket.socket) -> Received:
     return Received(method, path, headers, body)
 
 
-class FlappingReceiver(Receiver):
-    """Works for a moment, then fails in one way or another for the next.
-
-    Attributes:
-        taken: the requests that it answered with 2xx.
-    """
-
-    PERIOD_SECONDS = 0.5
-
-    def __init__(self) -> None:
-        self.taken: list[Received] = []
-        super().__init__()
-
-    def behave(self, request: Received, connection: socket.socket) -> None:
-        period, rest = divmod(time.monotonic(), 2 * self.PERIOD_SECONDS)
-        if rest < self.PERIOD_SECONDS:
-            answering(204)(connection, self.closed)
-            self.taken.append(request)
-        else:
-            failures = (answering(503), hanging_up, answering(429, Retry_After="1"))
-            failures[int(period) % len(failures)](connection, self.closed)
-
-
 @contextmanager
 def running_receiver(*, port: int = 0) -> Iterator[Receiver]:
     """A receiver for the length of the block."""
@@ -199,6 +176,32 @@ def running_receiver(*, port: int = 0) -> Iterator[Receiver]:
         yield receiver
     finally:
         receiver.close()
+
+
+class FlappingReceiver(Receiver):
+    """Takes events for a moment, fails in one way or another for the next, and so on.
+
+    Attributes:
+        taken: the requests that it answered with 2xx.
+    """
+
+    PERIOD_SECONDS = 0.7
+    # Long enough to be killed in.
+    ANSWER_SECONDS = 0.02
+    FAILURES = (answering(503), hanging_up, answering(429, Retry_After="1"))
+
+    def __init__(self) -> None:
+        self.taken: list[Received] = []
+        super().__init__()
+
+    def behave(self, request: Received, connection: socket.socket) -> None:
+        self.closed.wait(self.ANSWER_SECONDS)
+        period = int(time.monotonic() / self.PERIOD_SECONDS)
+        if period % 2:
+            self.FAILURES[period // 2 % 3](connection, self.closed)
+            return
+        answering(204)(connection, self.closed)
+        self.taken.append(request)
 
 
 def unused_address() -> str:

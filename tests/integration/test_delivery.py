@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -24,8 +26,12 @@ from tests.factories import (
     CallbackFactory,
     CallbackSecretFactory,
     TaskFactory,
+    UserFactory,
 )
+from tests.fleet import Worker
+from tests.integration.test_transitions import complete
 from tests.receivers import (
+    FlappingReceiver,
     Receiver,
     a_byte_a_second,
     answering,
@@ -49,6 +55,10 @@ from workers.dispatcher import Dispatcher
 pytestmark = pytest.mark.django_db
 
 State = Callback.State
+
+# How many events meet a flapping receiver and a sender that is killed twice. A thousand
+# take a minute on two cores that have nothing else to do.
+MANY = int(os.environ.get("TESTS_CALLBACKS", "300"))
 
 
 @pytest.fixture
@@ -593,3 +603,50 @@ def test_a_killed_deliverer_is_made_up_for_by_another(receiver, fleet):
     assert receiver.ids() == [str(callback.public_id)] * 2
     assert [made.error_code for made in callback.history.all()] == ["worker_lost", ""]
     assert second.stop() == 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.django_db(transaction=True)
+def test_every_event_arrives_whatever_receiver_and_sender_suffer(fleet):
+    # The receiver fails half of the time: the schedule must outlast that.
+    schedule = {"WHISPERHUB_CALLBACK_DELAYS": ",".join(["0.2", *["0.7"] * 40])}
+    under_way = Callback.objects.filter(state=State.DELIVERING)
+    delivered = Callback.objects.filter(state=State.DELIVERED)
+    owner = UserFactory()
+
+    def start(name: str) -> Worker:
+        return fleet.deliverer(name, threads=4, **schedule)
+
+    def wait_for_deliveries(count: int) -> None:
+        wait_for(
+            lambda: (
+                delivered.count() >= count and (count == MANY or under_way.exists())
+            ),
+            seconds=90,
+            named=lambda: sender.said() + fleet.said(),
+        )
+
+    with closing(FlappingReceiver()) as receiver:
+        sender = start("many-1")
+        for _ in range(MANY):
+            complete(
+                TaskFactory(owner=owner, processing=True, callback_url=receiver.url)
+            )
+        for number in (1, 2):
+            wait_for_deliveries(MANY * number // 3)
+            sender.kill()
+            assert delivered.count() < MANY
+            sender = start(f"many-{number + 1}")
+        wait_for_deliveries(MANY)
+        assert sender.stop() == 0
+
+    ids = set(map(str, Callback.objects.values_list("public_id", flat=True)))
+    assert len(ids) == MANY
+    assert {request.headers["webhook-id"] for request in receiver.taken} == ids
+    assert len(receiver.received) > MANY
+    (secret,) = callback_secrets.secrets_of(owner.pk)
+    for request in receiver.taken:
+        event = Webhook(secret.secret).verify(request.body, request.headers)
+        assert event["type"] == "task.completed"
+        assert event["data"]["status"] == "completed"
+        assert event["data"]["result"]["text"]
