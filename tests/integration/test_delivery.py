@@ -615,16 +615,16 @@ def test_every_event_arrives_whatever_receiver_and_sender_suffer(fleet):
     owner = UserFactory()
 
     def start(name: str) -> Worker:
-        return fleet.deliverer(name, threads=4, **schedule)
+        started: Worker = fleet.deliverer(name, threads=4, **schedule)
+        return started
 
     def wait_for_deliveries(count: int) -> None:
-        wait_for(
-            lambda: (
-                delivered.count() >= count and (count == MANY or under_way.exists())
-            ),
-            seconds=90,
-            named=lambda: sender.said() + fleet.said(),
-        )
+        def are_made() -> bool:
+            # Before a kill, some shall be in the middle.
+            is_right_moment = count == MANY or under_way.exists()
+            return delivered.count() >= count and is_right_moment
+
+        wait_for(are_made, seconds=90, named=lambda: sender.said() + fleet.said())
 
     with closing(FlappingReceiver()) as receiver:
         sender = start("many-1")
