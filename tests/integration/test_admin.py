@@ -370,6 +370,24 @@ def test_callbacks_are_delivered_again(console):
     ]
 
 
+@pytest.mark.parametrize("trait", [{}, {"test": True}], ids=str)
+def test_headers_of_clients_are_named_only(console, trait):
+    callback = CallbackFactory(**trait)
+    headers = {"X-Secret-Key": "do-not-tell"}
+    Callback.objects.update(headers=headers)
+    TranscriptionTask.objects.update(callback_headers=headers)
+
+    html = page(console, CALLBACK, callback.pk)
+    pages = [html, page(console, CALLBACKS)]
+    if callback.task:
+        pages += [page(console, TASK, callback.task_id), page(console, TASKS)]
+
+    assert "X-Secret-Key" in html
+    assert callback.url in html
+    for shown in pages:
+        assert "do-not-tell" not in shown
+
+
 def test_the_console_shows_no_whole_secret(console):
     secret = CallbackSecretFactory()
 

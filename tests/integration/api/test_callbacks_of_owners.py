@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -330,6 +331,25 @@ def test_a_test_event_is_left_to_the_deliverer(client, owner, broker):
     assert "do-not-tell" not in response.content.decode()
     assert client.get(response.headers["Location"]).json() == body
     assert [hint.args for hint in broker.hints("callbacks")] == [[row.pk]]
+
+
+def test_forms_do_as_well(client, of_owner):
+    callback = of_owner(undeliverable=True)
+
+    tested = client.post(
+        TEST,
+        {"callback_url": "http://a/", "callback_headers": json.dumps(HEADERS)},
+        format="multipart",
+    )
+    replayed = client.post(
+        REPLAY, {"created_after": "2020-01-01T00:00:00Z"}, format="multipart"
+    )
+
+    assert tested.status_code == 202
+    assert tested.json()["callback_header_names"] == ["Authorization"]
+    assert replayed.json() == {"count": 1}
+    callback.refresh_from_db()
+    assert callback.state == State.PENDING
 
 
 @pytest.mark.parametrize(
