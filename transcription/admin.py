@@ -451,8 +451,13 @@ class CallbackAdmin(ReadOnlyAdmin):
         return age(callback.created_at)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A callback goes with its task; alone it could never be sent again."""
-        return False
+        """A callback goes with its task or owner; alone it could not be sent again.
+
+        Django asks on their pages too, and refuses to delete them without a yes.
+        """
+        page = request.resolver_match.url_name if request.resolver_match else None
+        is_own = (page or "").startswith("transcription_callback_")
+        return not is_own and super().has_delete_permission(request, obj)
 
     @admin.action(description="Deliver again", permissions=["change"])
     def deliver_again(self, request: HttpRequest, queryset: QuerySet[Callback]) -> None:

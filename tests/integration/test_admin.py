@@ -284,6 +284,21 @@ def test_deleting_one_task_from_its_page_takes_the_media_along(console):
     assert not folder.path.exists()
 
 
+@pytest.mark.parametrize("what", ["task", "owner"])
+def test_what_has_a_callback_is_deleted_from_its_page(console, what):
+    callback = AttemptFactory(callback__delivering=True).callback
+    CallbackSecretFactory(owner=callback.owner)
+    page_name, pk = {
+        "task": ("transcription_transcriptiontask", callback.task_id),
+        "owner": ("accounts_user", callback.owner_id),
+    }[what]
+
+    console.post(reverse(f"admin:{page_name}_delete", args=[pk]), {"post": "yes"})
+
+    assert not TranscriptionTask.objects.exists()
+    assert not Callback.objects.exists()
+
+
 def test_djangos_own_deletion_is_not_offered(console):
     TaskFactory()
 
