@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from base64 import b64decode
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db.models.functions import Now
@@ -60,6 +61,22 @@ def test_those_who_come_at_once_get_the_same_secret(act):
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
     assert before < len(numbers) <= before + 4
     assert CallbackSecret.objects.filter(expires_at=None).count() == 1
+
+
+def test_a_secret_made_between_two_looks_is_not_replaced(monkeypatch):
+    owner = UserFactory()
+    look = callback_secrets._valid
+    made: list[CallbackSecret] = []
+
+    def look_and_be_late(owner_id: int) -> Any:
+        if made:
+            return look(owner_id)
+        made.append(CallbackSecretFactory(owner=owner))
+        return []
+
+    monkeypatch.setattr(callback_secrets, "_valid", look_and_be_late)
+
+    assert callback_secrets.secrets_of(owner.pk) == made
 
 
 def test_a_rotation_that_came_second_makes_no_other_secret(monkeypatch):
