@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import User
@@ -151,10 +151,18 @@ def delete_old_tests() -> int:
         task=None, lease_token=None, created_at__lt=Now() - TESTS_KEPT
     )
     deleted = 0
-    while ids := list(old.values_list("pk", flat=True)[:BATCH]):
-        Callback.objects.filter(pk__in=ids).delete()
-        deleted += len(ids)
+    while count := _delete_first(old):
+        deleted += count
     return deleted
+
+
+@despite_conflicts
+def _delete_first(old: QuerySet[Callback]) -> int:
+    with transaction.atomic():
+        # Locked, so that nobody claims one and inserts an attempt meanwhile.
+        ids = list(old.select_for_update().values_list("pk", flat=True)[:BATCH])
+        Callback.objects.filter(pk__in=ids).delete()
+    return len(ids)
 
 
 # --- Attempts ------------------------------------------------------------------------
