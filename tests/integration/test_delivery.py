@@ -56,8 +56,8 @@ pytestmark = pytest.mark.django_db
 
 State = Callback.State
 
-# How many events meet a flapping receiver and a sender that is killed twice: 300 take half
-# a minute on two busy cores, 1,000 a minute and a half.
+# How many events meet a flapping receiver and a sender that is killed twice: 300 take
+# half a minute on two busy cores, 1,000 a minute and a half.
 MANY = int(os.environ.get("TESTS_CALLBACKS", "300"))
 
 
