@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from base64 import b64encode
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from accounts.models import KEY_MARK, PREFIX_LENGTH, ApiKey, User, digest_of
 from transcription.models import (
     Callback,
     CallbackAttempt,
+    CallbackSecret,
     Transcript,
     TranscriptionTask,
     WorkerSlot,
@@ -205,12 +207,39 @@ class CallbackFactory(factory.django.DjangoModelFactory):
             error_code="timeout",
             ended_at=ago(1),
         )
+        test = factory.Trait(
+            task=None,
+            event=Callback.Event.TEST,
+            owner=factory.SubFactory(UserFactory),
+            url="http://127.0.0.1:9/hook",
+            headers=factory.LazyFunction(dict),
+        )
 
     task = factory.SubFactory(
         TaskFactory, completed=True, callback_url="http://127.0.0.1:9/hook"
     )
+    owner = factory.SelfAttribute("task.owner")
+    url = factory.SelfAttribute("task.callback_url")
+    headers = factory.SelfAttribute("task.callback_headers")
     event = factory.LazyAttribute("task.{0.task.status}".format)
     next_attempt_at = ago(10)
+
+
+class CallbackSecretFactory(factory.django.DjangoModelFactory):
+    """The newest secret of an owner; the traits are former ones."""
+
+    class Meta:
+        model = CallbackSecret
+
+    class Params:
+        former = factory.Trait(expires_at=ago(-60))
+        expired = factory.Trait(expires_at=ago(1))
+
+    owner = factory.SubFactory(UserFactory)
+    number = 1
+    secret = factory.LazyFunction(
+        lambda: "whsec_" + b64encode(uuid.uuid4().bytes * 2).decode()
+    )
 
 
 class AttemptFactory(factory.django.DjangoModelFactory):

@@ -138,13 +138,14 @@ class Fleet:
         """Start a process for a slot."""
         return self._launch(name, "manage.py", "runslot", plan)
 
-    def deliverer(self, name: str) -> Worker:
+    def deliverer(self, name: str, *, threads: int = 2, **variables: str) -> Worker:
         """Start a process that sends callbacks."""
         return self._launch(
             name,
             *("-m", "celery", "-A", "whisperhub", "worker", "-n", f"{name}@tests"),
-            *("-Q", CALLBACKS, "-P", "threads", "-c", "2"),
+            *("-Q", CALLBACKS, "-P", "threads", "-c", str(threads)),
             *("--without-gossip", "--without-mingle"),
+            **variables,
         )
 
     def ensure_inference(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,12 +36,12 @@ class Receiver:
         closed: set when the receiver goes away; behaviours that wait look at it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.received: list[Received] = []
         self.closed = threading.Event()
         self._next: deque[Behaviour] = deque()
         self._otherwise = answering(204)
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -115,14 +116,23 @@ def silent(connection: socket.socket, closed: threading.Event) -> None:
 
 
 def dripping(
-    connection: socket.socket, closed: threading.Event, *, start: bytes = b""
+    connection: socket.socket,
+    closed: threading.Event,
+    *,
+    start: bytes = b"",
+    pause_seconds: float = 0.1,
 ) -> None:
-    """Send a good answer byte by byte, for ten seconds."""
+    """Send a good answer byte by byte, for ten seconds or more."""
     connection.sendall(start)
     for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100 + b"\r\n\r\n":
         connection.sendall(bytes([byte]))
-        if closed.wait(0.1):
+        if closed.wait(pause_seconds):
             return
+
+
+def a_byte_a_second(connection: socket.socket, closed: threading.Event) -> None:
+    """Send a good answer, very slowly."""
+    dripping(connection, closed, pause_seconds=1.0)
 
 
 def dripping_body(connection: socket.socket, closed: threading.Event) -> None:
@@ -158,13 +168,41 @@ def _read(connection: socket.socket) -> Received:
 
 
 @contextmanager
-def running_receiver() -> Iterator[Receiver]:
+def running_receiver(*, port: int = 0) -> Iterator[Receiver]:
     """A receiver for the length of the block."""
-    receiver = Receiver()
+    receiver = Receiver(port)
     try:
         yield receiver
     finally:
         receiver.close()
+
+
+class FlappingReceiver(Receiver):
+    """Takes events for a moment, fails in one way or another for the next, and so on.
+
+    Attributes:
+        taken: the requests that it answered with 2xx.
+    """
+
+    PERIOD_SECONDS = 0.7
+    # Long enough to be killed in.
+    ANSWER_SECONDS = 0.02
+    FAILURES = (answering(503), hanging_up, answering(429, Retry_After="1"))
+
+    def __init__(self) -> None:
+        self.taken: list[Received] = []
+        super().__init__()
+
+    def behaviour_for(self, request: Received) -> Behaviour:
+        """By the moment: each failure has its turn."""
+
+        def take(connection: socket.socket, closed: threading.Event) -> None:
+            answering(204)(connection, closed)
+            self.taken.append(request)
+
+        self.closed.wait(self.ANSWER_SECONDS)
+        period = int(time.monotonic() / self.PERIOD_SECONDS)
+        return self.FAILURES[period // 2 % 3] if period % 2 else take
 
 
 def unused_address() -> str:

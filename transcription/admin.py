@@ -14,14 +14,22 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 
+from transcription.errors import TooManySecretsError
 from transcription.models import (
     Callback,
     CallbackAttempt,
+    CallbackSecret,
     Transcript,
     TranscriptionTask,
     WorkerSlot,
 )
-from transcription.services import callbacks, cancellation, retention, serving
+from transcription.services import (
+    callback_secrets,
+    callbacks,
+    cancellation,
+    retention,
+    serving,
+)
 
 Status = TranscriptionTask.Status
 
@@ -373,27 +381,35 @@ class CallbackAdmin(ReadOnlyAdmin):
         "short_id",
         "event",
         "short_task",
+        "owner",
         "state",
         "attempts",
         "answer",
         "next_attempt",
         "callback_age",
     ]
-    list_filter: ClassVar[Any] = ["state", "event", "http_status", "error_code"]
-    list_select_related = ["task"]
+    list_filter: ClassVar[Any] = [
+        "state",
+        "event",
+        "http_status",
+        "error_code",
+        "created_at",
+    ]
+    list_select_related = ["task", "owner"]
     list_per_page = 50
     show_full_result_count = False
-    search_fields = ["public_id", "task__public_id"]
-    search_help_text = "Event id or task id"
+    search_fields = ["public_id", "task__public_id", "owner__username"]
+    search_help_text = "Event id, task id or owner"
     inlines = [AttemptInline]
     fields = [
         ("public_id", "event", "short_task"),
+        ("owner", "url", "header_names"),
         ("state", "http_status", "error_code"),
         ("attempts", "failures", "losses"),
         ("created_at", "next_attempt_at", "dispatched_at", "ended_at"),
         ("lease_owner", "lease_expires_at"),
     ]
-    readonly_fields = ["short_task"]
+    readonly_fields = ["short_task", "header_names"]
     actions = ["deliver_again"]
 
     @admin.display(description="event id", ordering="id")
@@ -404,6 +420,8 @@ class CallbackAdmin(ReadOnlyAdmin):
     @admin.display(description="task")
     def short_task(self, callback: Callback) -> str:
         """A way to its task."""
+        if callback.task is None:
+            return "–"
         return format_html(
             '<a href="{}">{}</a>',
             reverse(
@@ -411,6 +429,11 @@ class CallbackAdmin(ReadOnlyAdmin):
             ),
             str(callback.task.public_id)[:8],
         )
+
+    @admin.display(description="headers of the client")
+    def header_names(self, callback: Callback) -> str:
+        """Without their values, which may be secrets."""
+        return ", ".join(sorted(callback.headers)) or "–"
 
     @admin.display(description="last answer", ordering="http_status")
     def answer(self, callback: Callback) -> str:
@@ -428,8 +451,13 @@ class CallbackAdmin(ReadOnlyAdmin):
         return age(callback.created_at)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """A callback goes with its task; alone it could never be sent again."""
-        return False
+        """A callback goes with its task or owner; alone it could not be sent again.
+
+        Django asks on their pages too, and refuses to delete them without a yes.
+        """
+        page = request.resolver_match.url_name if request.resolver_match else None
+        is_own = (page or "").startswith("transcription_callback_")
+        return not is_own and super().has_delete_permission(request, obj)
 
     @admin.action(description="Deliver again", permissions=["change"])
     def deliver_again(self, request: HttpRequest, queryset: QuerySet[Callback]) -> None:
@@ -441,6 +469,42 @@ class CallbackAdmin(ReadOnlyAdmin):
         if left := begun.count(False):
             self.message_user(
                 request, f"{left} callback(s) are being delivered.", messages.WARNING
+            )
+
+
+@admin.register(CallbackSecret)
+class CallbackSecretAdmin(ReadOnlyAdmin):
+    """The secrets that sign callbacks: whose, since when, how long; never a whole one.
+
+    Their owners see them in the API. To delete one ends it at once.
+    """
+
+    list_display = ["owner", "prefix", "created_at", "expires_at"]
+    list_filter: ClassVar[Any] = ["expires_at"]
+    list_select_related = ["owner"]
+    search_fields = ["owner__username"]
+    fields = ["owner", "prefix", "number", "created_at", "expires_at"]
+    actions = ["replace"]
+
+    @admin.action(
+        description="Replace the secrets of the selected owners",
+        permissions=["change"],
+    )
+    def replace(self, request: HttpRequest, queryset: QuerySet[CallbackSecret]) -> None:
+        """Once for each owner, however many of their secrets are selected."""
+        owners = set(queryset.order_by().values_list("owner_id", flat=True))
+        refused = 0
+        for owner_id in owners:
+            try:
+                callback_secrets.rotate(owner_id)
+            except TooManySecretsError:
+                refused += 1
+        self.message_user(request, f"{len(owners) - refused} secret(s) replaced.")
+        if refused:
+            self.message_user(
+                request,
+                f"{refused} owner(s) have too many valid secrets.",
+                messages.WARNING,
             )
 
 

@@ -15,6 +15,10 @@ WhisperHubError
 │   ├── KeyReusedError        another request had this key
 │   ├── KeySpentError         the task that this key made was deleted
 │   └── UnsupportedOptionError  the engine has no such option
+├── CallbackError             a callback, or its secret, that cannot be had as asked
+│   ├── DeliveryUnderWayError it is being sent at this moment
+│   ├── TooManyTestsError     test events of the same owner are on their way
+│   └── TooManySecretsError   rotated more often than the overlap allows
 ├── EngineError               inference failed: retried, then failed
 │   └── ModelUnavailableError the model cannot be loaded on this machine
 ├── TaskCancelledError        the client withdrew the task while it ran
@@ -135,6 +139,32 @@ class UnsupportedOptionError(SubmissionError):
         """Name engine and options."""
         super().__init__(f"The engine {engine} has no option {', '.join(names)}.")
         self.names = names
+
+
+class CallbackError(WhisperHubError):
+    """What was asked of a callback, or of the secret that signs it, cannot be done."""
+
+    code = "callback_error"
+    http_status = 409
+
+
+class DeliveryUnderWayError(CallbackError):
+    """The callback is being sent at this moment: begin it again when that is over."""
+
+    code = "delivery_under_way"
+
+
+class TooManyTestsError(CallbackError):
+    """Test events of the same owner are still on their way."""
+
+    code = "too_many_tests"
+    http_status = 429
+
+
+class TooManySecretsError(CallbackError):
+    """So many former secrets are valid still that there may not be another one."""
+
+    code = "too_many_secrets"
 
 
 class EngineError(WhisperHubError):

@@ -98,6 +98,10 @@ class TranscriptionTask(Leased):
     callback_url = models.CharField(
         max_length=2048, blank=True, help_text="Told when the task has ended."
     )
+    # They may hold secrets: nobody but the receiver gets to see them.
+    callback_headers = models.JSONField(
+        default=dict, blank=True, help_text="Sent along, beside our own."
+    )
 
     # The media.
     source = models.CharField(max_length=6, choices=Source, default=Source.UPLOAD)
@@ -223,7 +227,7 @@ class Callback(Leased):
     """The news that a task has ended, on its way to the address its client gave.
 
     Made by `services.callbacks` in the transaction that ends the task; what it says is
-    read from the task's row whenever it is sent.
+    read from the task's row whenever it is sent. A test event has no task.
     """
 
     class Event(models.TextChoices):
@@ -232,6 +236,7 @@ class Callback(Leased):
         TASK_COMPLETED = "task.completed", "task.completed"
         TASK_FAILED = "task.failed", "task.failed"
         TASK_CANCELLED = "task.cancelled", "task.cancelled"
+        TEST = "callback.test", "callback.test"
 
     class State(models.TextChoices):
         """Where a callback stands; docs/architecture.md draws the arrows."""
@@ -243,9 +248,20 @@ class Callback(Leased):
 
     # Receivers know the event by it, however often it is sent.
     public_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
-    task = models.ForeignKey(
-        TranscriptionTask, on_delete=models.CASCADE, related_name="callbacks"
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="callbacks",
     )
+    task = models.ForeignKey(
+        TranscriptionTask,
+        null=True,
+        blank=True,
+        on_delete=models.CASCADE,
+        related_name="callbacks",
+    )
+    url = models.CharField(max_length=2048)
+    headers = models.JSONField(default=dict, blank=True)
     event = models.CharField(max_length=20, choices=Event)
     state = models.CharField(
         max_length=13, choices=State, default=State.PENDING, editable=False
@@ -274,6 +290,8 @@ class Callback(Leased):
     class Meta:
         ordering = ["-id"]
         indexes = [
+            models.Index(fields=["owner", "-id"], name="callback_owner_newest"),
+            models.Index(fields=["owner", "state", "-id"], name="callback_owner_state"),
             # The dispatcher's two questions.
             models.Index(fields=["state", "next_attempt_at"], name="callback_due"),
             models.Index(fields=["lease_expires_at"], name="callback_leased"),
@@ -314,6 +332,44 @@ class CallbackAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"Attempt {self.number} of callback {self.callback_id}"
+
+
+class CallbackSecret(models.Model):
+    """What signs the callbacks of an owner; the newest of them never expires.
+
+    Made by `services.callback_secrets`. It is stored readable, because every attempt
+    is signed anew.
+    """
+
+    PREFIX_LENGTH = 10
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        related_name="callback_secrets",
+    )
+    number = models.PositiveIntegerField(help_text="From 1; the highest is the newest.")
+    secret = models.CharField(max_length=100, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(
+        null=True, blank=True, help_text="Set when a newer one was made."
+    )
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "number"], name="callback_secret_number"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"
+
+    @property
+    def prefix(self) -> str:
+        """Enough to tell it from others, and too little to sign."""
+        return self.secret[: self.PREFIX_LENGTH]
 
 
 class IdempotencyKey(models.Model):

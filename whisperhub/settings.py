@@ -168,6 +168,9 @@ CALLBACK_DELAYS = env.numbers(
 CALLBACK_SECONDS = env.number("CALLBACK_SECONDS", 20, least=1)
 CALLBACK_WORKERS = env.integer("CALLBACK_WORKERS", 8, least=1)
 CALLBACK_RESULT_BYTES = env.size("CALLBACK_RESULT_SIZE", "20KiB")
+CALLBACK_SECRET_OVERLAP_SECONDS = env.number(
+    "CALLBACK_SECRET_OVERLAP_SECONDS", 86_400, least=0
+)
 PUBLIC_URL = env.web_address("PUBLIC_URL")
 
 # --- Models --------------------------------------------------------------------------
@@ -225,6 +228,8 @@ SPECTACULAR_SETTINGS = {
         "TaskStatus": "transcription.models.TranscriptionTask.Status",
         "TaskPriority": "transcription.models.TranscriptionTask.Priority",
         "TaskType": "transcription.models.TranscriptionTask.TaskType",
+        "CallbackState": "transcription.models.Callback.State",
+        "CallbackEvent": "transcription.models.Callback.Event",
         "EngineName": "transcription.models.TranscriptionTask.Engine",
         "KeyScope": "accounts.scopes.Scope",
         "KeyState": "accounts.models.ApiKey.State",

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from transcription.models import TranscriptionTask
 from transcription.services import (
     ageing,
+    callback_secrets,
     callbacks,
     health,
     hints,
@@ -92,6 +93,8 @@ class Dispatcher:
             retention.sweep()
             retention.delete_old_celery_results()
             idempotency.delete_expired_keys()
+            callbacks.delete_old_tests()
+            callback_secrets.delete_expired()
             health.forget_old_ticks()
         health.note_tick()
 

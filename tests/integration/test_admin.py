@@ -18,11 +18,13 @@ from tests.factories import (
     ApiKeyFactory,
     AttemptFactory,
     CallbackFactory,
+    CallbackSecretFactory,
     SlotFactory,
     TaskFactory,
     UserFactory,
 )
 from transcription.models import Callback, TranscriptionTask
+from transcription.services import callback_secrets
 from transcription.storage import TaskFolder
 
 pytestmark = pytest.mark.django_db
@@ -31,6 +33,8 @@ TASKS = "admin:transcription_transcriptiontask_changelist"
 TASK = "admin:transcription_transcriptiontask_change"
 SLOTS = "admin:transcription_workerslot_changelist"
 CALLBACKS = "admin:transcription_callback_changelist"
+SECRETS = "admin:transcription_callbacksecret_changelist"
+SECRET = "admin:transcription_callbacksecret_change"
 CALLBACK = "admin:transcription_callback_change"
 KEYS = "admin:accounts_apikey_changelist"
 STATES = ["prepared", "leased", "queued", "processing", "completed", "failed"]
@@ -131,7 +135,7 @@ def test_a_forged_form_changes_nothing(console):
 
 
 def test_nobody_adds_tasks_or_slots_by_hand(console):
-    for name in ("transcriptiontask", "callback", "workerslot"):
+    for name in ("transcriptiontask", "callback", "callbacksecret", "workerslot"):
         response = console.get(reverse(f"admin:transcription_{name}_add"))
         assert response.status_code == 403
 
@@ -173,13 +177,15 @@ def test_a_task_is_found_by_its_id(console):
     assert str(other.public_id)[:8] not in html
 
 
-@pytest.mark.parametrize("name", [TASKS, CALLBACKS, SLOTS, KEYS])
+@pytest.mark.parametrize("name", [TASKS, CALLBACKS, SECRETS, SLOTS, KEYS])
 def test_a_list_asks_the_same_for_many_rows(console, name):
     def make(count: int) -> None:
         if name == TASKS:
             TaskFactory.create_batch(count, completed=True)
         elif name == CALLBACKS:
             CallbackFactory.create_batch(count, later=True)
+        elif name == SECRETS:
+            CallbackSecretFactory.create_batch(count)
         elif name == SLOTS:
             SlotFactory.create_batch(count)
         else:
@@ -279,6 +285,21 @@ def test_deleting_one_task_from_its_page_takes_the_media_along(console):
     assert not folder.path.exists()
 
 
+@pytest.mark.parametrize("what", ["task", "owner"])
+def test_what_has_a_callback_is_deleted_from_its_page(console, what):
+    callback = AttemptFactory(callback__delivering=True).callback
+    CallbackSecretFactory(owner=callback.owner)
+    page_name, pk = {
+        "task": ("transcription_transcriptiontask", callback.task_id),
+        "owner": ("accounts_user", callback.owner_id),
+    }[what]
+
+    console.post(reverse(f"admin:{page_name}_delete", args=[pk]), {"post": "yes"})
+
+    assert not TranscriptionTask.objects.exists()
+    assert not Callback.objects.exists()
+
+
 def test_djangos_own_deletion_is_not_offered(console):
     TaskFactory()
 
@@ -363,6 +384,51 @@ def test_callbacks_are_delivered_again(console):
         "2 callback(s) to be delivered again.",
         "1 callback(s) are being delivered.",
     ]
+
+
+@pytest.mark.parametrize("trait", [{}, {"test": True}], ids=str)
+def test_headers_of_clients_are_named_only(console, trait):
+    callback = CallbackFactory(**trait)
+    headers = {"X-Secret-Key": "do-not-tell"}
+    Callback.objects.update(headers=headers)
+    TranscriptionTask.objects.update(callback_headers=headers)
+
+    html = page(console, CALLBACK, callback.pk)
+    pages = [html, page(console, CALLBACKS)]
+    if callback.task:
+        pages += [page(console, TASK, callback.task_id), page(console, TASKS)]
+
+    assert "X-Secret-Key" in html
+    assert callback.url in html
+    for shown in pages:
+        assert "do-not-tell" not in shown
+
+
+def test_the_console_shows_no_whole_secret(console):
+    secret = CallbackSecretFactory()
+
+    for html in (page(console, SECRETS), page(console, SECRET, secret.pk)):
+        assert secret.prefix in html
+        assert secret.owner.username in html
+        assert secret.secret[6:16] not in html
+
+
+def test_secrets_are_replaced_once_for_each_owner(console):
+    first, second = CallbackSecretFactory.create_batch(2)
+    former = CallbackSecretFactory(owner=first.owner, number=0, former=True)
+    full = UserFactory()
+    for number in range(1, callback_secrets.MOST_VALID):
+        CallbackSecretFactory(owner=full, number=number, former=True)
+    last = CallbackSecretFactory(owner=full, number=callback_secrets.MOST_VALID)
+
+    said = act(console, SECRETS, "replace", [first, former, second, last])
+
+    assert said == [
+        "2 secret(s) replaced.",
+        "1 owner(s) have too many valid secrets.",
+    ]
+    assert first.owner.callback_secrets.count() == 3
+    assert second.owner.callback_secrets.count() == 2
 
 
 def test_callbacks_are_not_deleted_alone(console):

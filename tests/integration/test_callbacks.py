@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,17 @@ def test_a_deliverer_is_woken_once_the_end_is_committed(broker):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_callback_takes_what_it_needs_from_its_task():
+    headers = {"Authorization": "Bearer x"}
+    task = TaskFactory(processing=True, callback_url=URL, callback_headers=headers)
+
+    complete(task)
+
+    row = the_row()
+    assert (row.owner_id, row.url, row.headers) == (task.owner_id, URL, headers)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_without_a_broker_the_task_ends_all_the_same():
     task = TaskFactory(processing=True, callback_url=URL)
 
@@ -309,6 +321,57 @@ def test_anything_else_is_tried_again_by_the_schedule(reply):
     assert callbacks.settle(claim(callback), reply) is State.UNDELIVERABLE
     assert the_row().failures == 3
     assert [attempt.number for attempt in callback.history.all()] == [1, 2, 3]
+
+
+def test_a_blocked_address_ends_it_at_once():
+    callback = CallbackFactory()
+
+    state = callbacks.settle(claim(callback), Reply(0.1, error_code="blocked_address"))
+
+    row = the_row()
+    assert state is State.UNDELIVERABLE
+    assert (row.state, row.error_code) == (State.UNDELIVERABLE, "blocked_address")
+    assert row.ended_at is not None
+
+
+@pytest.mark.parametrize(
+    ("reply", "state"),
+    [
+        (Reply(0.1, http_status=204), State.DELIVERED),
+        (Reply(0.1, http_status=500), State.UNDELIVERABLE),
+        (Reply(0.1, error_code="timeout"), State.UNDELIVERABLE),
+    ],
+    ids=str,
+)
+def test_a_test_event_is_tried_once(reply, state):
+    callback = CallbackFactory(test=True)
+
+    assert callbacks.settle(claim(callback), reply) is state
+
+    assert (the_row().state, the_row().attempts) == (state, 1)
+
+
+def test_a_test_event_whose_deliverer_died_is_sent_all_the_same():
+    callback = CallbackFactory(test=True)
+    claim(callback)
+    Callback.objects.update(lease_expires_at=Now() - timedelta(seconds=1))
+
+    callbacks.take_back_expired()
+
+    assert the_row().state == State.PENDING
+
+
+def test_old_test_events_are_forgotten_and_no_others():
+    old, leased, young = CallbackFactory.create_batch(3, test=True, delivered=True)
+    of_task = CallbackFactory(delivered=True)
+    AttemptFactory(callback=old)
+    Callback.objects.update(created_at=Now() - timedelta(days=8))
+    Callback.objects.filter(pk=leased.pk).update(lease_token=uuid.uuid4())
+    Callback.objects.filter(pk=young.pk).update(created_at=Now() - timedelta(days=6))
+
+    Dispatcher().tick()
+
+    assert set(Callback.objects.all()) == {leased, young, of_task}
 
 
 def test_a_receiver_that_asks_for_time_gets_it():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -15,11 +17,23 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from openai import InvalidWebhookSignatureError, OpenAI
 from rest_framework.test import APIClient
+from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.factories import ApiKeyFactory, CallbackFactory, TaskFactory
+from tests.factories import (
+    ApiKeyFactory,
+    CallbackFactory,
+    CallbackSecretFactory,
+    TaskFactory,
+    UserFactory,
+)
+from tests.fleet import Worker
+from tests.integration.steps import complete
 from tests.receivers import (
+    FlappingReceiver,
     Receiver,
+    a_byte_a_second,
     answering,
     dripping,
     dripping_body,
@@ -33,7 +47,7 @@ from tests.waiting import wait_for
 from transcription.api import callbacks as documents
 from transcription.api.callbacks import event_body
 from transcription.models import Callback, CallbackAttempt, TranscriptionTask
-from transcription.services import callbacks, delivery
+from transcription.services import callback_secrets, callbacks, delivery
 from transcription.services.delivery import deliver
 from whisperhub.network.posting import PostError, post
 from workers.dispatcher import Dispatcher
@@ -41,6 +55,10 @@ from workers.dispatcher import Dispatcher
 pytestmark = pytest.mark.django_db
 
 State = Callback.State
+
+# How many events meet a flapping receiver and a sender that is killed twice: 300 take
+# half a minute on two busy cores, 1,000 a minute and a half.
+MANY = int(os.environ.get("TESTS_CALLBACKS", "300"))
 
 
 @pytest.fixture
@@ -86,6 +104,108 @@ def test_an_event_is_posted_with_its_id_and_the_time(receiver, due):
     assert abs(int(request.headers["webhook-timestamp"]) - time.time()) < 5
     assert int(request.headers["content-length"]) == len(request.body)
     assert "authorization" not in request.headers
+
+
+@pytest.mark.parametrize("rotations", [0, 1, 2])
+def test_the_official_library_takes_the_event_with_every_valid_secret(
+    receiver, due, rotations
+):
+    owner_id = due.task.owner_id
+    callback_secrets.secrets_of(owner_id)
+    for _ in range(rotations):
+        callback_secrets.rotate(owner_id)
+
+    attempt(due)
+
+    (request,) = receiver.received
+    valid = callback_secrets.secrets_of(owner_id)
+    assert len(valid) == 1 + rotations
+    assert len(request.headers["webhook-signature"].split()) == 1 + rotations
+    for row in valid:
+        event = Webhook(row.secret).verify(request.body, request.headers)
+        assert event == request.json()
+
+
+def test_the_openai_sdk_takes_the_event(receiver, due):
+    attempt(due)
+
+    (request,) = receiver.received
+    (row,) = callback_secrets.secrets_of(due.task.owner_id)
+    with OpenAI(api_key="none", webhook_secret=row.secret) as sdk:
+        sdk.webhooks.verify_signature(request.body, request.headers)
+        with pytest.raises(InvalidWebhookSignatureError):
+            sdk.webhooks.verify_signature(request.body + b" ", request.headers)
+
+
+@pytest.mark.parametrize("part", ["webhook-id", "webhook-timestamp", "body", "secret"])
+def test_a_change_of_anything_breaks_the_signature(receiver, due, part):
+    attempt(due)
+    (request,) = receiver.received
+    (row,) = callback_secrets.secrets_of(due.task.owner_id)
+    headers, body, secret = dict(request.headers), request.body, row.secret
+
+    if part == "body":
+        body += b" "
+    elif part == "secret":
+        secret = CallbackSecretFactory().secret
+    else:
+        headers[part] = headers[part][:-1] + ("1" if headers[part][-1] != "1" else "2")
+
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(body, headers)
+
+
+def test_every_attempt_is_signed_anew_with_what_is_valid_then(receiver, due, settings):
+    settings.CALLBACK_SECRET_OVERLAP_SECONDS = 0
+    receiver.then(answering(500))
+    attempt(due)
+    (newest,) = callback_secrets.rotate(due.task.owner_id)
+
+    attempt(due)
+
+    first, second = receiver.received
+    Webhook(newest.secret).verify(second.body, second.headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(newest.secret).verify(first.body, first.headers)
+
+
+def test_the_machines_time_zone_does_not_matter(receiver, due, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        attempt(due)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    (request,) = receiver.received
+    (row,) = callback_secrets.secrets_of(due.task.owner_id)
+    Webhook(row.secret).verify(request.body, request.headers)
+
+
+def test_the_clients_own_headers_go_along(receiver):
+    headers = {"Authorization": "Bearer x", "X-Tenant": "a, b"}
+
+    attempt(callback_to(receiver.url, completed=True, callback_headers=headers))
+
+    (request,) = receiver.received
+    assert request.headers["authorization"] == "Bearer x"
+    assert request.headers["x-tenant"] == "a, b"
+
+
+def test_a_test_event_says_that_it_is_one(receiver):
+    test = CallbackFactory(test=True, url=receiver.url, headers={"X-Tenant": "a"})
+
+    assert attempt(test) is State.DELIVERED
+
+    (request,) = receiver.received
+    (secret,) = callback_secrets.secrets_of(test.owner_id)
+    event = Webhook(secret.secret).verify(request.body, request.headers)
+    assert event["type"] == "callback.test"
+    assert parse_datetime(event["timestamp"]) == test.created_at
+    assert isinstance(event["data"]["message"], str)
+    assert request.headers["webhook-id"] == str(test.public_id)
+    assert request.headers["x-tenant"] == "a"
 
 
 def test_the_event_shows_the_task_as_the_api_does(receiver, due, settings):
@@ -294,6 +414,79 @@ def is_timer(thread: threading.Thread) -> bool:
     return isinstance(thread, threading.Timer)
 
 
+# --- To its end ----------------------------------------------------------------------
+
+
+def to_the_end(callback: Callback) -> list[Any]:
+    """Make attempts until the schedule is through; what came of each."""
+    while attempt(callback) is State.PENDING:
+        assert callback.attempts < 10
+    assert attempt(callback) is None
+    return [made.http_status or made.error_code for made in callback.history.all()]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "answers", "state"),
+    [
+        (answering(500), [500] * 3, State.UNDELIVERABLE),
+        (answering(204), [204], State.DELIVERED),
+        (answering(302, Location="/elsewhere"), [302] * 3, State.UNDELIVERABLE),
+        (answering(410), [410], State.UNDELIVERABLE),
+        (answering(429, Retry_After="1"), [429] * 3, State.UNDELIVERABLE),
+        (silent, ["timeout"] * 3, State.UNDELIVERABLE),
+        (a_byte_a_second, ["timeout"] * 3, State.UNDELIVERABLE),
+    ],
+    ids=["500", "204", "302", "410", "429", "nothing", "a byte a second"],
+)
+def test_each_behaviour_ends_as_the_schedule_says(
+    receiver, due, settings, behaviour, answers, state
+):
+    settings.CALLBACK_DELAYS = [0.0, 0.0]
+    settings.CALLBACK_SECONDS = 0.5
+    receiver.always(behaviour)
+
+    assert to_the_end(due) == answers
+
+    assert due.state == state
+    assert due.ended_at is not None
+    assert receiver.ids() == [str(due.public_id)] * len(answers)
+    assert due.task.status == "completed"
+
+
+def test_a_receiver_that_is_down_beyond_the_schedule_is_given_up(settings):
+    settings.CALLBACK_DELAYS = [0.0, 0.0]
+    callback = callback_to(unused_address())
+
+    assert to_the_end(callback) == ["connection_failed"] * 3
+
+    assert callback.state == State.UNDELIVERABLE
+
+
+def test_a_receiver_that_is_back_in_time_gets_the_event(settings):
+    settings.CALLBACK_DELAYS = [0.0, 0.0]
+    with running_receiver() as receiver:
+        callback = callback_to(receiver.url)
+        port = receiver.port
+    assert attempt(callback) is State.PENDING
+    assert attempt(callback) is State.PENDING
+
+    with running_receiver(port=port) as receiver:
+        assert attempt(callback) is State.DELIVERED
+
+        assert receiver.ids() == [str(callback.public_id)]
+
+
+def test_a_blocked_address_is_asked_once(due, monkeypatch):
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise PostError("blocked_address")
+
+    monkeypatch.setattr(delivery, "post", refuse)
+
+    assert to_the_end(due) == ["blocked_address"]
+
+    assert due.state == State.UNDELIVERABLE
+
+
 # --- At least once, under one id -----------------------------------------------------
 
 
@@ -354,7 +547,7 @@ def test_a_task_deleted_before_its_callback_is_read_sends_nothing(
 
 
 def test_a_task_deleted_while_its_event_is_sent_is_no_error(due, monkeypatch):
-    def send(callback: Callback, body: bytes) -> callbacks.Reply:
+    def send(*_: Any) -> callbacks.Reply:
         TranscriptionTask.objects.all().delete()
         return callbacks.Reply(0.1, http_status=204)
 
@@ -363,7 +556,7 @@ def test_a_task_deleted_while_its_event_is_sent_is_no_error(due, monkeypatch):
     assert deliver(due.pk, owner="w", describe=event_body) is None
 
 
-def test_the_log_holds_no_address(receiver, due, caplog):
+def test_the_log_holds_neither_address_nor_secret(receiver, due, caplog):
     """urllib3 tells of each request, and of headers that it does not understand."""
     caplog.set_level("DEBUG")
     receiver.always(
@@ -372,10 +565,14 @@ def test_the_log_holds_no_address(receiver, due, caplog):
         )
     )
 
+    Callback.objects.update(headers={"Authorization": "Bearer do-not-tell"})
+
     attempt(due)
 
     assert str(due.public_id) in caplog.text
-    assert "hook" not in caplog.text
+    (row,) = callback_secrets.secrets_of(due.owner_id)
+    for secret in ("hook", "do-not-tell", row.secret[6:]):
+        assert secret not in caplog.text
 
 
 # --- By a process of its own ---------------------------------------------------------
@@ -406,3 +603,50 @@ def test_a_killed_deliverer_is_made_up_for_by_another(receiver, fleet):
     assert receiver.ids() == [str(callback.public_id)] * 2
     assert [made.error_code for made in callback.history.all()] == ["worker_lost", ""]
     assert second.stop() == 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.django_db(transaction=True)
+def test_every_event_arrives_whatever_receiver_and_sender_suffer(fleet):
+    # The receiver fails half of the time: the schedule must outlast that.
+    schedule = {"WHISPERHUB_CALLBACK_DELAYS": ",".join(["0.2", *["0.7"] * 40])}
+    under_way = Callback.objects.filter(state=State.DELIVERING)
+    delivered = Callback.objects.filter(state=State.DELIVERED)
+    owner = UserFactory()
+
+    def start(name: str) -> Worker:
+        started: Worker = fleet.deliverer(name, threads=4, **schedule)
+        return started
+
+    def wait_for_deliveries(count: int) -> None:
+        def are_made() -> bool:
+            # Before a kill, some shall be in the middle.
+            is_right_moment = count == MANY or under_way.exists()
+            return delivered.count() >= count and is_right_moment
+
+        wait_for(are_made, seconds=90, named=lambda: sender.said() + fleet.said())
+
+    with closing(FlappingReceiver()) as receiver:
+        sender = start("many-1")
+        for _ in range(MANY):
+            complete(
+                TaskFactory(owner=owner, processing=True, callback_url=receiver.url)
+            )
+        for number in (1, 2):
+            wait_for_deliveries(MANY * number // 3)
+            sender.kill()
+            assert delivered.count() < MANY
+            sender = start(f"many-{number + 1}")
+        wait_for_deliveries(MANY)
+        assert sender.stop() == 0
+
+    ids = set(map(str, Callback.objects.values_list("public_id", flat=True)))
+    assert len(ids) == MANY
+    assert {request.headers["webhook-id"] for request in receiver.taken} == ids
+    assert len(receiver.received) > MANY
+    (secret,) = callback_secrets.secrets_of(owner.pk)
+    for request in receiver.taken:
+        event = Webhook(secret.secret).verify(request.body, request.headers)
+        assert event["type"] == "task.completed"
+        assert event["data"]["status"] == "completed"
+        assert event["data"]["result"]["text"]

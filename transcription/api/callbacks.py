@@ -56,22 +56,65 @@ class EventTaskSerializer(TaskSerializer):
         return result if len(JSONRenderer().render(result)) <= limit else None
 
 
+TASK_EVENTS = [event.value for event in Callback.Event if event != Callback.Event.TEST]
+
+
 class EventSerializer(serializers.Serializer[Callback]):
     """A task has ended."""
 
-    type = serializers.ChoiceField(source="event", choices=Callback.Event.choices)
+    type = serializers.ChoiceField(source="event", choices=TASK_EVENTS)
     timestamp = serializers.DateTimeField(
         source="task.finished_at", help_text=_("When it happened.")
     )
     data = EventTaskSerializer(source="task")  # type: ignore[assignment]
 
 
+class TestDataSerializer(serializers.Serializer[Callback]):
+    """What a test event says."""
+
+    message = serializers.CharField()
+
+
+class TestEventSerializer(serializers.Serializer[Callback]):
+    """Somebody tries whether events arrive."""
+
+    type = serializers.ChoiceField(source="event", choices=[Callback.Event.TEST.value])
+    timestamp = serializers.DateTimeField(
+        source="created_at", help_text=_("When it was asked for.")
+    )
+    data = serializers.SerializerMethodField()  # type: ignore[assignment]
+
+    @extend_schema_field(TestDataSerializer)
+    def get_data(self, callback: Callback) -> dict[str, str]:
+        """A sentence for people."""
+        return {"message": "This is a test event. No task belongs to it."}
+
+
 def event_body(callback: Callback) -> bytes:
     """The document that a receiver gets, from what the database says now."""
-    body: bytes = JSONRenderer().render(EventSerializer(callback).data)
+    kind = EventSerializer if callback.task else TestEventSerializer
+    body: bytes = JSONRenderer().render(kind(callback).data)
     return body
 
 
+SIGNED = (
+    "The header `webhook-id` is the event's id, the same each time: an event may "
+    "arrive twice. `webhook-timestamp` is the moment of this attempt, in seconds since "
+    "1970. "
+    "`webhook-signature` proves that the event comes from here, as Standard Webhooks "
+    "has it; `/api/v1/callbacks/secret/` shows the secret for checking it."
+)
+
+TEST_EVENT = OpenApiCallback(
+    name="testEvent",
+    path="{$request.body#/callback_url}",
+    decorator=extend_schema(
+        summary="A test event",
+        description=f"Sent to `callback_url`, once. {SIGNED}",
+        request={"application/json": TestEventSerializer},
+        responses={"2XX": OpenApiResponse(description="The event is taken.")},
+    ),
+)
 TASK_ENDED = OpenApiCallback(
     name="taskEnded",
     path="{$request.body#/callback_url}",
@@ -80,9 +123,7 @@ TASK_ENDED = OpenApiCallback(
         description=(
             "Sent to `callback_url`. Any 2xx answer within the server's time limit "
             "takes the event; 410 refuses it for good. After any other answer, and "
-            "without one, it is sent again, for some days. The header `webhook-id` is "
-            "the event's id, the same each time: an event may arrive twice. "
-            "`webhook-timestamp` is the moment of this attempt in seconds since 1970."
+            f"without one, it is sent again, for some days. {SIGNED}"
         ),
         request={"application/json": EventSerializer},
         responses={"2XX": OpenApiResponse(description="The event is taken.")},

@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
+from transcription.api.callback_fields import CallbackHeadersField
 from transcription.api.fields import CallbackUrlField, OneOfField, refuse_unknown
 from transcription.api.options import DecodeOptionsSerializer, LanguageField
 from transcription.media.subtitles import SRT, VTT
@@ -100,6 +101,20 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
         default="",
         help_text=_("An address of yours that is told when the task has ended."),
     )
+    callback_headers = CallbackHeadersField(
+        default=dict,
+        help_text=_("Headers that go along with it, such as Authorization."),
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Headers go to an address only."""
+        checked = super().validate(attrs)
+        if checked["callback_headers"] and not checked["callback_url"]:
+            raise serializers.ValidationError(
+                {"callback_headers": _("Give the callback_url that they are for.")},
+                code="required",
+            )
+        return checked
 
     def task_request(self, **changes: Any) -> TaskRequest:
         """The checked values as the service takes them."""
@@ -108,6 +123,7 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
             language=self.validated_data["language"],
             options=self.given_options(),
             callback_url=self.validated_data["callback_url"],
+            callback_headers=self.validated_data["callback_headers"],
             **changes,
         )
 
@@ -190,6 +206,9 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
     progress = ProgressSerializer(source="*", read_only=True)
     error = serializers.SerializerMethodField()
     links = serializers.SerializerMethodField()
+    callback_header_names = serializers.SerializerMethodField(
+        help_text=_("Of your callback_headers; their values are shown to nobody.")
+    )
 
     class Meta:
         model = TranscriptionTask
@@ -206,6 +225,7 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "options",
             "platform",
             "callback_url",
+            "callback_header_names",
             "source",
             "file_name",
             "file_url",
@@ -227,6 +247,10 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
                 "help_text": _("What it is served with; rises while it waits.")
             }
         }
+
+    def get_callback_header_names(self, task: TranscriptionTask) -> list[str]:
+        """In the order of the alphabet."""
+        return sorted(task.callback_headers)
 
     @extend_schema_field(TaskErrorSerializer(allow_null=True))
     def get_error(self, task: TranscriptionTask) -> dict[str, str] | None:

@@ -3,12 +3,14 @@
 from django.urls import include, path
 from rest_framework.routers import SimpleRouter
 
+from transcription.api.callback_views import CallbackViewSet
 from transcription.api.keys import KeyViewSet
 from transcription.api.views import ModelListView, TaskViewSet, detect_language
 
 router = SimpleRouter(use_regex_path=False)
 router.register("tasks", TaskViewSet, basename="task")
 router.register("keys", KeyViewSet, basename="key")
+router.register("callbacks", CallbackViewSet, basename="callback")
 
 urlpatterns = [
     path("detect-language/", detect_language, name="detect-language"),

@@ -27,6 +27,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import User
+from transcription.api.callback_serializers import CallbackDetailSerializer
 from transcription.api.callbacks import TASK_ENDED
 from transcription.api.exceptions import TaskHasNoResultError
 from transcription.api.fields import flatten
@@ -244,6 +245,24 @@ class TaskViewSet(
         if not task.is_finished:
             return pending(task)
         return Response(ResultSerializer(transcript_of(task)).data)
+
+    @extend_schema(
+        summary="List a task's callbacks with each attempt",
+        responses={
+            200: CallbackDetailSerializer(many=True),
+            **UNAUTHORIZED,
+            **NOT_FOUND,
+        },
+    )
+    @action(detail=True, filterset_class=None)
+    def callbacks(self, request: Request, public_id: Any = None) -> Response:
+        """What became of telling its client."""
+        told = self.get_object().callbacks.select_related("task")
+        page: Any = self.paginate_queryset(cast(Any, told.prefetch_related("history")))
+        body = CallbackDetailSerializer(
+            page, many=True, context=self.get_serializer_context()
+        ).data
+        return self.get_paginated_response(body)
 
     @extend_schema(
         summary="Get the transcript as subtitles",

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
+from accounts.models import User
+from transcription.errors import DeliveryUnderWayError, TooManyTestsError
 from transcription.models import Callback, CallbackAttempt, TranscriptionTask
 from transcription.services.database import despite_conflicts
 from transcription.services.lease_columns import NO_LEASE, after_now
@@ -29,8 +32,16 @@ logger = logging.getLogger(__name__)
 
 State = Callback.State
 
+Event = Callback.Event
+
+# No other attempt is made: the operator's rules, not the receiver, stand against it.
+FINAL_CODES: Final = frozenset({"blocked_address"})
 DELIVERY_TASK: Final = "transcription.tasks.deliver_callback"
 WORKER_LOST: Final = "worker_lost"
+# How many test events of one owner may be on their way; each may take the whole time
+# that a receiver has.
+MOST_TESTS_WAITING: Final = 10
+TESTS_KEPT: Final = timedelta(days=7)
 # Rows handled by one step of the dispatcher.
 BATCH: Final = 500
 
@@ -42,12 +53,14 @@ class Claim:
     Attributes:
         number: which attempt this is, from 1.
         failures: how many before it failed since the callback last began.
+        is_test: somebody waits for what comes of it: it is not tried again.
     """
 
     callback_id: int
     token: uuid.UUID
     number: int
     failures: int
+    is_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,17 @@ class Reply:
         """Whether the receiver has taken the event."""
         return self.http_status is not None and 200 <= self.http_status < 300
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the event must not be sent again.
+
+        Standard Webhooks: a receiver that is gone wants no more.
+        """
+        return self.http_status == HTTPStatus.GONE or self.error_code in FINAL_CODES
+
+
+GIVEN_UP: Final[dict[str, Any]] = {"state": State.UNDELIVERABLE, "ended_at": Now()}
+
 
 # --- Made with the end of its task ---------------------------------------------------
 
@@ -78,13 +102,67 @@ def record(task_id: int, status: str) -> None:
     Only `transitions` calls this, inside the transaction that moves the task to this
     final state. The hint leaves after the commit.
     """
-    wanted = TranscriptionTask.objects.filter(pk=task_id).exclude(callback_url="")
-    if not wanted.exists():
+    wanted = (
+        TranscriptionTask.objects.filter(pk=task_id)
+        .exclude(callback_url="")
+        .only("owner_id", "callback_url", "callback_headers")
+        .first()
+    )
+    if wanted is None:
         return
     callback = Callback.objects.create(
-        task_id=task_id, event=Callback.Event(f"task.{status}"), next_attempt_at=Now()
+        task_id=task_id,
+        owner_id=wanted.owner_id,
+        url=wanted.callback_url,
+        headers=wanted.callback_headers,
+        event=Event(f"task.{status}"),
+        next_attempt_at=Now(),
     )
     transaction.on_commit(lambda: send_hint(callback.pk), robust=True)
+
+
+@despite_conflicts
+def send_test(owner: User, url: str, headers: Mapping[str, str]) -> Callback:
+    """Have a test event sent to an address, once.
+
+    Raises:
+        TooManyTestsError: others of this owner are still on their way.
+    """
+    tests = Callback.objects.filter(owner=owner, event=Event.TEST)
+    waiting = tests.filter(state__in=[State.PENDING, State.DELIVERING])
+    if waiting.count() >= MOST_TESTS_WAITING:
+        raise TooManyTestsError("Wait until your other test events have ended.")
+    with transaction.atomic():
+        test = Callback.objects.create(
+            owner=owner,
+            url=url,
+            headers=dict(headers),
+            event=Event.TEST,
+            next_attempt_at=Now(),
+        )
+        transaction.on_commit(lambda: send_hint(test.pk), robust=True)
+    test.refresh_from_db()
+    return test
+
+
+def delete_old_tests() -> int:
+    """Forget test events after a while: no task takes them along; returns how many."""
+    old = Callback.objects.filter(
+        task=None, lease_token=None, created_at__lt=Now() - TESTS_KEPT
+    )
+    deleted = 0
+    while count := _delete_first(old):
+        deleted += count
+    return deleted
+
+
+@despite_conflicts
+def _delete_first(old: QuerySet[Callback]) -> int:
+    with transaction.atomic():
+        # Locked, so that nobody claims one and inserts an attempt meanwhile.
+        ids = list(old.select_for_update().values_list("pk", flat=True)[:BATCH])
+        Callback.objects.filter(pk__in=ids).delete()
+    return len(ids)
 
 
 # --- Attempts ------------------------------------------------------------------------
@@ -104,11 +182,11 @@ def claim(callback_id: int, *, owner: str) -> Claim | None:
             lease_expires_at=after_now(lease_length()),
         ):
             return None
-        number, failures = row.values_list("attempts", "failures").get()
+        number, failures, event = row.values_list("attempts", "failures", "event").get()
         CallbackAttempt.objects.create(
             callback_id=callback_id, number=number, started_at=Now()
         )
-    return Claim(callback_id, token, number, failures)
+    return Claim(callback_id, token, number, failures, is_test=event == Event.TEST)
 
 
 def lease_length() -> timedelta:
@@ -132,14 +210,15 @@ def settle(claim: Claim, reply: Reply) -> State | None:
     changes: dict[str, Any]
     if reply.is_success:
         changes = {"state": State.DELIVERED, "ended_at": Now()}
-    elif reply.http_status == HTTPStatus.GONE:
-        # Standard Webhooks: the receiver wants no more.
-        changes = {"state": State.UNDELIVERABLE, "ended_at": Now()}
     else:
         failures = claim.failures + 1
         changes = {
             "failures": failures,
-            **_next_attempt(failures, at_least_seconds=reply.retry_after_seconds),
+            **(
+                GIVEN_UP
+                if reply.is_final or claim.is_test
+                else _next_attempt(failures, at_least_seconds=reply.retry_after_seconds)
+            ),
         }
     answer = {"http_status": reply.http_status, "error_code": reply.error_code}
     with transaction.atomic():
@@ -156,7 +235,7 @@ def _next_attempt(count: int, *, at_least_seconds: float = 0.0) -> dict[str, Any
     """The changes after an attempt that came to nothing for the `count`th time."""
     delay = delay_after(count, at_least_seconds=at_least_seconds)
     if delay is None:
-        return {"state": State.UNDELIVERABLE, "ended_at": Now()}
+        return GIVEN_UP
     return {
         "state": State.PENDING,
         "next_attempt_at": after_now(delay),
@@ -221,16 +300,61 @@ def begin_again(callback_id: int) -> bool:
         False if an attempt is under way.
     """
     begun = Callback.objects.filter(pk=callback_id, lease_token=None).update(
-        state=State.PENDING,
-        ended_at=None,
-        failures=0,
-        losses=0,
-        next_attempt_at=Now(),
-        dispatched_at=None,
+        **_beginning()
     )
     if begun:
         send_hint(callback_id)
     return bool(begun)
+
+
+def replay(callback: Callback) -> None:
+    """Have a callback delivered once more, as its owner wants.
+
+    Raises:
+        DeliveryUnderWayError: an attempt is under way.
+    """
+    if not begin_again(callback.pk):
+        raise DeliveryUnderWayError("It is being sent now. Try again in a moment.")
+
+
+@despite_conflicts
+def begin_undeliverable_again(
+    owner: User, *, since: datetime, until: datetime | None = None
+) -> int:
+    """Have an owner's events delivered once more that were given up.
+
+    The dispatcher sends their hints, so that a great many of them do not stand in the
+    way of others.
+
+    Args:
+        owner: whose.
+        since: the moment of the first event.
+        until: the moment after the last one; None: now.
+
+    Returns:
+        How many there were. Test events are left out.
+    """
+    given_up = Callback.objects.filter(
+        owner=owner,
+        state=State.UNDELIVERABLE,
+        task__isnull=False,
+        created_at__gte=since,
+    )
+    if until is not None:
+        given_up = given_up.filter(created_at__lt=until)
+    return given_up.update(**_beginning())
+
+
+def _beginning() -> dict[str, Any]:
+    """The changes that put a callback at the start of its schedule."""
+    return {
+        "state": State.PENDING,
+        "ended_at": None,
+        "failures": 0,
+        "losses": 0,
+        "next_attempt_at": Now(),
+        "dispatched_at": None,
+    }
 
 
 # --- Hints ---------------------------------------------------------------------------

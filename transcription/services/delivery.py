@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 
 from django.conf import settings
+from standardwebhooks import Webhook
 
 from transcription.models import Callback
-from transcription.services import callbacks
+from transcription.services import callback_secrets, callbacks
 from transcription.services.callbacks import Reply, State
 from transcription.services.database import persistently
 from transcription.services.retry_schedule import retry_after_seconds
@@ -43,9 +45,10 @@ def deliver(callback_id: int, *, owner: str, describe: Describe) -> State | None
     )
     if callback is None:
         return None
-    current_request_id.set(callback.task.request_id)
+    current_request_id.set(callback.task.request_id if callback.task else "")
     body = persistently(lambda: describe(callback))
-    reply = send(callback, body)
+    secrets = persistently(lambda: callback_secrets.secrets_of(callback.owner_id))
+    reply = send(callback, body, [row.secret for row in secrets])
     state = persistently(lambda: callbacks.settle(claim, reply))
     logger.info(
         "Callback %s: attempt %d, %s in %.2f s, %s",
@@ -58,14 +61,14 @@ def deliver(callback_id: int, *, owner: str, describe: Describe) -> State | None
     return state
 
 
-def send(callback: Callback, body: bytes) -> Reply:
-    """Send an event once, and tell what came of it."""
+def send(callback: Callback, body: bytes, secrets: Iterable[str]) -> Reply:
+    """Send an event once, signed with each of the secrets, and tell what came of it."""
     began = time.monotonic()
     try:
         answer = post(
-            callback.task.callback_url,
+            callback.url,
             body,
-            headers=headers_of(callback),
+            headers=headers_of(callback, body, secrets),
             seconds=settings.CALLBACK_SECONDS,
         )
     except PostError as error:
@@ -77,12 +80,25 @@ def send(callback: Callback, body: bytes) -> Reply:
     )
 
 
-def headers_of(callback: Callback) -> dict[str, str]:
-    """The headers of Standard Webhooks, but for the signature."""
+def headers_of(
+    callback: Callback, body: bytes, secrets: Iterable[str]
+) -> dict[str, str]:
+    """The headers of Standard Webhooks, and those that the client wants.
+
+    https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+    """
+    event_id = str(callback.public_id)
+    # Of this attempt; the event has its own moment. In UTC: the library takes any
+    # moment for one.
+    moment = datetime.now(UTC)
+    signatures = [
+        Webhook(secret).sign(event_id, moment, body.decode()) for secret in secrets
+    ]
     return {
+        **callback.headers,
         "Content-Type": "application/json",
         "User-Agent": "WhisperHub",
-        "webhook-id": str(callback.public_id),
-        # Of this attempt; the event has its own moment.
-        "webhook-timestamp": str(int(time.time())),
+        "webhook-id": event_id,
+        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-signature": " ".join(signatures),
     }

@@ -40,6 +40,7 @@ class TaskRequest:
         language: Whisper's code; empty: detected.
         options: decode options other than language and task.
         callback_url: what is told when the task has ended; empty: nobody.
+        callback_headers: what goes along then; by name.
     """
 
     task_type: str = TranscriptionTask.TaskType.TRANSCRIBE
@@ -49,6 +50,7 @@ class TaskRequest:
     platform: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     callback_url: str = ""
+    callback_headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def submit_upload(
             options=request.options,
             platform=request.platform,
             callback_url=request.callback_url,
+            callback_headers=request.callback_headers,
             source=TranscriptionTask.Source.UPLOAD,
             file_name=clean_file_name(upload.name),
             file_size_bytes=size,

@@ -13,7 +13,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from accounts.models import User
 from accounts.scopes import Scope
-from tests.factories import ApiKeyFactory, TaskFactory
+from tests.factories import ApiKeyFactory, CallbackFactory, TaskFactory
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,18 @@ def key(owner: User) -> dict[str, Any]:
     return {"public_id": ApiKeyFactory(owner=owner).public_id}
 
 
+def callback(owner: User) -> dict[str, Any]:
+    """A callback of the owner, that was given up."""
+    told = CallbackFactory(task=TaskFactory(owner=owner), undeliverable=True)
+    return {"public_id": told.public_id}
+
+
+def moments() -> dict[str, Any]:
+    """A time in which nothing was given up."""
+    day = "2020-01-{:02}T00:00:00Z"
+    return {"created_after": day.format(1), "created_before": day.format(2)}
+
+
 def recording() -> dict[str, Any]:
     """A form with a file."""
     return {"file": SimpleUploadedFile("speech.wav", b"sound")}
@@ -63,6 +75,17 @@ OPERATIONS: dict[str, Operation] = {
     "GET /api/v1/tasks/{public_id}/subtitles/": Operation(
         Scope.READ, 200, task(completed=True)
     ),
+    "GET /api/v1/tasks/{public_id}/callbacks/": Operation(Scope.READ, 200, task()),
+    "GET /api/v1/callbacks/": Operation(Scope.READ, 200),
+    "GET /api/v1/callbacks/{public_id}/": Operation(Scope.READ, 200, callback),
+    "POST /api/v1/callbacks/{public_id}/replay/": Operation(Scope.WRITE, 202, callback),
+    "POST /api/v1/callbacks/replay/": Operation(Scope.WRITE, 202, body=moments),
+    "POST /api/v1/callbacks/test/": Operation(
+        Scope.WRITE, 202, body=lambda: {"callback_url": "https://example.org/hook"}
+    ),
+    # Who has it can sign in our name.
+    "GET /api/v1/callbacks/secret/": Operation(Scope.WRITE, 200),
+    "POST /api/v1/callbacks/secret/rotate/": Operation(Scope.WRITE, 200),
     "GET /api/v1/keys/": Operation(Scope.ADMIN, 200),
     "POST /api/v1/keys/": Operation(Scope.ADMIN, 201, body=lambda: {"name": "new"}),
     "GET /api/v1/keys/{public_id}/": Operation(Scope.ADMIN, 200, key),

@@ -1,0 +1,167 @@
+"""Callbacks, their attempts and their secrets as JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+from rest_framework import serializers
+from rest_framework.reverse import reverse
+
+from transcription.api.callback_fields import CallbackHeadersField
+from transcription.api.fields import CallbackUrlField, refuse_unknown
+from transcription.models import Callback, CallbackAttempt, CallbackSecret
+
+
+class CallbackSerializer(serializers.ModelSerializer[Callback]):
+    """An event on its way to a receiver."""
+
+    id = serializers.UUIDField(
+        source="public_id", read_only=True, help_text=_("The `webhook-id`.")
+    )
+    task = serializers.UUIDField(
+        source="task.public_id",
+        default=None,
+        allow_null=True,
+        read_only=True,
+        help_text=_("Null for a test event."),
+    )
+    callback_url = serializers.CharField(source="url")
+    callback_header_names = serializers.SerializerMethodField()
+    attempt_count = serializers.IntegerField(source="attempts")
+    http_status = serializers.IntegerField(
+        allow_null=True, help_text=_("What the receiver answered last.")
+    )
+    error_code = serializers.CharField(
+        help_text=_("Why there was no answer; usually empty.")
+    )
+    next_attempt_at = serializers.SerializerMethodField(
+        help_text=_("Null if none is planned.")
+    )
+    links = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Callback
+        fields = [
+            "id",
+            "event",
+            "task",
+            "callback_url",
+            "callback_header_names",
+            "state",
+            "attempt_count",
+            "http_status",
+            "error_code",
+            "created_at",
+            "next_attempt_at",
+            "ended_at",
+            "links",
+        ]
+        read_only_fields = fields
+
+    def get_callback_header_names(self, callback: Callback) -> list[str]:
+        """In the order of the alphabet."""
+        return sorted(callback.headers)
+
+    def get_next_attempt_at(self, callback: Callback) -> datetime | None:
+        """When it is sent again, if it is."""
+        if callback.state != Callback.State.PENDING:
+            return None
+        return callback.next_attempt_at
+
+    def get_links(self, callback: Callback) -> dict[str, str]:
+        """Absolute addresses."""
+        request = self.context.get("request")
+        kwargs = {"public_id": callback.public_id}
+        return {
+            "self": reverse("callback-detail", kwargs=kwargs, request=request),
+            "replay": reverse("callback-replay", kwargs=kwargs, request=request),
+        }
+
+
+class CallbackAttemptSerializer(serializers.ModelSerializer[CallbackAttempt]):
+    """One try to deliver it; without a duration its end is not known yet."""
+
+    class Meta:
+        model = CallbackAttempt
+        fields = [
+            "number",
+            "started_at",
+            "duration_seconds",
+            "http_status",
+            "error_code",
+        ]
+        read_only_fields = fields
+
+
+class CallbackDetailSerializer(CallbackSerializer):
+    """An event with all that was tried."""
+
+    attempts = CallbackAttemptSerializer(source="history", many=True, read_only=True)
+
+    class Meta(CallbackSerializer.Meta):
+        fields = [*CallbackSerializer.Meta.fields, "attempts"]
+        read_only_fields = fields
+
+
+class TestRequestSerializer(serializers.Serializer[Any]):
+    """Where a test event is to go."""
+
+    callback_url = CallbackUrlField(help_text=_("An address of yours."))
+    callback_headers = CallbackHeadersField(
+        default=dict, help_text=_("Headers that go along with it.")
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Check the fields, and that there are no others."""
+        refuse_unknown(data, self.fields)
+        return super().to_internal_value(data)
+
+
+class ReplayRequestSerializer(serializers.Serializer[Any]):
+    """Which events are to be sent once more."""
+
+    created_after = serializers.DateTimeField(
+        help_text=_("Events of this moment or later.")
+    )
+    created_before = serializers.DateTimeField(
+        default=None,
+        help_text=_("Events before this moment. Left out: all up to now."),
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Check the fields, and that there are no others."""
+        refuse_unknown(data, self.fields)
+        return super().to_internal_value(data)
+
+
+class ReplaySerializer(serializers.Serializer[Any]):
+    """How many events are sent once more."""
+
+    count = serializers.IntegerField()
+
+
+class FormerSecretSerializer(serializers.ModelSerializer[CallbackSecret]):
+    """A secret that still signs, beside the newest one."""
+
+    prefix = serializers.CharField(help_text=_("How it begins."))
+
+    class Meta:
+        model = CallbackSecret
+        fields = ["prefix", "created_at", "expires_at"]
+        read_only_fields = fields
+
+
+class CallbackSecretSerializer(serializers.Serializer[Any]):
+    """What proves that an event comes from here."""
+
+    secret = serializers.CharField(
+        help_text=_(
+            "`whsec_` and 32 random bytes in Base64, as Standard Webhooks has it."
+        )
+    )
+    created_at = serializers.DateTimeField()
+    former = FormerSecretSerializer(
+        many=True, help_text=_("Those that sign as well until they expire.")
+    )
