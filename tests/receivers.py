@@ -35,12 +35,13 @@ class Receiver:
         closed: set when the receiver goes away; behaviours that wait look at it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.received: list[Received] = []
         self.closed = threading.Event()
         self._next: deque[Behaviour] = deque()
         self._otherwise = answering(204)
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server((host, 0))
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property

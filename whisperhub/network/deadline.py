@@ -35,6 +35,11 @@ class Deadline:
             return 0.0
         return max(0.0, self._ends_at - time.monotonic())
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the connections were shut."""
+        return self._over.is_set()
+
     def watch(self, connection: socket.socket) -> None:
         """Shut this connection too; at once if the time is up already.
 

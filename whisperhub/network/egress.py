@@ -76,6 +76,8 @@ Allowed = AllowedHost | AllowedNetwork
 def parse_allowed(text: str) -> tuple[Allowed, ...]:
     """Read a list such as `10.1.0.0/16, 192.168.7.9:9000, hooks.internal:8080`.
 
+    A network may have a port too: `10.1.0.0/16:9000`.
+
     Raises:
         ValueError: an item is neither a network nor a host with a port.
     """
@@ -88,13 +90,13 @@ def _parse_entry(item: str) -> Allowed:
     except ValueError:
         pass
     host, colon, port = item.rpartition(":")
-    if not colon or not re.fullmatch(r"[^\s/@:]+|\[[0-9A-Fa-f:]+\]", host):
-        raise ValueError(f"{item!r} is neither a network nor a host with a port.")
-    number = _parse_port(port)
     try:
-        return AllowedNetwork(ipaddress.ip_network(host.strip("[]")), number)
+        return AllowedNetwork(ipaddress.ip_network(host.strip("[]")), _parse_port(port))
     except ValueError:
-        return AllowedHost(_plain(host), number)
+        pass
+    if not colon or not re.fullmatch(r"[^\s/@:\[\]]+", host):
+        raise ValueError(f"{item!r} is neither a network nor a host with a port.")
+    return AllowedHost(_plain(host), _parse_port(port))
 
 
 def parse_ports(text: str) -> frozenset[int]:
@@ -105,9 +107,9 @@ def parse_ports(text: str) -> frozenset[int]:
     """
     ports: set[int] = set()
     for item in text.split(","):
-        first, _, last = item.strip().partition("-")
+        first, dash, last = item.strip().partition("-")
         low = _parse_port(first)
-        high = _parse_port(last) if last else low
+        high = _parse_port(last) if dash else low
         ports.update(range(low, high + 1))
     return frozenset(ports)
 
@@ -195,6 +197,7 @@ class Policy:
     def _answers(self, host: str, port: int, deadline: Deadline) -> Sequence[Answer]:
         literal = read_literal(host)
         if literal is not None:
+            literal = unmapped(literal)
             family = socket.AF_INET if literal.version == 4 else socket.AF_INET6
             return [(family, (str(literal), port))]
         try:
