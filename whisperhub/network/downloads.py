@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any, BinaryIO, Final
-from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+from urllib.parse import urldefrag, urljoin, urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError, SSLError
@@ -19,7 +19,7 @@ from whisperhub.network.egress import (
     BlockedAddressError,
     Policy,
 )
-from whisperhub.network.links import fault_of
+from whisperhub.network.links import fault_of, name_in
 from whisperhub.network.sessions import GuardedSession
 
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -235,7 +235,7 @@ def _read(
 def file_name(response: requests.Response) -> str:
     """What a file is called, by its headers (RFC 6266) or its address."""
     header = response.headers.get("Content-Disposition", "")
-    return _name_in(header) or unquote(urlsplit(response.url).path.rpartition("/")[2])
+    return _name_in(header) or name_in(response.url)
 
 
 def _name_in(header: str) -> str:

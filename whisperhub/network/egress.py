@@ -169,8 +169,12 @@ class Policy:
             OSError: the host has no address (socket.gaierror), or none took the call.
         """
         answers = self._answers(host, port, deadline)
-        for _, address in answers:
-            self._check(host, port, ipaddress.ip_address(address[0]))
+        try:
+            for _, address in answers:
+                self._check(host, port, ipaddress.ip_address(address[0]))
+        except BlockedAddressError:
+            logger.warning("A connection to port %d was refused by the policy", port)
+            raise
         failure: OSError = socket.gaierror(socket.EAI_NONAME, "The name has no address")
         for family, address in answers:
             deadline.check()
@@ -209,7 +213,6 @@ class Policy:
 
     def _check(self, host: str, port: int, address: Address) -> None:
         if not self._permits(host, port, unmapped(address)):
-            logger.warning("A connection to port %d was refused by the policy", port)
             raise BlockedAddressError
 
     def _permits(self, host: str, port: int, address: Address) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
 
@@ -50,6 +50,11 @@ def target_of(url: str) -> tuple[str, int]:
     """The host and port that a link without a fault leads to, as they are dialled."""
     parts = _as_sent(url)
     return parts.hostname or "", parts.port or PORTS[parts.scheme]
+
+
+def name_in(url: str) -> str:
+    """The last part of a link's path, unescaped; it may be empty or hold anything."""
+    return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
 def _as_sent(url: str) -> SplitResult:
