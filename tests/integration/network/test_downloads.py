@@ -268,6 +268,25 @@ def test_credentials_stay_with_the_host_that_they_are_for(upstream, stays):
     assert ("authorization" in last, "cookie" in last) == (stays, stays)
 
 
+@pytest.mark.parametrize("stays", [True, False])
+def test_a_cookie_stays_with_the_server_that_set_it(upstream, stays):
+    """Cookies know no ports, but another port may be another's server."""
+    with running_upstream() as other:
+        target = upstream if stays else other
+        upstream.then(
+            answering(302, Location=f"{target.origin}/b", Set_Cookie="seen=1"),
+            file(BODY),
+        )
+        other.always(file(BODY))
+        policy = Policy(
+            parse_allowed(f"127.0.0.1:{upstream.port},127.0.0.1:{other.port}")
+        )
+
+        fetch(f"{upstream.origin}/a", policy)
+
+    assert ("cookie" in target.received[-1].headers) == stays
+
+
 def test_the_body_of_a_redirect_is_not_read(upstream, growth):
     upstream.then(
         pouring(REDIRECT + b"/next\r\n\r\n", HUGE_MEGABYTES),
@@ -448,6 +467,9 @@ def test_a_body_above_the_limit_is_cut(upstream, growth, head):
             max_bytes=2**20,
         )
 
+    # What says by itself that it is too long is not even begun.
+    named = b"Content-Length" in head
+    assert (len(body.getvalue()) == 0) == named
     assert len(body.getvalue()) <= 2**20
     assert growth() < GROWTH_BYTES
 

@@ -14,10 +14,13 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import av
+import av.error
 import psutil
 import pytest
 import requests
 
+from tests.media_files import make_tone, write_wav
 from tests.receivers import silent
 from tests.unit.network.test_addresses import NOT_PUBLIC
 from tests.upstreams import (
@@ -56,7 +59,9 @@ def get(proxy: ForwardProxy, url: str, **values: Any) -> requests.Response:
         return session.get(url, timeout=10, **values)
 
 
-def said(proxy: ForwardProxy, request: bytes, *, authorized: bool = True) -> bytes:
+def said(
+    proxy: ForwardProxy, request: bytes, *, authorized: bool = True, ends: bool = True
+) -> bytes:
     """Send bytes to the proxy and read to the end."""
     parts = urlsplit(proxy.url)
     if authorized:
@@ -66,7 +71,8 @@ def said(proxy: ForwardProxy, request: bytes, *, authorized: bool = True) -> byt
         )
     with socket.create_connection(("127.0.0.1", parts.port or 0), 10) as connection:
         connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
+        if ends:
+            connection.shutdown(socket.SHUT_WR)
         answer = b""
         while chunk := connection.recv(65_536):
             answer += chunk
@@ -127,6 +133,21 @@ def test_urllib_gets_a_file(certificate, tls):
                 body = answer.read()
 
     assert body == BODY
+
+
+def test_ffmpeg_gets_a_file_and_nothing_from_inside(upstream, tmp_path):
+    sound = write_wav(tmp_path / "a.wav", make_tone(0.5)).read_bytes()
+    upstream.always(file(sound))
+    with running_proxy(upstream.policy()) as proxy:
+        options = {"http_proxy": proxy.url}
+
+        with av.open(f"{upstream.origin}/a.wav", options=options) as media:
+            samples = sum(frame.samples for frame in media.decode(audio=0))
+        with pytest.raises(av.error.HTTPForbiddenError):
+            av.open("http://169.254.169.254/a.wav", options=options)
+
+    assert samples == 8000
+    assert len(upstream.received) == 1
 
 
 def test_a_body_is_sent_on(upstream):
@@ -303,14 +324,15 @@ def test_a_connection_that_falls_silent_is_closed(upstream):
 
 
 def test_a_tunnel_that_falls_silent_is_closed(upstream):
+    line = f"CONNECT 127.0.0.1:{upstream.port} HTTP/1.1\r\n\r\n".encode()
     with running_proxy(upstream.policy(), idle_seconds=0.3) as proxy:
         began = time.monotonic()
-        line = f"CONNECT 127.0.0.1:{upstream.port} HTTP/1.1\r\n\r\n"
 
-        answer = said(proxy, line.encode())
+        answer = said(proxy, line, ends=False)
 
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert time.monotonic() - began < 3
+    assert proxy.reasons == ["timeout"]
 
 
 def test_a_drip_ends_with_the_job(upstream):
