@@ -161,7 +161,7 @@ MAX_LINK_BYTES = env.size("MAX_LINK_SIZE", "2GiB")
 LINK_SECONDS = env.integer("LINK_SECONDS", 1800, least=1)
 OUTGOING_ALLOWED = env.read("OUTGOING_ALLOWED", "", egress.parse_allowed)
 OUTGOING_PORTS = env.read("OUTGOING_PORTS", "80,443", egress.parse_ports)
-OUTGOING_CA_FILE = env.file("OUTGOING_CA_FILE", base=DATA_DIR)
+OUTGOING_AUTHORITIES = env.file("OUTGOING_AUTHORITIES", base=DATA_DIR)
 
 # --- Callbacks -----------------------------------------------------------------------
 

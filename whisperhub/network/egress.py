@@ -236,7 +236,7 @@ def configured_policy() -> Policy:
     return Policy(
         allowed=settings.OUTGOING_ALLOWED,
         ports=settings.OUTGOING_PORTS,
-        ca_file=settings.OUTGOING_CA_FILE,
+        ca_file=settings.OUTGOING_AUTHORITIES,
     )
 
 
