@@ -39,7 +39,8 @@ def block_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def resolve_local(host: Any, *args: Any, **kwargs: Any) -> Any:
         # Numbers need no resolver; a name would ask one.
-        if host is not None and not is_local(socket.AF_INET, (host,)):
+        numeric = kwargs.get("flags", 0) & socket.AI_NUMERICHOST
+        if host is not None and not numeric and not is_local(socket.AF_INET, (host,)):
             try:
                 ipaddress.ip_address(host)
             except ValueError:

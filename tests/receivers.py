@@ -36,12 +36,13 @@ class Receiver:
         closed: set when the receiver goes away; behaviours that wait look at it.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.host = host
         self.received: list[Received] = []
         self.closed = threading.Event()
         self._next: deque[Behaviour] = deque()
         self._otherwise = answering(204)
-        self._server = socket.create_server(("127.0.0.1", port))
+        self._server = socket.create_server((host, port))
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -170,7 +171,7 @@ def _read(connection: socket.socket) -> Received:
 @contextmanager
 def running_receiver(*, port: int = 0) -> Iterator[Receiver]:
     """A receiver for the length of the block."""
-    receiver = Receiver(port)
+    receiver = Receiver(port=port)
     try:
         yield receiver
     finally:

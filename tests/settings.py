@@ -36,6 +36,9 @@ os.environ |= {
     # Nothing listens there: a test that wants a broker starts one.
     "WHISPERHUB_BROKER_URL": f"redis+socket://{_data_dir}/none.sock?virtual_host=0",
     "WHISPERHUB_CPU_THREADS": "1",
+    # The tests' own servers.
+    "WHISPERHUB_OUTGOING_ALLOWED": "127.0.0.0/8",
+    "WHISPERHUB_OUTGOING_PORTS": "80,443,1024-65535",
 }
 
 # As the launcher has it for a slot: model threads that spin would starve the tests'

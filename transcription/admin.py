@@ -232,6 +232,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
             {
                 "fields": [
                     ("source", "file_name", "file_size_bytes"),
+                    "file_url",
                     ("media_format", "audio_codec", "sample_rate", "channels"),
                     ("has_video", "media_duration_seconds"),
                 ]

@@ -5,12 +5,22 @@ WhisperHubError
 │   ├── InvalidMediaError     not media, or broken
 │   ├── NoAudioError          media without an audio stream, or without a sample in it
 │   └── MediaTooLongError     more audio than the operator allows
+├── FetchError                a link whose file did not come: the network; retried
+│   ├── FetchTimeoutError     it took too long; retried
+│   ├── FetchTlsError         no secure connection; retried
+│   ├── RateLimitedError      asked too often; retried
+│   ├── UpstreamError         its server failed; retried
+│   ├── LinkBlockedError      it leads where this server may not go
+│   ├── LinkNotFoundError     its server has no such file
+│   ├── LinkForbiddenError    its server does not give it out
+│   ├── LinkTooLargeError     more bytes than the operator allows
+│   ├── BadRedirectError      it leads on to something that is no link, or for ever
+│   └── BadAnswerError        its server answers with something that is no file
 ├── SubmissionError           a request that cannot become a task
 │   ├── EmptyUploadError
 │   ├── UploadTooLargeError
 │   ├── StorageFullError
 │   ├── UnknownModelError
-│   ├── NotAvailableError     part of the interface, not built yet
 │   ├── InvalidKeyError       an Idempotency-Key that is none
 │   ├── KeyReusedError        another request had this key
 │   ├── KeySpentError         the task that this key made was deleted
@@ -67,6 +77,108 @@ class MediaTooLongError(MediaError):
     code = "media_too_long"
 
 
+class FetchError(WhisperHubError):
+    """The file of a link did not come, for a reason that lies in the network.
+
+    The message holds nothing that the other server sent but the number of its status.
+    """
+
+    code = "network"
+    http_status = 502
+    retryable = True
+    sentence = "The server of the link could not be reached. Check its name."
+
+    def __init__(self, answered: int | None = None) -> None:
+        """Name the status that the server answered, if that is the reason."""
+        said = "" if answered is None else f" Its server answered {answered}."
+        super().__init__(self.sentence + said)
+
+
+class FetchTimeoutError(FetchError):
+    """Its server was silent, or WHISPERHUB_LINK_SECONDS were over."""
+
+    code = "timeout"
+    http_status = 504
+    sentence = "Fetching the link took too long. Try again, or upload the file."
+
+
+class FetchTlsError(FetchError):
+    """Its server has no certificate that fits, or speaks no TLS."""
+
+    code = "tls_failed"
+    sentence = "The certificate of the link's server could not be verified."
+
+
+class RateLimitedError(FetchError):
+    """Its server wants fewer requests."""
+
+    code = "rate_limited"
+    sentence = "The server of the link gets too many requests. Try again later."
+
+
+class UpstreamError(FetchError):
+    """Its server failed."""
+
+    code = "upstream_error"
+    sentence = "The server of the link failed. Try again later."
+
+
+class LinkBlockedError(FetchError):
+    """It leads to an address or port that the operator does not allow."""
+
+    code = "blocked_address"
+    http_status = 422
+    retryable = False
+    sentence = (
+        "The link leads to an address that this server may not reach. Upload the file."
+    )
+
+
+class LinkNotFoundError(FetchError):
+    """Its server has no such file."""
+
+    code = "not_found"
+    http_status = 422
+    retryable = False
+    sentence = "There is no file at the link."
+
+
+class LinkForbiddenError(FetchError):
+    """Its server does not give the file out."""
+
+    code = "forbidden"
+    http_status = 422
+    retryable = False
+    sentence = "The link does not open without a login, or no more. Upload the file."
+
+
+class LinkTooLargeError(FetchError):
+    """The file exceeds WHISPERHUB_MAX_LINK_SIZE."""
+
+    code = "too_large"
+    http_status = 422
+    retryable = False
+    sentence = "The file of the link is larger than this server takes."
+
+
+class BadRedirectError(FetchError):
+    """It leads on to something that is no link, out of TLS, or for ever."""
+
+    code = "bad_redirect"
+    http_status = 422
+    retryable = False
+    sentence = "The link leads on to where it cannot be followed. Give the last one."
+
+
+class BadAnswerError(FetchError):
+    """Its server answers with something that is no file, or with a compressed one."""
+
+    code = "bad_answer"
+    http_status = 422
+    retryable = False
+    sentence = "The server of the link does not answer with a plain file."
+
+
 class SubmissionError(WhisperHubError):
     """A request that cannot become a task."""
 
@@ -98,12 +210,6 @@ class UnknownModelError(SubmissionError):
     """The request names a model that no slot serves."""
 
     code = "unknown_model"
-
-
-class NotAvailableError(SubmissionError):
-    """A part of the interface that this release does not serve yet."""
-
-    code = "not_available"
 
 
 class InvalidKeyError(SubmissionError):

@@ -5,6 +5,7 @@ Paths follow from the task's public id alone, so that no row and no message carr
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -54,6 +55,10 @@ class TaskFolder:
         """The same while it is written."""
         return self.path / "result.part"
 
+    def new_part(self) -> Path:
+        """Where the original may grow; of every attempt its own."""
+        return self.path / f"{self.original.name}.{secrets.token_hex(8)}.part"
+
     def create(self) -> None:
         """Make the folder."""
         self.path.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
@@ -72,17 +77,20 @@ class TaskFolder:
                     file.write(chunk)
         return self.original.stat().st_size
 
+    def discard_parts(self) -> None:
+        """Delete what somebody who was killed had begun to write."""
+        for part in self.path.glob("*.part"):
+            part.unlink(missing_ok=True)
+
     def discard_original(self) -> None:
         """Delete the media as it came."""
         self.original.unlink(missing_ok=True)
 
     def discard_samples(self) -> None:
         """Delete what came of the media, and the folder if nothing else is in it."""
-        for made in (self.unfinished_result, self.result, self.samples):
+        for made in (self.result, self.samples):
             made.unlink(missing_ok=True)
-        # What a decoder that was killed had written.
-        for part in self.path.glob(f"{self.samples.name}.*.part"):
-            part.unlink(missing_ok=True)
+        self.discard_parts()
         try:
             self.path.rmdir()
         except OSError:

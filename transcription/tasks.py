@@ -4,19 +4,32 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Ignore
+from celery.signals import worker_process_init
+from django.conf import settings
 
 from transcription.api.callbacks import event_body
 from transcription.engines.registry import current_engine
 from transcription.models import Callback
-from transcription.services import delivery, execution, preparation
+from transcription.services import delivery, events, execution, preparation
 from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
 
-# Far above what decoding the longest media takes; a child that hangs is killed.
-PREPARATION_LIMIT_SECONDS = 3600
+# Far above what decoding the longest media takes, beside fetching it; a child that
+# hangs is killed.
+PREPARATION_LIMIT_SECONDS = 3600 + settings.LINK_SECONDS
+
+
+@worker_process_init.connect
+def listen_in_media_worker(**_: Any) -> None:
+    """Have cancellations heard at once where files are fetched: in prefork's children.
+
+    Inference workers, whose pool is another, see to it themselves.
+    """
+    events.listen_for_stops(heartbeat.beat)
 
 
 @shared_task(

@@ -161,6 +161,20 @@ def path(name: str, default: str, *, base: Path) -> Path:
     return read(name, default, lambda raw: _resolve(raw, base))
 
 
+def file(name: str, *, base: Path) -> Path | None:
+    """A file that must be there; a relative path is taken from `base`. Empty: none."""
+
+    def parse(raw: str) -> Path | None:
+        if not raw:
+            return None
+        found = _resolve(raw, base)
+        if not found.is_file():
+            raise ValueError(f"there is no file {found}.")
+        return found
+
+    return read(name, "", parse)
+
+
 def folder(name: str, default: str, *, base: Path) -> Path:
     """A folder of ours, made (0700) if it is not there yet."""
 

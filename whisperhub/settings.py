@@ -11,6 +11,7 @@ import django_stubs_ext
 from whisperhub import databases, env, secrets
 from whisperhub.logging import logging_config
 from whisperhub.loopback import check_open_mode
+from whisperhub.network import egress
 
 # Classes such as ModelAdmin take type arguments only with this.
 django_stubs_ext.monkeypatch()
@@ -159,6 +160,14 @@ RETRY_SECONDS = env.numbers("RETRY_SECONDS", "5,30", least=0)
 # 0: strict priorities for ever.
 AGEING_SECONDS = env.number("AGEING_SECONDS", 900, least=0)
 MEDIA_WORKERS = env.integer("MEDIA_WORKERS", 2, least=1)
+
+# --- Links and other ways out --------------------------------------------------------
+
+MAX_LINK_BYTES = env.size("MAX_LINK_SIZE", "2GiB")
+LINK_SECONDS = env.integer("LINK_SECONDS", 1800, least=1)
+OUTGOING_ALLOWED = env.read("OUTGOING_ALLOWED", "", egress.parse_allowed)
+OUTGOING_PORTS = env.read("OUTGOING_PORTS", "80,443", egress.parse_ports)
+OUTGOING_AUTHORITIES = env.file("OUTGOING_AUTHORITIES", base=DATA_DIR)
 
 # --- Callbacks -----------------------------------------------------------------------
 

@@ -90,6 +90,9 @@ class Service:
                 "WHISPERHUB_LEASE_SECONDS": "15",
                 "WHISPERHUB_HEARTBEAT_SECONDS": "3",
                 "WHISPERHUB_DISPATCH_SECONDS": "2",
+                # The receiver of callbacks.
+                "WHISPERHUB_OUTGOING_ALLOWED": "127.0.0.0/8",
+                "WHISPERHUB_OUTGOING_PORTS": "1024-65535",
                 "WHISPERHUB_LOG_TO_FILE": "true",
                 "WHISPERHUB_LOG_LEVEL": "INFO",
                 "WHISPERHUB_LOG_FILE_SIZE": "1GiB",

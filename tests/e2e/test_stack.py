@@ -47,6 +47,9 @@ class RunStack:
                 WHISPERHUB_PORT=str(self.port),
                 WHISPERHUB_FLOWER_PORT=str(self.flower_port),
                 WHISPERHUB_MEDIA_WORKERS="1",
+                # The receiver of callbacks.
+                WHISPERHUB_OUTGOING_ALLOWED="127.0.0.0/8",
+                WHISPERHUB_OUTGOING_PORTS="1024-65535",
             ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -16,9 +16,9 @@ from transcription.errors import (
     UploadTooLargeError,
 )
 from transcription.models import TranscriptionTask
+from transcription.services.file_names import clean_file_name
 from transcription.services.submission import (
     TaskRequest,
-    clean_file_name,
     submit_upload,
 )
 from transcription.storage import TaskFolder, tasks_root

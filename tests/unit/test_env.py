@@ -206,3 +206,15 @@ def test_what_is_no_web_address_is_refused(given, value):
 
     with pytest.raises(ImproperlyConfigured, match="WHISPERHUB_TRIED"):
         env.web_address("TRIED")
+
+
+def test_a_file_must_be_there(given, tmp_path):
+    (tmp_path / "ca.pem").touch()
+
+    given("ca.pem")
+    assert env.file("TRIED", base=tmp_path) == tmp_path / "ca.pem"
+    given("")
+    assert env.file("TRIED", base=tmp_path) is None
+    given("absent.pem")
+    with pytest.raises(ImproperlyConfigured, match="WHISPERHUB_TRIED: there is no"):
+        env.file("TRIED", base=tmp_path)

@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
         ("MAX_UPLOAD_SIZE", "huge", "is no size"),
         ("LEASE_SECONDS", "soon", "is not a number"),
         ("ENGINE", "whisper.cpp", "is none of"),
+        ("OUTGOING_ALLOWED", "example.org", "neither a network nor a host"),
+        ("OUTGOING_PORTS", "http", "is no port"),
+        ("OUTGOING_AUTHORITIES", "nowhere.pem", "there is no file"),
     ],
 )
 def test_a_bad_value_stops_the_start_with_its_name(tmp_path, name, value, told):

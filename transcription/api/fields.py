@@ -6,14 +6,15 @@ import json
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
-import requests
 from django.http import QueryDict
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
+
+from whisperhub.network.egress import BlockedAddressError, configured_policy
+from whisperhub.network.links import LENGTH, Fault, fault_of, target_of
 
 
 def flatten(request: Request) -> dict[str, Any]:
@@ -126,45 +127,58 @@ class OneOfField(serializers.ChoiceField):
         return word
 
 
-class CallbackUrlField(serializers.CharField):
+class UrlTextField(serializers.CharField):
     """An http or https address that a request can be sent to, judged by its text.
 
     Django's own check of URLs wants a dot in the host, which names inside a network
-    have not. Where the name leads is found out when the callback is sent.
+    have not. Where the name leads is found out when the address is used.
     """
 
-    CODE = "invalid_callback_url"
-    LENGTH = 2048
+    CODE = "invalid_url"
+    FAULTS = {
+        Fault.TOO_LONG: _("The address has more than 2048 characters."),
+        Fault.BAD_CHARACTERS: _(
+            "The address has characters that must be written as %XX."
+        ),
+        Fault.UNUSABLE: _("This is no address that a request can be sent to."),
+        Fault.NOT_HTTP: _(
+            "Give an address that begins with http:// or https:// and a host."
+        ),
+        Fault.HAS_USER: _("The address must hold no user name and no password."),
+        Fault.HAS_FRAGMENT: _("The address must have no part after #."),
+    }
 
     def to_internal_value(self, data: Any) -> str:
         """The address as it was given."""
         url = super().to_internal_value(data)
-        if (reason := self._fault(url)) is not None:
-            raise serializers.ValidationError(reason, code=self.CODE)
+        if (fault := fault_of(url)) is not None:
+            raise serializers.ValidationError(self.FAULTS[fault], code=self.CODE)
         return url
 
-    def _fault(self, url: str) -> Any:
-        if len(url) > self.LENGTH:
-            return _("The address has more than 2048 characters.")
-        # Programs that split such an address do not agree on its host.
-        if "\\" in url or any(c.isspace() or not c.isprintable() for c in url):
-            return _("The address has characters that must be written as %XX.")
+
+class CallbackUrlField(UrlTextField):
+    """Where the end of a task is told."""
+
+    CODE = "invalid_callback_url"
+
+
+@extend_schema_field({"type": "string", "format": "uri", "maxLength": LENGTH})
+class FileUrlField(UrlTextField):
+    """A direct link to media. A host that is an address is judged; no name is asked."""
+
+    CODE = "invalid_file_url"
+
+    def to_internal_value(self, data: Any) -> str:
+        """The link as it was given."""
+        url = super().to_internal_value(data)
         try:
-            parts = urlsplit(url)
-            # Reading the port checks it.
-            has_host = bool(parts.hostname) and parts.port != 0
-            # What the deliverer will send, and the host as it will look it up.
-            prepared = requests.Request("POST", url).prepare()
-            (urlsplit(str(prepared.url)).hostname or "").encode("idna")
-        except (ValueError, requests.RequestException):
-            return _("This is no address that a request can be sent to.")
-        if parts.scheme not in {"http", "https"} or not has_host:
-            return _("Give an address that begins with http:// or https:// and a host.")
-        if "@" in parts.netloc:
-            return _("The address must hold no user name and no password.")
-        if "#" in url:
-            return _("The address must have no part after #.")
-        return None
+            configured_policy().check_text(*target_of(url))
+        except BlockedAddressError as error:
+            raise serializers.ValidationError(
+                _("This server may not reach the address or port of the link."),
+                code=error.code,
+            ) from error
+        return url
 
 
 class ZeroIsNoneField(serializers.FloatField):

@@ -10,11 +10,16 @@ from rest_framework import serializers
 from rest_framework.reverse import reverse
 
 from transcription.api.callback_fields import CallbackHeadersField
-from transcription.api.fields import CallbackUrlField, OneOfField, refuse_unknown
+from transcription.api.fields import (
+    CallbackUrlField,
+    FileUrlField,
+    OneOfField,
+    refuse_unknown,
+)
 from transcription.api.options import DecodeOptionsSerializer, LanguageField
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
-from transcription.services.submission import TaskRequest
+from transcription.services.submission import Link, Media, TaskRequest
 
 NULL_SECONDS = {"type": "number", "nullable": True}
 
@@ -27,10 +32,12 @@ class SourceSerializer(serializers.Serializer[Any]):
         allow_empty_file=True,
         help_text=_("Audio or video in any common format."),
     )
-    file_url = serializers.URLField(
+    file_url = FileUrlField(
         required=False,
-        max_length=2048,
-        help_text=_("A direct link to audio or video. Not available in this release."),
+        help_text=_(
+            "A direct link to audio or video, http or https, that opens without a "
+            "login. Fetched by a worker; redirects are followed."
+        ),
     )
     priority = OneOfField(
         choices=TranscriptionTask.Priority.choices,
@@ -62,9 +69,17 @@ class SourceSerializer(serializers.Serializer[Any]):
             )
         if "file" not in attrs and "file_url" not in attrs:
             raise serializers.ValidationError(
-                {"file": _("Send a file.")}, code="required"
+                {"file": _("Send a file or a link.")}, code="required"
             )
         return attrs
+
+    @property
+    def media(self) -> Media:
+        """The file, or the link."""
+        if "file_url" in self.validated_data:
+            return Link(self.validated_data["file_url"])
+        upload: Media = self.validated_data["file"]
+        return upload
 
     def task_request(self, **changes: Any) -> TaskRequest:
         """The checked values as the service takes them."""
@@ -171,7 +186,15 @@ class MediaSerializer(serializers.Serializer[TranscriptionTask]):
 class ProgressSerializer(serializers.Serializer[TranscriptionTask]):
     """How far a task is."""
 
-    share = serializers.FloatField(source="progress", min_value=0, max_value=1)
+    share = serializers.FloatField(
+        source="progress",
+        min_value=0,
+        max_value=1,
+        help_text=_(
+            "While a link is fetched, the share of the file that has come, if its "
+            "length is known; then the share of the media that is transcribed."
+        ),
+    )
     seconds_done = serializers.SerializerMethodField()
     updated_at = serializers.DateTimeField(source="progress_at", allow_null=True)
 

@@ -45,7 +45,6 @@ from transcription.api.serializers import (
 )
 from transcription.api.uploads import IDEMPOTENCY_KEY
 from transcription.api.waiting import waiting_view
-from transcription.errors import NotAvailableError
 from transcription.media.subtitles import SRT, Cue, render_srt, render_vtt
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services import retention, serving, submission
@@ -94,18 +93,6 @@ def transcript_of(task: TranscriptionTask) -> Transcript:
     if task.status == TranscriptionTask.Status.CANCELLED:
         raise TaskHasNoResultError("cancelled", _("The task was cancelled."))
     return Transcript.objects.select_related("task").get(task=task)
-
-
-def check_form(form: SourceSerializer) -> None:
-    """Check what a form asks for.
-
-    Raises:
-        ValidationError: a field is not allowed.
-        NotAvailableError: it gives a link.
-    """
-    form.is_valid(raise_exception=True)
-    if "file_url" in form.validated_data:
-        raise NotAvailableError(_("Links are not available yet: send the file."))
 
 
 class AcceptAnything(DefaultContentNegotiation):
@@ -158,6 +145,12 @@ class TaskViewSet(
         summary="Submit a recording",
         callbacks=[TASK_ENDED],
         description=(
+            "The media is a file in a form, or a direct link: `file_url`. A link is "
+            "judged by its text and accepted; a worker fetches it. If it cannot be "
+            "had, the task fails, and its `error.code` tells why: `blocked_address`, "
+            "`not_found`, `forbidden`, `too_large`, `bad_redirect`, `bad_answer`; "
+            "after several attempts `network`, `timeout`, `tls_failed`, "
+            "`rate_limited`, `upstream_error`.\n\n"
             "A request that is sent again with the same `Idempotency-Key` is "
             "answered with the task that it made the first time; so are copies of "
             "it that arrive while the first is being handled. A key counts for its "
@@ -203,16 +196,18 @@ class TaskViewSet(
         },
     )
     def create(self, request: Request) -> Response:
-        """Store the upload and queue its task, once for each key."""
+        """Queue the task of an upload or a link, once for each key."""
         form = TaskCreateSerializer(data=flatten(request))
-        check_form(form)
-        owner, upload = cast(User, request.user), form.validated_data["file"]
+        form.is_valid(raise_exception=True)
+        owner = cast(User, request.user)
         headers: dict[str, str] = {}
         key = request.headers.get(IDEMPOTENCY_KEY)
         if key is None:
-            task = submission.submit_upload(owner, upload, form.task_request())
+            task = submission.submit(owner, form.media, form.task_request())
         else:
-            answer = submission.submit_once(owner, upload, form.task_request(), key=key)
+            answer = submission.submit_once(
+                owner, form.media, form.task_request(), key=key
+            )
             task = answer.task
             if answer.replayed:
                 headers[IDEMPOTENCY_REPLAYED] = "true"
@@ -320,7 +315,10 @@ class DetectLanguageView(APIView):
             "Waits for the answer. If it takes longer than the server waits, the "
             "answer is 202 with the id of a task whose result tells the language."
         ),
-        request={"multipart/form-data": SourceSerializer},
+        request={
+            "multipart/form-data": SourceSerializer,
+            "application/json": SourceSerializer,
+        },
         responses={
             200: LanguageDetectionSerializer,
             202: OpenApiResponse(PendingResultSerializer, "Not finished yet."),
@@ -334,10 +332,10 @@ class DetectLanguageView(APIView):
     def post(self, request: Request) -> Response:
         """Submit the recording."""
         form = SourceSerializer(data=flatten(request))
-        check_form(form)
-        task = submission.submit_upload(
+        form.is_valid(raise_exception=True)
+        task = submission.submit(
             cast(User, request.user),
-            form.validated_data["file"],
+            form.media,
             form.task_request(task_type=TranscriptionTask.TaskType.DETECT_LANGUAGE),
         )
         return pending(task)

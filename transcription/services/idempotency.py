@@ -39,16 +39,14 @@ class KeyedRequest:
     request_digest: str
 
 
-def identify(
-    owner: User, key: str, fields: dict[str, Any], upload: UploadedFile[Any]
-) -> KeyedRequest:
+def identify(owner: User, key: str, asked: dict[str, Any]) -> KeyedRequest:
     """What tells a request from others with the same key.
 
     Args:
         owner: who asks; others may use the same key.
         key: as the client sent it.
-        fields: everything that was asked, checked; JSON values.
-        upload: the media.
+        asked: everything, checked, with the address of the media or `facts_of` them;
+            JSON values.
 
     Raises:
         InvalidKeyError: the key is empty, too long, or not printable ASCII.
@@ -57,17 +55,20 @@ def identify(
         raise InvalidKeyError(
             "An Idempotency-Key has 1 to 255 printable ASCII characters."
         )
-    asked = {
-        **fields,
-        "file_name": upload.name,
-        "file_size_bytes": upload.size,
-        "file_sha256": _sha256_of(upload),
-    }
     return KeyedRequest(
         owner,
         hashlib.sha256(key.encode("ascii")).hexdigest(),
         hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
     )
+
+
+def facts_of(upload: UploadedFile[Any]) -> dict[str, Any]:
+    """What tells an upload from others."""
+    return {
+        "file_name": upload.name,
+        "file_size_bytes": upload.size,
+        "file_sha256": _sha256_of(upload),
+    }
 
 
 def _sha256_of(upload: UploadedFile[Any]) -> str:

@@ -1,4 +1,4 @@
-"""A task's media becomes samples on our storage (media workers)."""
+"""A task's media, fetched if it is a link, becomes samples (media workers)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from transcription.media.decode import DecodedAudio, decode_to_samples
 from transcription.models import TranscriptionTask
 from transcription.services import hints, retention, transitions
 from transcription.services.database import persistently
+from transcription.services.fetching import fetch
 from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.transitions import Outcome
 from transcription.storage import TaskFolder
@@ -52,14 +53,19 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
     began = time.perf_counter()
     lease = held.lease
     try:
+        if task.source == TranscriptionTask.Source.LINK:
+            fetch(task, held)
         decoded = decode(task, held)
+    except LeaseLostError:
+        raise
     except TaskCancelledError:
         held.check_lost()
         return persistently(lambda: transitions.finish_cancelled(lease))
     except WhisperHubError as error:
         code, message = error.code, error.message
-        logger.info("Task %s: media refused, %s", task.public_id, code)
-        return persistently(lambda: transitions.fail(lease, code=code, message=message))
+        settle = transitions.retry_or_fail if error.retryable else transitions.fail
+        logger.info("Task %s: no media, %s", task.public_id, code)
+        return persistently(lambda: settle(lease, code=code, message=message))
     except OSError as error:
         logger.warning("Task %s: storage failed, %s", task.public_id, error.strerror)
         return persistently(

@@ -1,4 +1,4 @@
-"""An upload becomes a task."""
+"""An upload or a link becomes a task."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from transcription.errors import (
 from transcription.models import TranscriptionTask
 from transcription.services import hints, idempotency
 from transcription.services.database import despite_conflicts
+from transcription.services.file_names import clean_file_name
 from transcription.services.serving import resolve_model
 from transcription.storage import TaskFolder
+from whisperhub.network.links import name_in
 from whisperhub.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
-
-FILE_NAME_LENGTH = 255
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,20 @@ class TaskRequest:
 
 
 @dataclass(frozen=True)
+class Link:
+    """Media that a media worker fetches.
+
+    Attributes:
+        url: without a fault that its text shows.
+    """
+
+    url: str
+
+
+Media = UploadedFile[Any] | Link
+
+
+@dataclass(frozen=True)
 class Submission:
     """The answer to a request with an idempotency key.
 
@@ -66,9 +80,9 @@ class Submission:
 
 
 def submit_once(
-    owner: User, upload: UploadedFile[Any], request: TaskRequest, *, key: str
+    owner: User, media: Media, request: TaskRequest, *, key: str
 ) -> Submission:
-    """Submit an upload, unless the same request with this key did before.
+    """Submit media, unless the same request with this key did before.
 
     Of several that arrive at the same time one makes the task. The others run into its
     unique key, which makes them wait for its commit, and answer with its task.
@@ -79,18 +93,68 @@ def submit_once(
         KeySpentError: the same one did, and its task was deleted.
         SubmissionError: see `submit_upload`.
     """
-    asked = idempotency.identify(owner, key, asdict(request), upload)
+    facts = (
+        {"file_url": media.url}
+        if isinstance(media, Link)
+        else idempotency.facts_of(media)
+    )
+    asked = idempotency.identify(owner, key, {**asdict(request), **facts})
     if first := idempotency.first_task(asked):
         return Submission(first, replayed=True)
     try:
-        task = submit_upload(
-            owner, upload, request, also=lambda task: idempotency.note(asked, task)
+        task = submit(
+            owner, media, request, also=lambda task: idempotency.note(asked, task)
         )
     except IntegrityError:
         if first := idempotency.first_task(asked):
             return Submission(first, replayed=True)
         raise
     return Submission(task, replayed=False)
+
+
+def submit(
+    owner: User,
+    media: Media,
+    request: TaskRequest,
+    *,
+    also: Callable[[TranscriptionTask], None] | None = None,
+) -> TranscriptionTask:
+    """Submit media, whichever they are; see `submit_upload` and `submit_link`."""
+    if isinstance(media, Link):
+        return submit_link(owner, media, request, also=also)
+    return submit_upload(owner, media, request, also=also)
+
+
+def submit_link(
+    owner: User,
+    link: Link,
+    request: TaskRequest,
+    *,
+    also: Callable[[TranscriptionTask], None] | None = None,
+) -> TranscriptionTask:
+    """Queue the task of a link, which nobody looks up or opens here.
+
+    Args:
+        owner: whose task it will be.
+        link: where the media are.
+        request: what to do with them.
+        also: called with the new row, in its transaction.
+
+    Raises:
+        UnknownModelError: nobody serves the model.
+        UnsupportedOptionError: its engine cannot honour an option.
+    """
+    task = _insert(
+        also,
+        **_asked(owner, request),
+        public_id=uuid.uuid4(),
+        source=TranscriptionTask.Source.LINK,
+        file_url=link.url,
+        # Until its server gives it a better one.
+        file_name=clean_file_name(name_in(link.url)),
+    )
+    logger.info("Task %s: accepted, a link", task.public_id)
+    return task
 
 
 def submit_upload(
@@ -120,28 +184,15 @@ def submit_upload(
         raise EmptyUploadError("The uploaded file is empty.")
     if upload.size > settings.MAX_UPLOAD_BYTES:
         raise UploadTooLargeError("The file is larger than this server takes.")
-    model, engine = resolve_model(request.model)
-    if refused := unsupported_options(engine, request.options):
-        raise UnsupportedOptionError(engine, refused)
+    asked = _asked(owner, request)
     public_id = uuid.uuid4()
     folder = TaskFolder(public_id)
     try:
         size = folder.take_upload(upload)
         task = _insert(
             also,
+            **asked,
             public_id=public_id,
-            owner=owner,
-            request_id=current_request_id.get(),
-            priority=request.priority,
-            effective_priority=request.priority,
-            task_type=request.task_type,
-            engine=engine,
-            model=model,
-            language=request.language,
-            options=request.options,
-            platform=request.platform,
-            callback_url=request.callback_url,
-            callback_headers=request.callback_headers,
             source=TranscriptionTask.Source.UPLOAD,
             file_name=clean_file_name(upload.name),
             file_size_bytes=size,
@@ -151,6 +202,32 @@ def submit_upload(
         raise
     logger.info("Task %s: accepted, %d bytes", public_id, size)
     return task
+
+
+def _asked(owner: User, request: TaskRequest) -> dict[str, Any]:
+    """The columns of what a client asks for.
+
+    Raises:
+        UnknownModelError: nobody serves the model.
+        UnsupportedOptionError: its engine cannot honour an option.
+    """
+    model, engine = resolve_model(request.model)
+    if refused := unsupported_options(engine, request.options):
+        raise UnsupportedOptionError(engine, refused)
+    return {
+        "owner": owner,
+        "request_id": current_request_id.get(),
+        "priority": request.priority,
+        "effective_priority": request.priority,
+        "task_type": request.task_type,
+        "engine": engine,
+        "model": model,
+        "language": request.language,
+        "options": request.options,
+        "platform": request.platform,
+        "callback_url": request.callback_url,
+        "callback_headers": request.callback_headers,
+    }
 
 
 @despite_conflicts
@@ -165,9 +242,3 @@ def _insert(
         # has not, and then raises itself.
         transaction.on_commit(lambda: hints.send_hint(task.pk), robust=True)
     return task
-
-
-def clean_file_name(name: str | None) -> str:
-    """The client's file name as a label: no folders, no control characters."""
-    last = (name or "").replace("\\", "/").rpartition("/")[2]
-    return "".join(c for c in last if c.isprintable())[:FILE_NAME_LENGTH]

@@ -185,6 +185,31 @@ def record_progress(
 
 
 @despite_conflicts
+def record_fetch(
+    lease: Lease, share: float, *, size_bytes: int, file_name: str = ""
+) -> None:
+    """Note how much of a link's file has come.
+
+    Args:
+        lease: the right to write.
+        share: 0 to 1; 0 as long as the length is not known.
+        size_bytes: that have come.
+        file_name: what the file is called; empty: nothing new.
+
+    Raises:
+        LeaseLostError: the lease is no longer ours; nothing was written.
+    """
+    named = {"file_name": file_name} if file_name else {}
+    _write(
+        lease,
+        progress=min(max(share, 0.0), 1.0),
+        progress_at=Now(),
+        file_size_bytes=size_bytes,
+        **named,
+    )
+
+
+@despite_conflicts
 def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
     """Move a prepared task to queued, with what is known of its media.
 
@@ -204,6 +229,10 @@ def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
             not_before=None,
             attempts=0,
             losses=0,
+            # Of fetching; what comes now is measured anew.
+            progress=0.0,
+            error_code="",
+            error_message="",
             media_format=facts.format_name[:50],
             audio_codec=(facts.audio_codec or "")[:50],
             sample_rate=facts.sample_rate,

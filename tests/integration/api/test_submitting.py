@@ -101,24 +101,6 @@ def test_text_in_place_of_a_file_is_refused(submit):
     assert list(body["errors"]) == ["file"]
 
 
-def test_links_are_not_available_yet(submit):
-    response = submit(None, file_url="https://example.org/a.mp3")
-
-    read_problem(response, 400, "not_available")
-
-
-def test_a_link_may_be_sent_as_json(client):
-    response = client.post(TASKS, {"file_url": "https://example.org/a.mp3"})
-
-    read_problem(response, 400, "not_available")
-
-
-def test_a_link_must_be_one(submit):
-    body = read_problem(submit(None, file_url="ftp//nothing"), 400, "invalid")
-
-    assert list(body["errors"]) == ["file_url"]
-
-
 def test_two_sources_are_refused(submit):
     body = read_problem(submit(file_url="https://example.org/a.mp3"), 400, "invalid")
 

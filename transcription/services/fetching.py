@@ -1,0 +1,122 @@
+"""The file of a link comes to our storage (media workers)."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from typing import Final
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+
+from transcription import storage
+from transcription.errors import FetchError
+from transcription.models import TranscriptionTask
+from transcription.services import transitions
+from transcription.services.database import persistently, will_pass
+from transcription.services.file_names import clean_file_name
+from transcription.services.leases import HeldLease
+from whisperhub.network.deadline import Deadline
+from whisperhub.network.downloads import DownloadError, download
+from whisperhub.network.egress import configured_policy
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_SECONDS: Final = 1.0
+# A database that was away a moment ago is left alone for so long.
+AWAY_SECONDS: Final = 10.0
+KINDS: Final[list[type[FetchError]]] = [FetchError, *FetchError.__subclasses__()]
+ERRORS: Final = {kind.code: kind for kind in KINDS}
+
+
+class FetchReporter:
+    """What a download tells while it runs: to the row, and to itself when to stop."""
+
+    def __init__(self, held: HeldLease) -> None:
+        """Report for the task of a lease."""
+        self._held = held
+        self._written_at = 0.0
+
+    def __call__(self, received: int, expected: int | None) -> None:
+        """Note how many bytes there are.
+
+        Raises:
+            TaskCancelledError: the client withdrew the task.
+            LeaseLostError: another process owns it.
+            OSError: the volume is nearly full.
+        """
+        self._held.check()
+        now = time.monotonic()
+        if now - self._written_at < PROGRESS_SECONDS:
+            return
+        self._written_at = now
+        check_room((expected or received) - received)
+        try:
+            transitions.record_fetch(
+                self._held.lease,
+                received / expected if expected else 0.0,
+                size_bytes=received,
+            )
+        except (OperationalError, InterfaceError) as error:
+            if not will_pass(error):
+                raise
+            logger.warning("Database away (%s): progress is not noted", error)
+            connection.close()
+            self._written_at = now + AWAY_SECONDS
+
+
+def check_room(size_bytes: int) -> None:
+    """See that the media volume keeps its reserve when so many bytes come.
+
+    Raises:
+        OSError: it does not.
+    """
+    if storage.free_bytes() - size_bytes < settings.MIN_FREE_BYTES:
+        raise OSError(errno.ENOSPC, "The media volume is nearly full")
+
+
+def fetch(task: TranscriptionTask, held: HeldLease) -> None:
+    """Have the file of a task's link as its original.
+
+    An attempt before may have fetched it whole; else it is fetched from its start.
+
+    Raises:
+        FetchError: it did not come, and whether another attempt may help.
+        TaskCancelledError: the client withdrew the task.
+        LeaseLostError: another process owns it.
+        OSError: it could not be stored.
+    """
+    folder = storage.TaskFolder(task.public_id)
+    if folder.original.exists():
+        return
+    folder.create()
+    folder.discard_parts()
+    check_room(0)
+    part = folder.new_part()
+    try:
+        with Deadline(settings.LINK_SECONDS) as deadline, part.open("wb") as file:
+            held.on_stop(deadline.cut)
+            done = download(
+                task.file_url,
+                file,
+                policy=configured_policy(),
+                deadline=deadline,
+                max_bytes=settings.MAX_LINK_BYTES,
+                on_bytes=FetchReporter(held),
+            )
+        part.replace(folder.original)
+    except DownloadError as error:
+        # Who stops the job cuts the download.
+        held.check()
+        raise ERRORS[error.code](error.http_status) from error
+    finally:
+        part.unlink(missing_ok=True)
+    persistently(
+        lambda: transitions.record_fetch(
+            held.lease,
+            1.0,
+            size_bytes=done.size_bytes,
+            file_name=clean_file_name(done.name),
+        )
+    )

@@ -1,0 +1,261 @@
+"""One file from a stranger's server, whatever that server does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any, BinaryIO, Final
+from urllib.parse import urldefrag, urljoin, urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError, ReadTimeoutError, SSLError
+
+from whisperhub.network.deadline import Deadline
+from whisperhub.network.egress import (
+    BLOCKED_ADDRESS,
+    CONNECT_SECONDS,
+    BlockedAddressError,
+    Policy,
+)
+from whisperhub.network.links import fault_of, name_in
+from whisperhub.network.sessions import GuardedSession
+
+REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS: Final = 5
+# Signed addresses of object stores are long, and no client typed them.
+REDIRECT_LENGTH: Final = 8192
+IDLE_SECONDS: Final = 30.0
+CHUNK_BYTES: Final = 65_536
+# What is meant for the host that it was given for.
+CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
+HEADERS: Final = {
+    "User-Agent": "WhisperHub",
+    "Accept": "*/*",
+    # A few bytes of gzip can become gigabytes.
+    "Accept-Encoding": "identity",
+}
+
+LONGEST_DISPOSITION: Final = 4096
+# Those of RFC 8187; decoders of other names in Python are not all for text.
+CHARSETS: Final = frozenset({"utf-8", "iso-8859-1"})
+
+# By what the server answered; other refusals are `forbidden`.
+CODES: Final = {404: "not_found", 408: "timeout", 410: "not_found", 429: "rate_limited"}
+RETRYABLE: Final = frozenset(
+    {"network", "timeout", "tls_failed", "rate_limited", "upstream_error"}
+)
+
+
+@dataclass(frozen=True)
+class Download:
+    """What came.
+
+    Attributes:
+        size_bytes: of the body.
+        name: of the file as the server calls it, or the last part of the address; it
+            may hold anything.
+    """
+
+    size_bytes: int
+    name: str
+
+
+class DownloadError(Exception):
+    """The file did not come.
+
+    Attributes:
+        code: one of RETRYABLE, or blocked_address, not_found, forbidden, too_large,
+            bad_redirect, bad_answer.
+        http_status: what the server answered, if that is the reason.
+    """
+
+    def __init__(self, code: str, http_status: int | None = None) -> None:
+        """Say why."""
+        super().__init__(code)
+        self.code = code
+        self.http_status = http_status
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another attempt may end better."""
+        return self.code in RETRYABLE
+
+
+def download(
+    url: str,
+    file: BinaryIO,
+    *,
+    policy: Policy,
+    deadline: Deadline,
+    max_bytes: int,
+    headers: Mapping[str, str] | None = None,
+    idle_seconds: float = IDLE_SECONDS,
+    on_bytes: Callable[[int, int | None], None] | None = None,
+) -> Download:
+    """Get a file, following redirects.
+
+    Args:
+        url: without a fault that `links.fault_of` finds.
+        file: takes the body.
+        policy: where it may go, every redirect as well.
+        deadline: for the whole.
+        max_bytes: of the body.
+        headers: sent besides ours; credentials among them to the first host only.
+        idle_seconds: how long the server may send nothing.
+        on_bytes: called as they come, with how many there are and how many there will
+            be, if that is known. What it raises ends the download.
+
+    Raises:
+        DownloadError: the file did not come; some of it may have been written.
+        OSError: it could not be written.
+    """
+    try:
+        with GuardedSession(policy, deadline) as session:
+            try:
+                response = _follow(
+                    session, url, {**HEADERS, **(headers or {})}, idle_seconds
+                )
+                with response:
+                    size = _read(response, file, max_bytes, on_bytes)
+            finally:
+                # A connection that was cut can look like one that ended.
+                deadline.check()
+    except BlockedAddressError as error:
+        raise DownloadError(BLOCKED_ADDRESS) from error
+    except (requests.exceptions.SSLError, SSLError) as error:
+        raise DownloadError("tls_failed") from error
+    except (TimeoutError, requests.Timeout, ReadTimeoutError) as error:
+        raise DownloadError("timeout") from error
+    except (
+        requests.ConnectionError,
+        requests.exceptions.ChunkedEncodingError,
+    ) as error:
+        raise DownloadError("network") from error
+    except requests.RequestException as error:
+        # A header or an address that cannot be understood.
+        raise DownloadError("bad_answer") from error
+    except HTTPError as error:
+        raise DownloadError("network") from error
+    return Download(size, file_name(response))
+
+
+def _follow(
+    session: GuardedSession, url: str, headers: dict[str, str], idle_seconds: float
+) -> requests.Response:
+    """Ask until an answer is no redirect; the body of that one is yet to be read."""
+    for _ in range(MAX_REDIRECTS + 1):
+        response = session.get(
+            url,
+            headers=headers,
+            timeout=(CONNECT_SECONDS, idle_seconds),
+            allow_redirects=False,
+            stream=True,
+        )
+        if response.status_code not in REDIRECTS:
+            _check(response)
+            return response
+        # Its body may have no end.
+        response.close()
+        target = _target(url, response)
+        if _origin(target) != _origin(url):
+            session.cookies.clear()
+            headers = {
+                name: value
+                for name, value in headers.items()
+                if name.lower() not in CREDENTIALS
+            }
+        url = target
+    raise DownloadError("bad_redirect")
+
+
+def _target(url: str, response: requests.Response) -> str:
+    location = response.headers.get("Location", "")
+    # Headers are read as Latin-1; who does not escape an address writes UTF-8.
+    raw = location.encode("latin-1", "replace").decode("utf-8", "replace")
+    try:
+        target = urldefrag(urljoin(url, raw)).url
+    except ValueError as error:
+        raise DownloadError("bad_redirect") from error
+    downgraded = url.lower().startswith("https:") and _origin(target)[0] != "https"
+    if not raw or fault_of(target, length=REDIRECT_LENGTH) or downgraded:
+        raise DownloadError("bad_redirect")
+    return target
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.lower()
+
+
+def _check(response: requests.Response) -> None:
+    status = response.status_code
+    try:
+        if status >= 500:
+            raise DownloadError("upstream_error", status)
+        if status >= 400:
+            raise DownloadError(CODES.get(status, "forbidden"), status)
+        if status != 200:
+            raise DownloadError("bad_answer", status)
+        if response.headers.get("Content-Encoding", "").strip().lower() not in {
+            "",
+            "identity",
+        }:
+            raise DownloadError("bad_answer")
+    except DownloadError:
+        response.close()
+        raise
+
+
+def _read(
+    response: requests.Response,
+    file: BinaryIO,
+    max_bytes: int,
+    on_bytes: Callable[[int, int | None], None] | None,
+) -> int:
+    """Write the body, and return how many bytes it has."""
+    raw = response.raw
+    expected: int | None = raw.length_remaining
+    if expected is not None and expected > max_bytes:
+        raise DownloadError("too_large")
+    received = 0
+    while chunk := raw.read1(CHUNK_BYTES, decode_content=False):
+        received += len(chunk)
+        if received > max_bytes:
+            raise DownloadError("too_large")
+        file.write(chunk)
+        if on_bytes is not None:
+            on_bytes(received, expected)
+    if expected is not None and received != expected:
+        raise DownloadError("network")
+    return received
+
+
+def file_name(response: requests.Response) -> str:
+    """What a file is called, by its headers (RFC 6266) or its address."""
+    header = response.headers.get("Content-Disposition", "")
+    return _name_in(header) or name_in(response.url)
+
+
+def _name_in(header: str) -> str:
+    if len(header) > LONGEST_DISPOSITION:
+        return ""
+    message = Message()
+    message["Content-Disposition"] = re.sub(r"[\r\n]+", " ", header)
+    params: list[Any] = message.get_params(header="Content-Disposition") or []
+    names = [value for name, value in params if name.lower() == "filename"]
+    for value in names:
+        if isinstance(value, tuple):
+            # From `filename*`, which goes before `filename`: charset, language, text.
+            charset, _, text = value
+            if (charset or "utf-8").lower() in CHARSETS:
+                raw: bytes = text.encode("latin-1", "replace")
+                return raw.decode(charset or "utf-8", "replace")
+    for value in names:
+        if isinstance(value, str):
+            try:
+                return value.encode("latin-1").decode("utf-8")
+            except UnicodeError:
+                return value
+    return ""
