@@ -138,7 +138,7 @@ def test_an_empty_file_is_no_media(upstream, linked):
 
 
 def test_a_file_over_tls(linked, tone, tmp_path, settings):
-    certificate = make_certificate(tmp_path, "IP:127.0.0.1")
+    certificate = make_certificate(tmp_path, "127.0.0.1")
     settings.OUTGOING_AUTHORITIES = certificate
     with running_upstream(certificate=certificate) as upstream:
         upstream.always(file(tone))

@@ -21,7 +21,7 @@ def upstream() -> Iterator[Upstream]:
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """For 127.0.0.1 and localhost."""
     folder = tmp_path_factory.mktemp("certificate")
-    return make_certificate(folder, "DNS:localhost", "IP:127.0.0.1")
+    return make_certificate(folder, "localhost", "127.0.0.1")
 
 
 @pytest.fixture

@@ -591,7 +591,7 @@ def test_a_name_without_an_address_is_a_matter_of_the_network():
 
 @pytest.mark.parametrize("trusted", [True, False], ids=["other name", "unknown issuer"])
 def test_a_certificate_that_does_not_fit_ends_it(tmp_path, trusted):
-    certificate = make_certificate(tmp_path, "DNS:elsewhere.example")
+    certificate = make_certificate(tmp_path, "elsewhere.example")
     with running_upstream(certificate=certificate) as upstream:
         upstream.always(file(BODY))
         policy = upstream.policy(ca_file=certificate if trusted else None)
