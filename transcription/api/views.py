@@ -30,7 +30,8 @@ from accounts.models import User
 from transcription.api.callbacks import TASK_ENDED
 from transcription.api.exceptions import TaskHasNoResultError
 from transcription.api.fields import flatten
-from transcription.api.filters import TaskFilter
+from transcription.api.filters import TaskQuerySerializer, listed_tasks
+from transcription.api.pagination import TaskListPagination
 from transcription.api.serializers import (
     LanguageDetectionSerializer,
     ModelListSerializer,
@@ -111,6 +112,12 @@ class AcceptAnything(DefaultContentNegotiation):
 @extend_schema_view(
     list=extend_schema(
         summary="List tasks, newest first",
+        description=(
+            "Every filter narrows the list; without one it has all tasks of the key's "
+            "owner. Pages follow each other by `next_offset`, up to 10,000, or by "
+            "`next_cursor`, without an end. `total_count` is exact up to 10,000."
+        ),
+        parameters=[TaskQuerySerializer],
         responses={
             200: TaskSerializer(many=True),
             400: problem("A filter or page value is not allowed."),
@@ -127,14 +134,14 @@ class AcceptAnything(DefaultContentNegotiation):
     ),
 )
 class TaskViewSet(
-    mixins.ListModelMixin,
     mixins.RetrieveModelMixin,
     GenericViewSet[TranscriptionTask],
 ):
     """Tasks of the key's owner."""
 
     serializer_class = TaskSerializer
-    filterset_class = TaskFilter
+    pagination_class = TaskListPagination
+    filter_backends = ()
     parser_classes = [MultiPartParser, FormParser, JSONParser]
     lookup_field = "public_id"
     lookup_value_converter = "uuid"
@@ -143,6 +150,11 @@ class TaskViewSet(
     def get_queryset(self) -> QuerySet[TranscriptionTask]:
         """Another owner's task does not exist for this key."""
         return TranscriptionTask.objects.filter(owner=cast(User, self.request.user))
+
+    def list(self, request: Request) -> Response:
+        """A page of the tasks that the query string asks for."""
+        page = self.paginate_queryset(listed_tasks(request, cast(User, request.user)))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
     @extend_schema(
         summary="Submit a recording",
@@ -228,7 +240,7 @@ class TaskViewSet(
             409: problem("The task failed or was cancelled; `code` tells why."),
         },
     )
-    @action(detail=True, filterset_class=None, pagination_class=None)
+    @action(detail=True, pagination_class=None)
     def result(self, request: Request, public_id: Any = None) -> Response:
         """Text, segments and words of a completed task."""
         task = self.get_object()
@@ -251,7 +263,6 @@ class TaskViewSet(
     )
     @action(
         detail=True,
-        filterset_class=None,
         pagination_class=None,
         content_negotiation_class=AcceptAnything,
     )

@@ -73,6 +73,7 @@ def test_an_empty_list_is_a_page_too(client):
         "total_count_exact": True,
         "has_more": False,
         "next_offset": None,
+        "next_cursor": None,
     }
 
 
