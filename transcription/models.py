@@ -122,6 +122,9 @@ class TranscriptionTask(Leased):
 
     # The moments of its way, by the database's clock.
     created_at = models.DateTimeField(auto_now_add=True)
+    retried_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its client had it start again."
+    )
     preparation_started_at = models.DateTimeField(null=True, blank=True)
     queued_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)

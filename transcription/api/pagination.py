@@ -88,13 +88,14 @@ class TaskPagination(BasePagination):
         """The page's shape for OpenAPI."""
         properties = {
             "results": schema,
-            "total_count": {"type": "integer", "maximum": MAX_COUNT},
-            "total_count_exact": {"type": "boolean"},
-            "has_more": {"type": "boolean"},
+            "total_count": {"type": "integer", "maximum": MAX_COUNT, "example": 173},
+            "total_count_exact": {"type": "boolean", "example": True},
+            "has_more": {"type": "boolean", "example": True},
             "next_offset": {
                 "type": "integer",
                 "maximum": MAX_OFFSET,
                 "nullable": True,
+                "example": DEFAULT_LIMIT,
             },
         }
         return {
@@ -184,7 +185,11 @@ class TaskListPagination(TaskPagination):
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         """The page's shape for OpenAPI."""
         page = super().get_paginated_response_schema(schema)
-        page["properties"]["next_cursor"] = {"type": "string", "nullable": True}
+        page["properties"]["next_cursor"] = {
+            "type": "string",
+            "nullable": True,
+            "example": "LWNyZWF0ZWRfYXQgMTc5NTM0MTIwMDAwMDAwMCA0MjE3",
+        }
         page["required"] = list(page["properties"])
         return page
 

@@ -215,9 +215,11 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "attempts",
             "error",
             "created_at",
+            "retried_at",
             "queued_at",
             "started_at",
             "finished_at",
+            "cancel_requested_at",
             "inference_seconds",
             "links",
         ]
@@ -243,6 +245,20 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "result": reverse("task-result", kwargs=kwargs, request=request),
             "subtitles": reverse("task-subtitles", kwargs=kwargs, request=request),
         }
+
+
+class TaskChangeSerializer(serializers.Serializer[Any]):
+    """What of a waiting task may change."""
+
+    priority = OneOfField(
+        choices=TranscriptionTask.Priority.choices,
+        help_text=_("What it is served with from now on."),
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Check the fields, and that there are no others."""
+        refuse_unknown(data, self.fields)
+        return super().to_internal_value(data)
 
 
 class WordSerializer(serializers.Serializer[Any]):

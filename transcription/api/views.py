@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
+    OpenApiExample,
     OpenApiParameter,
     OpenApiResponse,
     extend_schema,
@@ -28,6 +29,12 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import User
 from transcription.api.callbacks import TASK_ENDED
+from transcription.api.examples import (
+    TASK_CANCELLED,
+    TASK_COMPLETED,
+    TASK_PREPARING,
+    TASK_QUEUED,
+)
 from transcription.api.exceptions import TaskHasNoResultError
 from transcription.api.fields import flatten
 from transcription.api.filters import TaskQuerySerializer, listed_tasks
@@ -40,15 +47,22 @@ from transcription.api.serializers import (
     ResultSerializer,
     SourceSerializer,
     SubtitleQuerySerializer,
+    TaskChangeSerializer,
     TaskCreateSerializer,
     TaskSerializer,
 )
 from transcription.api.uploads import IDEMPOTENCY_KEY
 from transcription.api.waiting import waiting_view
-from transcription.errors import NotAvailableError
+from transcription.errors import AlreadyEndedError, NotAvailableError
 from transcription.media.subtitles import SRT, Cue, render_srt, render_vtt
 from transcription.models import Transcript, TranscriptionTask
-from transcription.services import retention, serving, submission
+from transcription.services import (
+    cancellation,
+    retention,
+    serving,
+    steering,
+    submission,
+)
 
 # What a client of an ordinary time-out still waits for.
 DETECTION_SECONDS = 30.0
@@ -123,13 +137,19 @@ class AcceptAnything(DefaultContentNegotiation):
             400: problem("A filter or page value is not allowed."),
             **UNAUTHORIZED,
         },
+        examples=[TASK_COMPLETED],
     ),
     retrieve=extend_schema(
         summary="Show a task and its progress",
         responses={200: TaskSerializer, **UNAUTHORIZED, **NOT_FOUND},
+        examples=[TASK_QUEUED],
     ),
     destroy=extend_schema(
         summary="Delete a task with its transcript and media",
+        description=(
+            "In any state. The worker of a running task stops; nobody is told of an "
+            "end of it."
+        ),
         responses={204: None, **UNAUTHORIZED, **NOT_FOUND},
     ),
 )
@@ -229,6 +249,92 @@ class TaskViewSet(
         """Delete everything of a task, whatever its state."""
         retention.delete_task(self.get_object())
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(
+        summary="Change the priority of a waiting task",
+        description=(
+            "For a task that is `preparing` or `queued`. What it had risen to by "
+            "waiting is forgotten."
+        ),
+        request={
+            "application/json": TaskChangeSerializer,
+            "multipart/form-data": TaskChangeSerializer,
+        },
+        responses={
+            200: TaskSerializer,
+            400: problem("A field is missing, unknown or not allowed."),
+            **UNAUTHORIZED,
+            **NOT_FOUND,
+            409: problem("The task runs or has ended (`not_waiting`)."),
+        },
+        examples=[
+            OpenApiExample("Urgent", {"priority": "high"}, request_only=True),
+            TASK_QUEUED,
+        ],
+    )
+    def partial_update(self, request: Request, public_id: Any = None) -> Response:
+        """Serve it sooner or later."""
+        task = self.get_object()
+        form = TaskChangeSerializer(data=flatten(request))
+        form.is_valid(raise_exception=True)
+        steering.change_priority(task, form.validated_data["priority"])
+        return self._as_it_stands(task)
+
+    @extend_schema(
+        summary="Cancel a task",
+        description=(
+            "A waiting task is `cancelled` at once. A running one has "
+            "`cancel_requested_at` set and is `cancelled` as soon as its worker has "
+            "stopped, in a few seconds. To cancel it once more changes nothing."
+        ),
+        request=None,
+        responses={
+            200: TaskSerializer,
+            **UNAUTHORIZED,
+            **NOT_FOUND,
+            409: problem("The task has completed or failed (`already_ended`)."),
+        },
+        examples=[TASK_CANCELLED],
+    )
+    @action(detail=True, methods=["post"], pagination_class=None)
+    def cancel(self, request: Request, public_id: Any = None) -> Response:
+        """Withdraw it."""
+        task = self.get_object()
+        if not cancellation.cancel_task(task):
+            task.refresh_from_db(fields=["status"])
+            if task.status != TranscriptionTask.Status.CANCELLED:
+                raise AlreadyEndedError(_("The task has ended already."))
+        return self._as_it_stands(task)
+
+    @extend_schema(
+        summary="Start a failed or cancelled task again",
+        description=(
+            "With the same id, media and options; attempts, error and the news of its "
+            "end are forgotten. The media must still be here: unless the operator "
+            "keeps originals, they are deleted when a task ends."
+        ),
+        request=None,
+        responses={
+            200: TaskSerializer,
+            **UNAUTHORIZED,
+            **NOT_FOUND,
+            409: problem(
+                "The task neither failed nor was cancelled (`not_retryable`), or its "
+                "media is gone (`media_gone`)."
+            ),
+        },
+        examples=[TASK_PREPARING],
+    )
+    @action(detail=True, methods=["post"], pagination_class=None)
+    def retry(self, request: Request, public_id: Any = None) -> Response:
+        """Begin anew."""
+        task = self.get_object()
+        steering.retry_task(task)
+        return self._as_it_stands(task)
+
+    def _as_it_stands(self, task: TranscriptionTask) -> Response:
+        task.refresh_from_db()
+        return Response(self.get_serializer(task).data)
 
     @extend_schema(
         summary="Get the transcript",

@@ -87,6 +87,18 @@ def record(task_id: int, status: str) -> None:
     transaction.on_commit(lambda: send_hint(callback.pk), robust=True)
 
 
+def withdraw(task_id: int) -> None:
+    """Take back the news of a task's end: it has begun anew.
+
+    Only `transitions` calls this, inside the transaction that moves the task. Who is
+    sending it just now finds its claim gone.
+    """
+    # Locked first: the attempt that is noted meanwhile would still point here.
+    rows = Callback.objects.filter(task_id=task_id)
+    list(rows.select_for_update())
+    rows.delete()
+
+
 # --- Attempts ------------------------------------------------------------------------
 
 
