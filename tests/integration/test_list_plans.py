@@ -14,7 +14,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tests.factories import ApiKeyFactory
+from tests.factories import ApiKeyFactory, SlotFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tools import many_tasks
 from transcription.api.pagination import MAX_LIMIT
@@ -79,14 +79,13 @@ def big_client(biggest_owner: User) -> APIClient:
     return client_with(ApiKeyFactory(owner=biggest_owner).secret)
 
 
-def plans(client: APIClient, query: dict[str, str]) -> list[str]:
-    """How the count and the page of a request are read."""
+def plans(client: APIClient, address: str, query: dict[str, str]) -> list[str]:
+    """How each statement of a request that reads tasks is carried out."""
     with CaptureQueriesContext(connection) as captured:
-        assert client.get(TASKS, query).status_code == 200
+        assert client.get(address, query).status_code == 200
     statements = [
         entry["sql"] for entry in captured.captured_queries if TABLE in entry["sql"]
     ]
-    assert len(statements) == 2, statements
     return [explain(statement) for statement in statements]
 
 
@@ -99,7 +98,7 @@ def explain(statement: str) -> str:
 
 @pytest.mark.parametrize("query", QUERIES, ids=str)
 def test_a_page_is_read_from_an_index_in_its_order(big_client, query):
-    check(*plans(big_client, query))
+    check(*plans(big_client, TASKS, query))
 
 
 @pytest.mark.parametrize("ordering", ["-created_at", "finished_at"])
@@ -109,7 +108,19 @@ def test_a_page_behind_a_cursor_is_read_from_an_index_in_its_order(
     first = big_client.get(TASKS, {"ordering": ordering}).json()
 
     query = {"ordering": ordering, "cursor": first["next_cursor"]}
-    check(*plans(big_client, query))
+    check(*plans(big_client, TASKS, query))
+
+
+@pytest.mark.parametrize("status", ["queued", "processing"])
+def test_the_outlook_of_a_task_is_read_from_indexes(big_client, biggest_owner, status):
+    SlotFactory(model="large-v3")
+    task = TranscriptionTask.objects.filter(
+        owner=biggest_owner, status=status, model="large-v3"
+    )[0]
+
+    for plan in plans(big_client, f"{TASKS}{task.public_id}/", {}):
+        assert not reads_all(plan), plan
+        assert not sorts(plan), plan
 
 
 def check(count: str, page: str) -> None:

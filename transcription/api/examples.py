@@ -50,7 +50,7 @@ TASK: Final[dict[str, Any]] = {
         "subtitles": f"{ADDRESS}subtitles/",
     },
 }
-PREPARED: Final = {
+PREPARED: Final[dict[str, Any]] = {
     "media": {
         "duration_seconds": 600.0,
         "format": "mp3",
@@ -72,6 +72,18 @@ def example(name: str, **changes: Any) -> OpenApiExample:
 
 TASK_PREPARING: Final = example("Preparing")
 TASK_QUEUED: Final = example("Queued", status="queued", **PREPARED)
+TASK_WAITING: Final = example(
+    "Queued",
+    **{
+        **PREPARED,
+        "status": "queued",
+        "progress": {
+            **PREPARED["progress"],
+            "tasks_ahead": 3,
+            "estimated_finish_at": "2026-11-22T09:16:30.000000Z",
+        },
+    },
+)
 TASK_CANCELLED: Final = example(
     "Cancelled", status="cancelled", cancel_requested_at=ENDED_AT, finished_at=ENDED_AT
 )

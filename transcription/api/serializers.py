@@ -13,6 +13,7 @@ from transcription.api.fields import CallbackUrlField, OneOfField, refuse_unknow
 from transcription.api.options import DecodeOptionsSerializer, LanguageField
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
+from transcription.services.outlook import MAX_AHEAD, outlook_of
 from transcription.services.submission import TaskRequest
 
 NULL_SECONDS = {"type": "number", "nullable": True}
@@ -245,6 +246,41 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "result": reverse("task-result", kwargs=kwargs, request=request),
             "subtitles": reverse("task-subtitles", kwargs=kwargs, request=request),
         }
+
+
+class ProgressAndOutlookSerializer(ProgressSerializer):
+    """How far a task is, and what it may expect."""
+
+    tasks_ahead = serializers.IntegerField(
+        source="outlook.tasks_ahead",
+        allow_null=True,
+        min_value=0,
+        max_value=MAX_AHEAD,
+        help_text=_(
+            "How many tasks wait for the same model before it; 1,000 stands for more, "
+            "too. Null: it does not wait."
+        ),
+    )
+    estimated_finish_at = serializers.DateTimeField(
+        source="outlook.finish_at",
+        allow_null=True,
+        help_text=_(
+            "By the speed of this model's latest results. Null: it has ended, or "
+            "nobody can tell."
+        ),
+    )
+
+
+class TaskDetailSerializer(TaskSerializer):
+    """A task with its place in the queue."""
+
+    progress = serializers.SerializerMethodField()
+
+    @extend_schema_field(ProgressAndOutlookSerializer)
+    def get_progress(self, task: TranscriptionTask) -> Any:
+        """Made when it is asked for: a list would ask the queue for each task."""
+        task.outlook = outlook_of(task)  # type: ignore[attr-defined]
+        return ProgressAndOutlookSerializer(task).data
 
 
 class TaskChangeSerializer(serializers.Serializer[Any]):

@@ -18,7 +18,7 @@ from drf_spectacular.utils import (
     extend_schema,
     extend_schema_view,
 )
-from rest_framework import mixins, status
+from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
@@ -34,6 +34,7 @@ from transcription.api.examples import (
     TASK_COMPLETED,
     TASK_PREPARING,
     TASK_QUEUED,
+    TASK_WAITING,
 )
 from transcription.api.exceptions import TaskHasNoResultError
 from transcription.api.fields import flatten
@@ -49,6 +50,7 @@ from transcription.api.serializers import (
     SubtitleQuerySerializer,
     TaskChangeSerializer,
     TaskCreateSerializer,
+    TaskDetailSerializer,
     TaskSerializer,
 )
 from transcription.api.uploads import IDEMPOTENCY_KEY
@@ -141,8 +143,12 @@ class AcceptAnything(DefaultContentNegotiation):
     ),
     retrieve=extend_schema(
         summary="Show a task and its progress",
-        responses={200: TaskSerializer, **UNAUTHORIZED, **NOT_FOUND},
-        examples=[TASK_QUEUED],
+        description=(
+            "`progress` has the share and the seconds that are done, how many tasks "
+            "are before it, and when it will probably be finished."
+        ),
+        responses={200: TaskDetailSerializer, **UNAUTHORIZED, **NOT_FOUND},
+        examples=[TASK_WAITING],
     ),
     destroy=extend_schema(
         summary="Delete a task with its transcript and media",
@@ -154,7 +160,6 @@ class AcceptAnything(DefaultContentNegotiation):
     ),
 )
 class TaskViewSet(
-    mixins.RetrieveModelMixin,
     GenericViewSet[TranscriptionTask],
 ):
     """Tasks of the key's owner."""
@@ -170,6 +175,11 @@ class TaskViewSet(
     def get_queryset(self) -> QuerySet[TranscriptionTask]:
         """Another owner's task does not exist for this key."""
         return TranscriptionTask.objects.filter(owner=cast(User, self.request.user))
+
+    def retrieve(self, request: Request, public_id: Any = None) -> Response:
+        """The task, its place in the queue and when it may be done."""
+        task = self.get_object()
+        return Response(TaskDetailSerializer(task, context={"request": request}).data)
 
     def list(self, request: Request) -> Response:
         """A page of the tasks that the query string asks for."""
