@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from rest_framework.serializers import ModelSerializer
 
 from tests.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.test_reading import ids
 from tests.problems import read_problem
 from transcription.api import pagination
+from transcription.api.serializers import TaskSerializer
 from transcription.models import TranscriptionTask
 
 pytestmark = pytest.mark.django_db
@@ -278,3 +280,28 @@ def test_offsets_end_where_cursors_go_on(client, owner, monkeypatch):
         ids(client.get(TASKS, {"cursor": last["next_cursor"]}))
         == (ids(client.get(TASKS))[4:])
     )
+
+
+# --- What a list shows ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "state", ["prepared", "leased", "queued", "processing", "completed", "failed"]
+)
+def test_a_task_is_shown_as_its_fields_would_show_it(rf, state):
+    task = TranscriptionTask.objects.get(pk=TaskFactory(**{state: True}).pk)
+    serializer = TaskSerializer(task, context={"request": rf.get("/")})
+
+    by_fields = ModelSerializer.to_representation(serializer, task)
+
+    assert serializer.data == by_fields
+    assert list(serializer.data) == list(by_fields)
+    public_id = str(task.public_id)
+    assert by_fields["links"] == {
+        name: rf.get(f"{TASKS}{public_id}/{part}").build_absolute_uri()
+        for name, part in {
+            "self": "",
+            "result": "result/",
+            "subtitles": "subtitles/",
+        }.items()
+    }
