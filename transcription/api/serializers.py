@@ -168,7 +168,9 @@ def seconds_done(task: TranscriptionTask) -> float | None:
 
 def moment_text(moment: datetime | None) -> str | None:
     """A moment as all answers have it, in UTC."""
-    return moment and moment.strftime(str(api_settings.DATETIME_FORMAT))
+    if moment is None:
+        return None
+    return moment.strftime(str(api_settings.DATETIME_FORMAT))
 
 
 class ProgressSerializer(serializers.Serializer[TranscriptionTask]):
@@ -348,7 +350,6 @@ class ProgressAndOutlookSerializer(ProgressSerializer):
     """How far a task is, and what it may expect."""
 
     tasks_ahead = serializers.IntegerField(
-        source="outlook.tasks_ahead",
         allow_null=True,
         min_value=0,
         max_value=MAX_AHEAD,
@@ -358,7 +359,6 @@ class ProgressAndOutlookSerializer(ProgressSerializer):
         ),
     )
     estimated_finish_at = serializers.DateTimeField(
-        source="outlook.finish_at",
         allow_null=True,
         help_text=_(
             "By the speed of this model's latest results. Null: it has ended, or "
@@ -370,13 +370,16 @@ class ProgressAndOutlookSerializer(ProgressSerializer):
 class TaskDetailSerializer(TaskSerializer):
     """A task with its place in the queue."""
 
-    progress = serializers.SerializerMethodField()
+    progress = ProgressAndOutlookSerializer(source="*", read_only=True)
 
-    @extend_schema_field(ProgressAndOutlookSerializer)
-    def get_progress(self, task: TranscriptionTask) -> Any:
-        """Made when it is asked for: a list would ask the queue for each task."""
-        task.outlook = outlook_of(task)  # type: ignore[attr-defined]
-        return ProgressAndOutlookSerializer(task).data
+    def get_progress(self, task: TranscriptionTask) -> dict[str, Any]:
+        """As `ProgressAndOutlookSerializer` has it."""
+        outlook = outlook_of(task)
+        return {
+            **super().get_progress(task),
+            "tasks_ahead": outlook.tasks_ahead,
+            "estimated_finish_at": moment_text(outlook.finish_at),
+        }
 
 
 class TaskChangeSerializer(serializers.Serializer[Any]):
