@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import accumulate, islice
 from typing import Any, Final
 
-from django.db import connection, transaction
+from django.db import connection, models, transaction
 from django.utils import timezone
 
 from accounts.models import User
@@ -30,7 +30,7 @@ UNFINISHED_SHARE: Final = 0.015
 CHUNK_ROWS: Final = 5000
 # Value to weight.
 MODELS: Final = {"large-v3": 60, "small": 25, "turbo": 10, "base": 5}
-ENGINES: Final = {"base": Engine.OPENAI_WHISPER}
+ENGINES: Final = {"base": Engine.OPENAI_WHISPER.value}
 PRIORITIES: Final = {Priority.NORMAL: 80, Priority.LOW: 15, Priority.HIGH: 5}
 TASK_TYPES: Final = {
     TaskType.TRANSCRIBE: 85,
@@ -78,9 +78,13 @@ def _owners(count: int) -> list[User]:
     ]
 
 
-def _weighted(weights: dict[Any, int], chosen: random.Random) -> Callable[[], Any]:
-    values, sums = list(weights), list(accumulate(weights.values()))
-    return lambda: chosen.choices(values, cum_weights=sums)[0]
+def _endless(weights: Mapping[Any, float], chosen: random.Random) -> Iterator[Any]:
+    """Values by their weights, for ever; many at a time, which is faster."""
+    # Plain texts: a driver may take an enumeration's name for it.
+    values = [getattr(value, "value", value) for value in weights]
+    sums = list(accumulate(weights.values()))
+    while True:
+        yield from chosen.choices(values, cum_weights=sums, k=CHUNK_ROWS)
 
 
 def _rows(
@@ -88,31 +92,31 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """What differs from row to row, by column."""
     # The owner of rank n has a share in proportion to 1/n.
-    shares = list(accumulate(1 / rank for rank in range(1, len(owner_ids) + 1)))
-    model, priority = _weighted(MODELS, chosen), _weighted(PRIORITIES, chosen)
-    task_type, language = _weighted(TASK_TYPES, chosen), _weighted(LANGUAGES, chosen)
-    platform, ended = _weighted(PLATFORMS, chosen), _weighted(ENDED, chosen)
-    unfinished = _weighted(UNFINISHED, chosen)
+    shares = {owner_id: 1 / rank for rank, owner_id in enumerate(owner_ids, 1)}
+    owner, model = _endless(shares, chosen), _endless(MODELS, chosen)
+    priority, task_type = _endless(PRIORITIES, chosen), _endless(TASK_TYPES, chosen)
+    language, platform = _endless(LANGUAGES, chosen), _endless(PLATFORMS, chosen)
+    ended, unfinished = _endless(ENDED, chosen), _endless(UNFINISHED, chosen)
     moment, step = timezone.now() - SPAN, SPAN / count
     first_unfinished = int(count * (1 - UNFINISHED_SHARE))
     for number in range(count):
         moment += step
         row = {
             "public_id": uuid.UUID(int=chosen.getrandbits(128), version=4),
-            "owner_id": chosen.choices(owner_ids, cum_weights=shares)[0],
-            "priority": (asked := priority()),
+            "owner_id": next(owner),
+            "priority": (asked := next(priority)),
             "effective_priority": asked,
-            "task_type": task_type(),
-            "model": (name := model()),
-            "engine": ENGINES.get(name, Engine.FASTER_WHISPER),
-            "platform": platform(),
+            "task_type": next(task_type),
+            "model": (name := next(model)),
+            "engine": ENGINES.get(name, Engine.FASTER_WHISPER.value),
+            "platform": next(platform),
             "created_at": moment,
             "file_size_bytes": 1_000_000,
         }
         if number >= first_unfinished:
-            row |= _waiting(unfinished(), moment)
+            row |= _waiting(next(unfinished), moment)
         else:
-            row |= _ended(ended(), moment, language(), chosen)
+            row |= _ended(next(ended), moment, next(language), chosen)
         yield row
 
 
@@ -151,41 +155,62 @@ def _ended(
 
 
 def _insert(rows: Iterable[dict[str, Any]]) -> None:
-    columns, values = _columns(), iter(rows)
+    defaults, adapted, values = _defaults(), _adapted(), iter(rows)
     table = connection.ops.quote_name(TranscriptionTask._meta.db_table)
-    names = ", ".join(connection.ops.quote_name(name) for name in columns)
+    names = ", ".join(connection.ops.quote_name(name) for name in defaults)
     while chunk := list(islice(values, CHUNK_ROWS)):
-        prepared = [
-            [
-                adapt(row[name]) if name in row else default
-                for name, (default, adapt) in columns.items()
-            ]
-            for row in chunk
-        ]
+        for row in chunk:
+            for name, adapt in adapted.items():
+                if row.get(name) is not None:
+                    row[name] = adapt(row[name])
+        prepared = [list({**defaults, **row}.values()) for row in chunk]
         with connection.cursor() as cursor:
             if connection.vendor == "postgresql":
                 with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
                     for one in prepared:
                         copy.write_row(one)
             else:
-                marks = ", ".join(["%s"] * len(columns))
+                marks = ", ".join(["%s"] * len(defaults))
                 cursor.executemany(
                     f"INSERT INTO {table} ({names}) VALUES ({marks})",  # noqa: S608
                     prepared,
                 )
 
 
-def _columns() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
-    """Name of a column to its default value and to what makes a value fit for it."""
+def _defaults() -> dict[str, Any]:
+    """What a new task has in each column, as the database takes it."""
     plain = TranscriptionTask()
-    found: dict[str, tuple[Any, Callable[[Any], Any]]] = {}
-    for field in TranscriptionTask._meta.concrete_fields:
-        if field.primary_key or field.generated:
-            continue
-        default = field.get_db_prep_save(getattr(plain, field.attname), connection)
+    return {
+        str(field.column): field.get_db_prep_save(
+            getattr(plain, field.attname), connection
+        )
+        for field in _columns()
+    }
 
-        def adapt(value: Any, field: Any = field) -> Any:
-            return field.get_db_prep_save(value, connection)
 
-        found[str(field.column)] = (default, adapt)
-    return found
+def _adapted() -> dict[str, Callable[[Any], Any]]:
+    """How the database takes what is neither text nor number, by column."""
+    moments = connection.ops.adapt_datetimefield_value
+    if connection.vendor == "sqlite":
+        # What Django does, without asking for each row in which zone it is.
+        return {
+            **dict.fromkeys(_names(models.DateTimeField), _as_text),
+            "public_id": lambda public_id: public_id.hex,
+        }
+    return dict.fromkeys(_names(models.DateTimeField), moments)
+
+
+def _as_text(moment: datetime) -> str:
+    return str(moment.replace(tzinfo=None))
+
+
+def _names(kind: type[models.Field[Any, Any]]) -> list[str]:
+    return [str(field.column) for field in _columns() if isinstance(field, kind)]
+
+
+def _columns() -> list[models.Field[Any, Any]]:
+    return [
+        field
+        for field in TranscriptionTask._meta.concrete_fields
+        if not field.primary_key and not field.generated
+    ]
