@@ -94,10 +94,8 @@ def _finish_at(task: TranscriptionTask, ahead: int) -> datetime | None:
 
 
 def _places(task: TranscriptionTask) -> int:
-    """How many tasks of this model run side by side; 0 if nobody serves it."""
+    """How many tasks of this model may run side by side; 0 if nobody serves it."""
     slots = sum(slot.model == task.model for slot in live_slots())
-    if not slots:
-        return 0
     running = TranscriptionTask.objects.filter(
         model=task.model, status=Status.PROCESSING
     )
