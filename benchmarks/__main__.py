@@ -53,6 +53,10 @@ BENCHMARKS: Final = {
     "memory": Benchmark(
         "what jobs add to the private memory of a worker", repeat=1, model="demo"
     ),
+    "api": Benchmark(
+        "submissions and the list's filters with a million tasks, four clients",
+        repeat=50,
+    ),
     "wer": Benchmark(
         "whether chunks are heard as well as the library hears the whole", repeat=1
     ),
@@ -70,6 +74,9 @@ def main() -> int:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
         "--seconds", type=float, default=0.0, help="length of the long recording"
+    )
+    parser.add_argument(
+        "--rows", type=int, default=0, help="tasks to fill the database with"
     )
     parser.add_argument(
         "--out",
@@ -90,6 +97,7 @@ def main() -> int:
         model=arguments.model or chosen.model,
         device=arguments.device,
         seconds=arguments.seconds,
+        rows=arguments.rows,
     )
     with tempfile.TemporaryDirectory(prefix="whisperhub-bench-") as folder:
         os.environ["WHISPERHUB_DATA_DIR"] = folder

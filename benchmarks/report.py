@@ -21,6 +21,7 @@ class Report:
         model: what is loaded, where a benchmark leaves the choice.
         device: where.
         seconds: length of the recording of benchmarks that use a long one; 0: its own.
+        rows: tasks in the database of benchmarks that fill it; 0: its own.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Report:
         model: str = "demo",
         device: str = "cpu",
         seconds: float = 0.0,
+        rows: int = 0,
     ) -> None:
         """Begin with nothing measured."""
         self.name = name
@@ -38,6 +40,7 @@ class Report:
         self.model = model
         self.device = device
         self.seconds = seconds
+        self.rows = rows
         self.figures: dict[str, str] = {}
         self.data: dict[str, Any] = {}
         self.target = ""

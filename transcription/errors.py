@@ -29,6 +29,11 @@ WhisperHubError
 │   ├── DeliveryUnderWayError it is being sent at this moment
 │   ├── TooManyTestsError     test events of the same owner are on their way
 │   └── TooManySecretsError   rotated more often than the overlap allows
+├── TaskStateError            what is asked of a task does not fit its state
+│   ├── AlreadyEndedError     there is nothing left to cancel
+│   ├── NotWaitingError       it no longer waits: its priority is of no account
+│   ├── NotRetryableError     it neither failed nor was cancelled
+│   └── MediaGoneError        its media was deleted: it cannot start again
 ├── EngineError               inference failed: retried, then failed
 │   └── ModelUnavailableError the model cannot be loaded on this machine
 ├── TaskCancelledError        the client withdrew the task while it ran
@@ -271,6 +276,37 @@ class TooManySecretsError(CallbackError):
     """So many former secrets are valid still that there may not be another one."""
 
     code = "too_many_secrets"
+
+
+class TaskStateError(WhisperHubError):
+    """The task is in a state that does not allow what is asked."""
+
+    code = "conflict"
+    http_status = 409
+
+
+class AlreadyEndedError(TaskStateError):
+    """The task has completed or failed."""
+
+    code = "already_ended"
+
+
+class NotWaitingError(TaskStateError):
+    """The task runs or has ended."""
+
+    code = "not_waiting"
+
+
+class NotRetryableError(TaskStateError):
+    """The task has not ended, or it has its result."""
+
+    code = "not_retryable"
+
+
+class MediaGoneError(TaskStateError):
+    """The media of the task is no longer on the server."""
+
+    code = "media_gone"
 
 
 class EngineError(WhisperHubError):

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, F, Q, When
 
 
 class Leased(models.Model):
@@ -23,6 +23,13 @@ class Leased(models.Model):
 
     class Meta:
         abstract = True
+
+
+def listed_by(name: str, *fields: str) -> models.Index:
+    """The index of an owner's tasks with one value in a field, by their age."""
+    return models.Index(
+        fields=["owner", *fields, "created_at", "id"], name=f"task_list_{name}"
+    )
 
 
 class TranscriptionTask(Leased):
@@ -119,6 +126,9 @@ class TranscriptionTask(Leased):
 
     # The moments of its way, by the database's clock.
     created_at = models.DateTimeField(auto_now_add=True)
+    retried_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its client had it start again."
+    )
     preparation_started_at = models.DateTimeField(null=True, blank=True)
     queued_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -148,11 +158,48 @@ class TranscriptionTask(Leased):
     error_code = models.CharField(max_length=50, blank=True)
     error_message = models.TextField(blank=True)
 
+    # What lists are asked for, kept by the database: MariaDB has no index on an
+    # expression. Numbers, because SQLite uses no index for a bare boolean column.
+    has_result = models.GeneratedField(
+        expression=Case(When(status="completed", then=1), default=0),
+        output_field=models.PositiveSmallIntegerField(),
+        db_persist=True,
+    )
+    has_error = models.GeneratedField(
+        expression=Case(When(status="failed", then=1), default=0),
+        output_field=models.PositiveSmallIntegerField(),
+        db_persist=True,
+    )
+    spoken_language = models.GeneratedField(
+        expression=Case(
+            When(detected_language="", then=F("language")),
+            default=F("detected_language"),
+        ),
+        output_field=models.CharField(max_length=10),
+        db_persist=True,
+    )
+
     class Meta:
         ordering = ["-id"]
         indexes = [
-            models.Index(fields=["owner", "-id"], name="task_owner_newest"),
-            models.Index(fields=["owner", "status", "-id"], name="task_owner_status"),
+            # One for each filter of the list: its page is read from there in order,
+            # and its count needs no row.
+            listed_by("newest"),
+            listed_by("status", "status"),
+            listed_by("priority", "priority"),
+            listed_by("type", "task_type"),
+            listed_by("language", "spoken_language"),
+            listed_by("engine", "engine"),
+            listed_by("model", "model"),
+            listed_by("platform", "platform"),
+            listed_by("result", "has_result"),
+            listed_by("error", "has_error"),
+            models.Index(fields=["owner", "finished_at", "id"], name="task_list_ended"),
+            # What waits for a model, and what it last did.
+            models.Index(
+                fields=["model", "status", "effective_priority", "id"],
+                name="task_of_model",
+            ),
             # The dispatcher's two questions. (No partial indexes: MariaDB has none.)
             models.Index(fields=["status", "dispatched_at"], name="task_waiting"),
             models.Index(fields=["lease_expires_at"], name="task_leased"),

@@ -74,7 +74,6 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "whisperhub.request_id.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whisperhub.static.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -82,6 +81,9 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    # Innermost, because it is sync only: what is outside of one runs in the thread of
+    # the view, what is inside goes to the event loop and back for each middleware.
+    "whisperhub.static.StaticFilesMiddleware",
 ]
 
 TEMPLATES = [

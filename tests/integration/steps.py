@@ -87,6 +87,8 @@ STEPS: dict[str, Callable[[TranscriptionTask], Any]] = {
         task.pk, lease_of(task).token, only_expired=False
     ),
     "mark_dispatched": lambda task: transitions.mark_dispatched(task.pk),
+    "change_priority": lambda task: transitions.change_priority(task.pk, "low"),
+    "start_again": lambda task: transitions.start_again(task.pk),
     "raise_priority": lambda task: transitions.raise_priority(
         task.pk, former="normal", higher="high"
     ),

@@ -14,6 +14,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import User
 from accounts.scopes import Scope
+from transcription.api.callback_filters import CallbackFilter
 from transcription.api.callback_serializers import (
     CallbackDetailSerializer,
     CallbackSecretSerializer,
@@ -24,7 +25,6 @@ from transcription.api.callback_serializers import (
 )
 from transcription.api.callbacks import TEST_EVENT
 from transcription.api.fields import flatten
-from transcription.api.filters import CallbackFilter
 from transcription.api.views import UNAUTHORIZED, problem
 from transcription.models import Callback, CallbackSecret
 from transcription.services import callback_secrets, callbacks

@@ -23,21 +23,26 @@ def flatten(request: Request) -> dict[str, Any]:
     A form field that was sent several times becomes a list. An empty text means that
     the option was left alone: forms send every field they show.
     """
-    merged: dict[str, Any] = {}
-    for source in (request.query_params, request.data):
-        if not isinstance(source, Mapping):
-            raise serializers.ValidationError(_("The body must be an object."))
-        for name in source:
-            if isinstance(source, QueryDict):
-                values = source.getlist(name)
-                value: Any = values[0] if len(values) == 1 else values
-            else:
-                value = source[name]
-            if value != "":
-                merged[name] = value
-            else:
-                merged.pop(name, None)
-    return merged
+    if not isinstance(request.data, Mapping):
+        raise serializers.ValidationError(_("The body must be an object."))
+    merged = _values(request.query_params) | _values(request.data)
+    return {name: value for name, value in merged.items() if value != ""}
+
+
+def query_values(request: Request) -> dict[str, Any]:
+    """The query string as one dict, in the same way."""
+    values = _values(request.query_params)
+    return {name: value for name, value in values.items() if value != ""}
+
+
+def _values(source: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(source, QueryDict):
+        return dict(source)
+    lists = {name: source.getlist(name) for name in source}
+    return {
+        name: values[0] if len(values) == 1 else values
+        for name, values in lists.items()
+    }
 
 
 @extend_schema_field(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import uuid
+from datetime import datetime
+from functools import cached_property
+from typing import Any, ClassVar, Final
 
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.reverse import reverse
+from rest_framework.settings import api_settings
 
 from transcription.api.callback_fields import CallbackHeadersField
 from transcription.api.fields import (
@@ -19,8 +23,11 @@ from transcription.api.fields import (
 from transcription.api.options import DecodeOptionsSerializer, LanguageField
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
+from transcription.services.outlook import MAX_AHEAD, outlook_of
 from transcription.services.submission import Link, Media, TaskRequest
 
+# Stands for an id in addresses.
+SOME_ID: Final = str(uuid.UUID(int=0))
 NULL_SECONDS = {"type": "number", "nullable": True}
 
 
@@ -183,6 +190,20 @@ class MediaSerializer(serializers.Serializer[TranscriptionTask]):
     has_video = serializers.BooleanField(allow_null=True)
 
 
+def seconds_done(task: TranscriptionTask) -> float | None:
+    """Seconds of the media that are transcribed; None until its length is known."""
+    if task.media_duration_seconds is None:
+        return None
+    return round(task.progress * task.media_duration_seconds, 2)
+
+
+def moment_text(moment: datetime | None) -> str | None:
+    """A moment as all answers have it, in UTC."""
+    if moment is None:
+        return None
+    return moment.strftime(str(api_settings.DATETIME_FORMAT))
+
+
 class ProgressSerializer(serializers.Serializer[TranscriptionTask]):
     """How far a task is."""
 
@@ -201,9 +222,7 @@ class ProgressSerializer(serializers.Serializer[TranscriptionTask]):
     @extend_schema_field(NULL_SECONDS)
     def get_seconds_done(self, task: TranscriptionTask) -> float | None:
         """Seconds of the media that are transcribed."""
-        if task.media_duration_seconds is None:
-            return None
-        return round(task.progress * task.media_duration_seconds, 2)
+        return seconds_done(task)
 
 
 class TaskErrorSerializer(serializers.Serializer[TranscriptionTask]):
@@ -223,6 +242,39 @@ class TaskLinksSerializer(serializers.Serializer[TranscriptionTask]):
 
 class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
     """A task as clients see it."""
+
+    # What `to_representation` reads off the row, as it is and as text.
+    VALUES: ClassVar[frozenset[str]] = frozenset(
+        {
+            "status",
+            "priority",
+            "effective_priority",
+            "task_type",
+            "engine",
+            "model",
+            "language",
+            "detected_language",
+            "options",
+            "platform",
+            "callback_url",
+            "source",
+            "file_name",
+            "file_url",
+            "file_size_bytes",
+            "attempts",
+            "inference_seconds",
+        }
+    )
+    MOMENTS: ClassVar[frozenset[str]] = frozenset(
+        {
+            "created_at",
+            "retried_at",
+            "queued_at",
+            "started_at",
+            "finished_at",
+            "cancel_requested_at",
+        }
+    )
 
     id = serializers.UUIDField(source="public_id", read_only=True)
     media = MediaSerializer(source="*", read_only=True)
@@ -258,9 +310,11 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "attempts",
             "error",
             "created_at",
+            "retried_at",
             "queued_at",
             "started_at",
             "finished_at",
+            "cancel_requested_at",
             "inference_seconds",
             "links",
         ]
@@ -275,21 +329,118 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
         """In the order of the alphabet."""
         return sorted(task.callback_headers)
 
+    def to_representation(self, instance: TranscriptionTask) -> dict[str, Any]:
+        """What the fields would give: on a page they take most of its time."""
+        shown: dict[str, Any] = {}
+        for name in self.Meta.fields:
+            if name in self.VALUES:
+                shown[name] = getattr(instance, name)
+            elif name in self.MOMENTS:
+                shown[name] = moment_text(getattr(instance, name))
+            else:
+                shown[name] = getattr(self, f"get_{name}")(instance)
+        return shown
+
+    def get_id(self, task: TranscriptionTask) -> str:
+        """The public one."""
+        return str(task.public_id)
+
+    def get_media(self, task: TranscriptionTask) -> dict[str, Any]:
+        """As `MediaSerializer` has it."""
+        return {
+            "duration_seconds": task.media_duration_seconds,
+            "format": task.media_format,
+            "audio_codec": task.audio_codec,
+            "sample_rate": task.sample_rate,
+            "channels": task.channels,
+            "has_video": task.has_video,
+        }
+
+    def get_progress(self, task: TranscriptionTask) -> dict[str, Any]:
+        """As `ProgressSerializer` has it."""
+        return {
+            "share": task.progress,
+            "seconds_done": seconds_done(task),
+            "updated_at": moment_text(task.progress_at),
+        }
+
     @extend_schema_field(TaskErrorSerializer(allow_null=True))
     def get_error(self, task: TranscriptionTask) -> dict[str, str] | None:
         """Code and sentence, or null."""
-        return dict(TaskErrorSerializer(task).data) if task.error_code else None
+        if not task.error_code:
+            return None
+        return {"code": task.error_code, "message": task.error_message}
 
     @extend_schema_field(TaskLinksSerializer)
     def get_links(self, task: TranscriptionTask) -> dict[str, str]:
         """Absolute addresses."""
-        request = self.context.get("request")
-        kwargs = {"public_id": task.public_id}
         return {
-            "self": reverse("task-detail", kwargs=kwargs, request=request),
-            "result": reverse("task-result", kwargs=kwargs, request=request),
-            "subtitles": reverse("task-subtitles", kwargs=kwargs, request=request),
+            name: address.replace(SOME_ID, str(task.public_id))
+            for name, address in self._addresses.items()
         }
+
+    @cached_property
+    def _addresses(self) -> dict[str, str]:
+        # Made once for all tasks of a page.
+        request = self.context.get("request")
+        return {
+            name: reverse(view, kwargs={"public_id": SOME_ID}, request=request)
+            for name, view in {
+                "self": "task-detail",
+                "result": "task-result",
+                "subtitles": "task-subtitles",
+            }.items()
+        }
+
+
+class ProgressAndOutlookSerializer(ProgressSerializer):
+    """How far a task is, and what it may expect."""
+
+    tasks_ahead = serializers.IntegerField(
+        allow_null=True,
+        min_value=0,
+        max_value=MAX_AHEAD,
+        help_text=_(
+            "How many tasks wait for the same model before it; 1,000 stands for more, "
+            "too. Null: it does not wait."
+        ),
+    )
+    estimated_finish_at = serializers.DateTimeField(
+        allow_null=True,
+        help_text=_(
+            "By the speed of this model's latest results. Null: it has ended, or "
+            "nobody can tell."
+        ),
+    )
+
+
+class TaskDetailSerializer(TaskSerializer):
+    """A task with its place in the queue."""
+
+    progress = ProgressAndOutlookSerializer(source="*", read_only=True)
+
+    def get_progress(self, task: TranscriptionTask) -> dict[str, Any]:
+        """As `ProgressAndOutlookSerializer` has it."""
+        outlook = outlook_of(task)
+        return {
+            **super().get_progress(task),
+            "tasks_ahead": outlook.tasks_ahead,
+            "estimated_finish_at": moment_text(outlook.finish_at),
+        }
+
+
+class TaskChangeSerializer(serializers.Serializer[Any]):
+    """What of a waiting task may change."""
+
+    priority = OneOfField(
+        choices=TranscriptionTask.Priority.choices,
+        help_text=_("What it is served with from now on."),
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Check the fields, and that there are no others."""
+        refuse_unknown(data, self.fields)
+        return super().to_internal_value(data)
 
 
 class WordSerializer(serializers.Serializer[Any]):

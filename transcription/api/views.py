@@ -12,12 +12,13 @@ from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
+    OpenApiExample,
     OpenApiParameter,
     OpenApiResponse,
     extend_schema,
     extend_schema_view,
 )
-from rest_framework import mixins, status
+from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
@@ -29,9 +30,17 @@ from rest_framework.viewsets import GenericViewSet
 from accounts.models import User
 from transcription.api.callback_serializers import CallbackDetailSerializer
 from transcription.api.callbacks import TASK_ENDED
+from transcription.api.examples import (
+    TASK_CANCELLED,
+    TASK_COMPLETED,
+    TASK_PREPARING,
+    TASK_QUEUED,
+    TASK_WAITING,
+)
 from transcription.api.exceptions import TaskHasNoResultError
 from transcription.api.fields import flatten
-from transcription.api.filters import TaskFilter
+from transcription.api.filters import TaskQuerySerializer, listed_tasks
+from transcription.api.pagination import TaskListPagination, TaskPagination
 from transcription.api.serializers import (
     LanguageDetectionSerializer,
     ModelListSerializer,
@@ -40,14 +49,23 @@ from transcription.api.serializers import (
     ResultSerializer,
     SourceSerializer,
     SubtitleQuerySerializer,
+    TaskChangeSerializer,
     TaskCreateSerializer,
+    TaskDetailSerializer,
     TaskSerializer,
 )
 from transcription.api.uploads import IDEMPOTENCY_KEY
 from transcription.api.waiting import waiting_view
+from transcription.errors import AlreadyEndedError
 from transcription.media.subtitles import SRT, Cue, render_srt, render_vtt
 from transcription.models import Transcript, TranscriptionTask
-from transcription.services import retention, serving, submission
+from transcription.services import (
+    cancellation,
+    retention,
+    serving,
+    steering,
+    submission,
+)
 
 # What a client of an ordinary time-out still waits for.
 DETECTION_SECONDS = 30.0
@@ -108,30 +126,45 @@ class AcceptAnything(DefaultContentNegotiation):
 @extend_schema_view(
     list=extend_schema(
         summary="List tasks, newest first",
+        description=(
+            "Every filter narrows the list; without one it has all tasks of the key's "
+            "owner. Pages follow each other by `next_offset`, up to 10,000, or by "
+            "`next_cursor`, without an end. `total_count` is exact up to 10,000."
+        ),
+        parameters=[TaskQuerySerializer],
         responses={
             200: TaskSerializer(many=True),
             400: problem("A filter or page value is not allowed."),
             **UNAUTHORIZED,
         },
+        examples=[TASK_COMPLETED],
     ),
     retrieve=extend_schema(
         summary="Show a task and its progress",
-        responses={200: TaskSerializer, **UNAUTHORIZED, **NOT_FOUND},
+        description=(
+            "`progress` has the share and the seconds that are done, how many tasks "
+            "are before it, and when it will probably be finished."
+        ),
+        responses={200: TaskDetailSerializer, **UNAUTHORIZED, **NOT_FOUND},
+        examples=[TASK_WAITING],
     ),
     destroy=extend_schema(
         summary="Delete a task with its transcript and media",
+        description=(
+            "In any state. The worker of a running task stops; nobody is told of an "
+            "end of it."
+        ),
         responses={204: None, **UNAUTHORIZED, **NOT_FOUND},
     ),
 )
 class TaskViewSet(
-    mixins.ListModelMixin,
-    mixins.RetrieveModelMixin,
     GenericViewSet[TranscriptionTask],
 ):
     """Tasks of the key's owner."""
 
     serializer_class = TaskSerializer
-    filterset_class = TaskFilter
+    pagination_class = TaskListPagination
+    filter_backends = ()
     parser_classes = [MultiPartParser, FormParser, JSONParser]
     lookup_field = "public_id"
     lookup_value_converter = "uuid"
@@ -140,6 +173,16 @@ class TaskViewSet(
     def get_queryset(self) -> QuerySet[TranscriptionTask]:
         """Another owner's task does not exist for this key."""
         return TranscriptionTask.objects.filter(owner=cast(User, self.request.user))
+
+    def retrieve(self, request: Request, public_id: Any = None) -> Response:
+        """The task, its place in the queue and when it may be done."""
+        task = self.get_object()
+        return Response(TaskDetailSerializer(task, context={"request": request}).data)
+
+    def list(self, request: Request) -> Response:
+        """A page of the tasks that the query string asks for."""
+        page = self.paginate_queryset(listed_tasks(request, cast(User, request.user)))
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
 
     @extend_schema(
         summary="Submit a recording",
@@ -224,6 +267,92 @@ class TaskViewSet(
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(
+        summary="Change the priority of a waiting task",
+        description=(
+            "For a task that is `preparing` or `queued`. What it had risen to by "
+            "waiting is forgotten."
+        ),
+        request={
+            "application/json": TaskChangeSerializer,
+            "multipart/form-data": TaskChangeSerializer,
+        },
+        responses={
+            200: TaskSerializer,
+            400: problem("A field is missing, unknown or not allowed."),
+            **UNAUTHORIZED,
+            **NOT_FOUND,
+            409: problem("The task runs or has ended (`not_waiting`)."),
+        },
+        examples=[
+            OpenApiExample("Urgent", {"priority": "high"}, request_only=True),
+            TASK_QUEUED,
+        ],
+    )
+    def partial_update(self, request: Request, public_id: Any = None) -> Response:
+        """Serve it sooner or later."""
+        task = self.get_object()
+        form = TaskChangeSerializer(data=flatten(request))
+        form.is_valid(raise_exception=True)
+        steering.change_priority(task, form.validated_data["priority"])
+        return self._as_it_stands(task)
+
+    @extend_schema(
+        summary="Cancel a task",
+        description=(
+            "A waiting task is `cancelled` at once. A running one has "
+            "`cancel_requested_at` set and is `cancelled` as soon as its worker has "
+            "stopped, in a few seconds. To cancel it once more changes nothing."
+        ),
+        request=None,
+        responses={
+            200: TaskSerializer,
+            **UNAUTHORIZED,
+            **NOT_FOUND,
+            409: problem("The task has completed or failed (`already_ended`)."),
+        },
+        examples=[TASK_CANCELLED],
+    )
+    @action(detail=True, methods=["post"], pagination_class=None)
+    def cancel(self, request: Request, public_id: Any = None) -> Response:
+        """Withdraw it."""
+        task = self.get_object()
+        if not cancellation.cancel_task(task):
+            task.refresh_from_db(fields=["status"])
+            if task.status != TranscriptionTask.Status.CANCELLED:
+                raise AlreadyEndedError(_("The task has ended already."))
+        return self._as_it_stands(task)
+
+    @extend_schema(
+        summary="Start a failed or cancelled task again",
+        description=(
+            "With the same id, media and options; attempts, error and the news of its "
+            "end are forgotten. The media must still be here: unless the operator "
+            "keeps originals, they are deleted when a task ends."
+        ),
+        request=None,
+        responses={
+            200: TaskSerializer,
+            **UNAUTHORIZED,
+            **NOT_FOUND,
+            409: problem(
+                "The task neither failed nor was cancelled (`not_retryable`), or its "
+                "media is gone (`media_gone`)."
+            ),
+        },
+        examples=[TASK_PREPARING],
+    )
+    @action(detail=True, methods=["post"], pagination_class=None)
+    def retry(self, request: Request, public_id: Any = None) -> Response:
+        """Begin anew."""
+        task = self.get_object()
+        steering.retry_task(task)
+        return self._as_it_stands(task)
+
+    def _as_it_stands(self, task: TranscriptionTask) -> Response:
+        task.refresh_from_db()
+        return Response(self.get_serializer(task).data)
+
+    @extend_schema(
         summary="Get the transcript",
         responses={
             200: ResultSerializer,
@@ -233,7 +362,7 @@ class TaskViewSet(
             409: problem("The task failed or was cancelled; `code` tells why."),
         },
     )
-    @action(detail=True, filterset_class=None, pagination_class=None)
+    @action(detail=True, pagination_class=None)
     def result(self, request: Request, public_id: Any = None) -> Response:
         """Text, segments and words of a completed task."""
         task = self.get_object()
@@ -249,7 +378,7 @@ class TaskViewSet(
             **NOT_FOUND,
         },
     )
-    @action(detail=True, filterset_class=None)
+    @action(detail=True, pagination_class=TaskPagination)
     def callbacks(self, request: Request, public_id: Any = None) -> Response:
         """What became of telling its client."""
         told = self.get_object().callbacks.select_related("task")
@@ -274,7 +403,6 @@ class TaskViewSet(
     )
     @action(
         detail=True,
-        filterset_class=None,
         pagination_class=None,
         content_negotiation_class=AcceptAnything,
     )

@@ -39,7 +39,7 @@ def raise_aged() -> int:
             lease_token=None,
         )
         # In preparation it has not been queued yet.
-        .annotate(waits_since=Coalesce("queued_at", "created_at"))
+        .annotate(waits_since=Coalesce("queued_at", "retried_at", "created_at"))
         .filter(_due())
         .order_by("id")
         .values_list("pk", "effective_priority")[:BATCH]

@@ -165,6 +165,18 @@ def _delete_first(old: QuerySet[Callback]) -> int:
     return len(ids)
 
 
+def withdraw(task_id: int) -> None:
+    """Take back the news of a task's end: it has begun anew.
+
+    Only `transitions` calls this, inside the transaction that moves the task. Who is
+    sending it just now finds its claim gone.
+    """
+    # Locked first: the attempt that is noted meanwhile would still point here.
+    rows = Callback.objects.filter(task_id=task_id)
+    list(rows.select_for_update())
+    rows.delete()
+
+
 # --- Attempts ------------------------------------------------------------------------
 
 

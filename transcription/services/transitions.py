@@ -46,6 +46,17 @@ RETRY_JITTER: Final = 0.25
 ATTEMPT_GIVEN_BACK: Final = Case(
     When(attempts__gt=0, then=F("attempts") - 1), default=Value(0)
 )
+# What a task that begins anew has not yet reached.
+MOMENTS_OF_AN_ATTEMPT: Final = (
+    "preparation_started_at",
+    "queued_at",
+    "started_at",
+    "finished_at",
+    "progress_at",
+    "dispatched_at",
+    "not_before",
+    "cancel_requested_at",
+)
 WORKER_LOST: Final = "worker_lost"
 WORKER_LOST_MESSAGE: Final = (
     "The worker process died each time it worked on this file. Convert the file to "
@@ -500,6 +511,54 @@ def raise_priority(task_id: int, *, former: str, higher: str) -> bool:
             effective_priority=former,
         ).update(effective_priority=higher, dispatched_at=None)
     )
+
+
+@despite_conflicts
+def change_priority(task_id: int, priority: str) -> bool:
+    """Have a waiting task served with another priority; it needs a new hint then.
+
+    One that is being prepared gets its hint afterwards. As for `raise_priority`, the
+    hint in the former queue does no harm.
+
+    Returns:
+        False if it waits no more, or is gone.
+    """
+    return bool(
+        TranscriptionTask.objects.filter(
+            pk=task_id,
+            status__in=[Status.PREPARING, Status.QUEUED],
+            cancel_requested_at=None,
+        ).update(priority=priority, effective_priority=priority, dispatched_at=None)
+    )
+
+
+@despite_conflicts
+def start_again(task_id: int) -> bool:
+    """Move a failed or cancelled task to preparing, as if it had just come.
+
+    What was to be told of its former end is not told any more.
+
+    Returns:
+        False if it is in another state, or gone.
+    """
+    with transaction.atomic():
+        started = TranscriptionTask.objects.filter(
+            pk=task_id, status__in=[Status.FAILED, Status.CANCELLED]
+        ).update(
+            status=Status.PREPARING,
+            effective_priority=F("priority"),
+            retried_at=Now(),
+            attempts=0,
+            losses=0,
+            progress=0.0,
+            error_code="",
+            error_message="",
+            **dict.fromkeys(MOMENTS_OF_AN_ATTEMPT),
+            **NO_LEASE,
+        )
+        if started:
+            callbacks.withdraw(task_id)
+    return bool(started)
 
 
 @despite_conflicts

@@ -69,6 +69,12 @@ OPERATIONS: dict[str, Operation] = {
     "POST /api/v1/tasks/": Operation(Scope.WRITE, 201, body=recording),
     "GET /api/v1/tasks/{public_id}/": Operation(Scope.READ, 200, task()),
     "DELETE /api/v1/tasks/{public_id}/": Operation(Scope.WRITE, 204, task()),
+    "PATCH /api/v1/tasks/{public_id}/": Operation(
+        Scope.WRITE, 200, task(), body=lambda: {"priority": "high"}
+    ),
+    "POST /api/v1/tasks/{public_id}/cancel/": Operation(Scope.WRITE, 200, task()),
+    # It shows as well who gets in.
+    "POST /api/v1/tasks/{public_id}/retry/": Operation(Scope.WRITE, 409, task()),
     "GET /api/v1/tasks/{public_id}/result/": Operation(
         Scope.READ, 200, task(completed=True)
     ),

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 from django.db import OperationalError, connection
 
-from transcription.api.views import TaskViewSet
+from transcription.api import views
 
 pytestmark = pytest.mark.django_db
 
@@ -38,10 +38,10 @@ def bug() -> Exception:
 
 
 def fail_with(monkeypatch, error: Exception) -> None:
-    def get_queryset(self):
+    def listed_tasks(request, owner):
         raise error
 
-    monkeypatch.setattr(TaskViewSet, "get_queryset", get_queryset)
+    monkeypatch.setattr(views, "listed_tasks", listed_tasks)
 
 
 def test_a_database_that_is_away_is_a_503(client, monkeypatch):

@@ -12,6 +12,7 @@ import pytest
 from django.core.management import call_command
 from django.test import Client
 from django.urls import path
+from django.utils.module_loading import import_string
 
 from tests.integration.api.conftest import TASKS
 from tests.problems import read_problem
@@ -170,6 +171,16 @@ def test_a_static_file_may_be_cached(stranger):
     assert "max-age" in response.headers["Cache-Control"]
     assert response.headers["Content-Type"].startswith("text/css")
     response.close()
+
+
+def test_no_middleware_inside_of_a_sync_one_makes_a_request_change_threads(settings):
+    sync_only = [
+        name
+        for name in settings.MIDDLEWARE
+        if not getattr(import_string(name), "async_capable", False)
+    ]
+
+    assert sync_only == settings.MIDDLEWARE[-1:]
 
 
 def test_no_check_of_django_complains():

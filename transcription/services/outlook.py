@@ -1,0 +1,138 @@
+"""What an unfinished task may expect: who is before it, and when it will be done.
+
+Every question is bounded, however long the queue is: clients ask often.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.utils import timezone
+
+from transcription.models import TranscriptionTask
+from transcription.services.serving import live_slots
+from whisperhub.queues import PRIORITIES
+
+Status = TranscriptionTask.Status
+
+WAITING: Final = (Status.PREPARING, Status.QUEUED)
+# Beyond this many the exact number is of no use to anybody.
+MAX_AHEAD: Final = 1000
+# The newest results of a model tell its speed; older ones may be of other machines.
+SAMPLES: Final = 20
+SAMPLE_AGE: Final = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a model's latest results took.
+
+    Attributes:
+        engine_seconds_per_second: the engine's time for a second of media.
+        job_seconds: its time for a whole task.
+    """
+
+    engine_seconds_per_second: float
+    job_seconds: float
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a task may expect now.
+
+    Attributes:
+        tasks_ahead: how many start before it, `MAX_AHEAD` at most; None if it does
+            not wait.
+        finish_at: when it will probably be done; None if nobody can tell.
+    """
+
+    tasks_ahead: int | None = None
+    finish_at: datetime | None = None
+
+
+def outlook_of(task: TranscriptionTask) -> Outlook:
+    """Look at the queue of a task's model and at its latest results."""
+    if task.is_finished:
+        return Outlook()
+    ahead = _tasks_ahead(task) if task.status in WAITING else None
+    return Outlook(ahead, _finish_at(task, ahead or 0))
+
+
+def _tasks_ahead(task: TranscriptionTask) -> int:
+    """Waiting tasks of this model with a higher priority, or the same and older."""
+    waiting = TranscriptionTask.objects.filter(
+        model=task.model, status__in=WAITING
+    ).order_by()
+    higher = PRIORITIES[: PRIORITIES.index(task.effective_priority)]
+    # Two counts: a range of each is all that the index has to read.
+    ahead = waiting.filter(effective_priority__in=higher)[:MAX_AHEAD].count()
+    if ahead < MAX_AHEAD:
+        ahead += waiting.filter(
+            effective_priority=task.effective_priority, pk__lt=task.pk
+        )[: MAX_AHEAD - ahead].count()
+    return ahead
+
+
+def _finish_at(task: TranscriptionTask, ahead: int) -> datetime | None:
+    if task.media_duration_seconds is None or ahead == MAX_AHEAD:
+        return None
+    speed = _speed(task)
+    if speed is None:
+        return None
+    left = task.media_duration_seconds * (1 - task.progress)
+    seconds = left * speed.engine_seconds_per_second
+    if task.status in WAITING:
+        places = _places(task)
+        if not places:
+            return None
+        # As many at a time as run now, each for as long as the last ones took.
+        seconds += ahead / places * speed.job_seconds
+    return timezone.now() + timedelta(seconds=seconds)
+
+
+def _places(task: TranscriptionTask) -> int:
+    """How many tasks of this model may run side by side; 0 if nobody serves it."""
+    slots = sum(slot.model == task.model for slot in live_slots())
+    running = TranscriptionTask.objects.filter(
+        model=task.model, status=Status.PROCESSING
+    )
+    return max(slots, running.order_by()[:MAX_AHEAD].count())
+
+
+def _speed(task: TranscriptionTask) -> Speed | None:
+    """The medians of this model's newest results; None if there are none."""
+    found: list[tuple[float, float]] = []
+    # Of its own priority first: mostly these alone are read. The index has the newest
+    # of each priority, not of all.
+    own = task.effective_priority
+    for priority in (own, *(each for each in PRIORITIES if each != own)):
+        newest = (
+            TranscriptionTask.objects.filter(
+                model=task.model,
+                status=Status.COMPLETED,
+                effective_priority=priority,
+            )
+            .order_by("-id")
+            .values_list("inference_seconds", "media_duration_seconds", "finished_at")
+        )
+        found += [
+            (took, length)
+            for took, length, finished_at in newest[: SAMPLES - len(found)]
+            if took is not None
+            and length
+            and finished_at is not None
+            and finished_at > timezone.now() - SAMPLE_AGE
+        ]
+        if len(found) >= SAMPLES:
+            break
+    if not found:
+        return None
+    return Speed(
+        engine_seconds_per_second=statistics.median(
+            took / length for took, length in found
+        ),
+        job_seconds=statistics.median(took for took, _ in found),
+    )
