@@ -108,7 +108,7 @@ def explain(statement: str) -> str:
         return "\n".join(" ".join(map(str, row)) for row in cursor.fetchall())
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=str)
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: ",".join(query) or "all")
 def test_a_page_is_read_from_an_index_in_its_order(big_client, query):
     count, page = plans(big_client, TASKS, query)
 
