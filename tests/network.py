@@ -1,9 +1,15 @@
-"""Keeps tests on this machine: sockets reach loopback addresses and UNIX paths only."""
+"""Keeps tests on this machine: sockets reach loopback addresses and UNIX paths only.
+
+And counts the sockets of this process.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
+import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,3 +65,16 @@ def _guard_method(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         return original(self, *args)
 
     monkeypatch.setattr(socket.socket, name, guarded)
+
+
+def open_sockets() -> int:
+    """Those of this process; a database may open files of its own meanwhile."""
+    return sum(is_socket(int(file.name)) for file in Path("/dev/fd").iterdir())
+
+
+def is_socket(number: int) -> bool:
+    """Whether a descriptor is one."""
+    try:
+        return stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError:
+        return False  # The listing's own, closed by now.

@@ -164,7 +164,10 @@ def _read(connection: socket.socket) -> Received:
     while (line := stream.readline().decode("latin-1").strip()) != "":
         name, _, value = line.partition(": ")
         headers[name.lower()] = value
-    body = stream.read(int(headers.get("content-length", "0")))
+    length = int(headers.get("content-length", "0"))
+    body = stream.read(length)
+    if len(body) < length:
+        raise ValueError("The sender died in the middle.")
     return Received(method, path, headers, body)
 
 

@@ -12,7 +12,6 @@ from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
-import psutil
 import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -30,6 +29,7 @@ from tests.factories import (
 )
 from tests.fleet import Worker
 from tests.integration.steps import complete
+from tests.network import open_sockets
 from tests.receivers import (
     FlappingReceiver,
     Receiver,
@@ -399,15 +399,14 @@ def test_a_proxy_of_the_environment_is_not_asked(receiver, due, monkeypatch):
 )
 def test_neither_connection_nor_thread_is_left_behind(settings, behaviour, seconds):
     settings.CALLBACK_SECONDS = seconds
-    process = psutil.Process()
-    before = process.num_fds()
+    before = open_sockets()
 
     with running_receiver() as receiver:
         receiver.always(behaviour)
         attempt(callback_to(receiver.url))
 
     wait_for(lambda: not any(map(is_timer, threading.enumerate())), seconds=5)
-    wait_for(lambda: process.num_fds() <= before)
+    wait_for(lambda: open_sockets() <= before)
 
 
 def is_timer(thread: threading.Thread) -> bool:

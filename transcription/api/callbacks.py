@@ -16,11 +16,11 @@ from drf_spectacular.utils import (
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
-from transcription.api.serializers import ResultSerializer, TaskSerializer
+from transcription.api.serializers import ResultSerializer, TaskDetailSerializer
 from transcription.models import Callback, Transcript, TranscriptionTask
 
 
-class EventTaskSerializer(TaskSerializer):
+class EventTaskSerializer(TaskDetailSerializer):
     """The task of an event, with its result if that is short."""
 
     result = serializers.SerializerMethodField(
@@ -30,8 +30,8 @@ class EventTaskSerializer(TaskSerializer):
         )
     )
 
-    class Meta(TaskSerializer.Meta):
-        fields = [*TaskSerializer.Meta.fields, "result"]
+    class Meta(TaskDetailSerializer.Meta):
+        fields = [*TaskDetailSerializer.Meta.fields, "result"]
         read_only_fields = fields
 
     def get_links(self, task: TranscriptionTask) -> dict[str, str]:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.integration.network.test_egress import answering_with
+from tests.network import open_sockets
 from tests.receivers import answering, hanging_up, silent, unused_address
 from tests.unit.network.test_addresses import NOT_PUBLIC
 from tests.upstreams import (
@@ -624,8 +625,7 @@ def test_a_file_that_cannot_be_written_is_our_own_fault(upstream):
     ids=["file", "drip", "refusal"],
 )
 def test_neither_connection_nor_thread_is_left_behind(behaviour):
-    process = psutil.Process()
-    before = process.num_fds()
+    before = open_sockets()
 
     with running_upstream() as upstream:
         upstream.always(behaviour)
@@ -634,7 +634,7 @@ def test_neither_connection_nor_thread_is_left_behind(behaviour):
         except DownloadError:
             pass
 
-    wait_for(lambda: process.num_fds() <= before)
+    wait_for(lambda: open_sockets() <= before)
     wait_for(
         lambda: not any(isinstance(t, threading.Timer) for t in threading.enumerate())
     )

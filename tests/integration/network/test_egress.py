@@ -7,9 +7,9 @@ import threading
 import time
 from typing import Any
 
-import psutil
 import pytest
 
+from tests.network import open_sockets
 from tests.unit.network.test_addresses import NOT_PUBLIC
 from tests.upstreams import running_upstream
 from tests.waiting import wait_for
@@ -206,15 +206,14 @@ def test_what_is_no_name_has_no_address(deadline, host):
 
 
 def test_no_socket_is_left_behind(upstream):
-    process = psutil.Process()
     policy = upstream.policy()
     with Deadline(20) as deadline:
-        before = process.num_fds()
+        before = open_sockets()
         for _ in range(5):
             with deadline.part() as part:
                 opened(policy, upstream.host, upstream.port, part)
 
-        wait_for(lambda: process.num_fds() <= before)
+        wait_for(lambda: open_sockets() <= before)
 
 
 # --- Settings ------------------------------------------------------------------------

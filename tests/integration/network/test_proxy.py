@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 import av
 import av.error
-import psutil
 import pytest
 import requests
 
 from tests.media_files import make_tone, write_wav
+from tests.network import open_sockets
 from tests.receivers import silent
 from tests.unit.network.test_addresses import NOT_PUBLIC
 from tests.upstreams import (
@@ -347,8 +347,7 @@ def test_a_drip_ends_with_the_job(upstream):
 
 
 def test_leaving_the_block_ends_everything(upstream):
-    process = psutil.Process()
-    before = process.num_fds()
+    before = open_sockets()
     upstream.always(dripping_forever)
     began = time.monotonic()
 
@@ -361,19 +360,18 @@ def test_leaving_the_block_ends_everything(upstream):
     assert time.monotonic() - began < 5
     upstream.close()
     wait_for(lambda: not any(t.name == "proxy" for t in threading.enumerate()))
-    wait_for(lambda: process.num_fds() <= before)
+    wait_for(lambda: open_sockets() <= before)
 
 
 def test_many_connections_leave_no_descriptor(upstream):
     upstream.always(file(b"x"))
-    process = psutil.Process()
     with running_proxy(upstream.policy()) as proxy:
         get(proxy, upstream.origin)
-        before = process.num_fds()
+        before = open_sockets()
         for _ in range(20):
             get(proxy, upstream.origin)
 
-        wait_for(lambda: process.num_fds() <= before)
+        wait_for(lambda: open_sockets() <= before)
 
 
 def test_a_broken_answer_is_a_bad_gateway(upstream: Upstream):
