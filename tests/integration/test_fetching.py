@@ -215,6 +215,10 @@ def test_a_database_that_is_away_does_not_end_a_download(
         (redirecting("/again"), "bad_redirect"),
         (redirecting("http://169.254.169.254/latest/"), "blocked_address"),
     ],
+    ids=[
+        *("404", "410", "401", "403", "204", "large", "endless", "gzip"),
+        *("to ftp", "in circles", "to metadata"),
+    ],
 )
 def test_what_another_attempt_would_not_mend_fails_at_once(
     upstream, linked, settings, behaviour, code
