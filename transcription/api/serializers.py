@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
@@ -243,39 +243,6 @@ class TaskLinksSerializer(serializers.Serializer[TranscriptionTask]):
 class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
     """A task as clients see it."""
 
-    # What `to_representation` reads off the row, as it is and as text.
-    VALUES: ClassVar[frozenset[str]] = frozenset(
-        {
-            "status",
-            "priority",
-            "effective_priority",
-            "task_type",
-            "engine",
-            "model",
-            "language",
-            "detected_language",
-            "options",
-            "platform",
-            "callback_url",
-            "source",
-            "file_name",
-            "file_url",
-            "file_size_bytes",
-            "attempts",
-            "inference_seconds",
-        }
-    )
-    MOMENTS: ClassVar[frozenset[str]] = frozenset(
-        {
-            "created_at",
-            "retried_at",
-            "queued_at",
-            "started_at",
-            "finished_at",
-            "cancel_requested_at",
-        }
-    )
-
     id = serializers.UUIDField(source="public_id", read_only=True)
     media = MediaSerializer(source="*", read_only=True)
     progress = ProgressSerializer(source="*", read_only=True)
@@ -333,12 +300,11 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
         """What the fields would give: on a page they take most of its time."""
         shown: dict[str, Any] = {}
         for name in self.Meta.fields:
-            if name in self.VALUES:
-                shown[name] = getattr(instance, name)
-            elif name in self.MOMENTS:
-                shown[name] = moment_text(getattr(instance, name))
-            else:
-                shown[name] = getattr(self, f"get_{name}")(instance)
+            if made := getattr(self, f"get_{name}", None):
+                shown[name] = made(instance)
+                continue
+            value = getattr(instance, name)
+            shown[name] = moment_text(value) if isinstance(value, datetime) else value
         return shown
 
     def get_id(self, task: TranscriptionTask) -> str:
