@@ -52,6 +52,8 @@ class WhisperHubError(Exception):
     code = "internal_error"
     http_status = 500
     retryable = False
+    # How long whoever caused it wants to be left alone.
+    retry_after_seconds = 0.0
 
     @property
     def message(self) -> str:
@@ -93,10 +95,18 @@ class FetchError(WhisperHubError):
     retryable = True
     sentence = "The server of the link could not be reached. Check its name."
 
-    def __init__(self, answered: int | None = None) -> None:
-        """Name the status that the server answered, if that is the reason."""
+    def __init__(
+        self, answered: int | None = None, *, retry_after_seconds: float = 0.0
+    ) -> None:
+        """Name the status that the server answered, if that is the reason.
+
+        Args:
+            answered: the status.
+            retry_after_seconds: how long the server wants to be left alone.
+        """
         said = "" if answered is None else f" Its server answered {answered}."
         super().__init__(self.sentence + said)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class FetchTimeoutError(FetchError):

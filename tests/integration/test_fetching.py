@@ -266,6 +266,23 @@ def test_what_may_pass_is_tried_again_and_then_fails(
     assert not TaskFolder(task.public_id).path.exists()
 
 
+@pytest.mark.parametrize(
+    ("asked", "waited"), [("600", 600), ("0", 5), ("86400", 3600), ("soon", 5)]
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_is_left_alone_as_long_as_it_asks(
+    upstream, linked, status, asked, waited
+):
+    upstream.always(answering(status, Retry_After=asked))
+    task = linked(upstream.origin)
+
+    assert prepare(task) is Outcome.RETRIED
+
+    # Both by the database's clock; the schedule's own wait is up to a quarter longer.
+    waits = task.not_before - task.preparation_started_at
+    assert waited - 0.1 <= waits.total_seconds() <= 1.25 * waited + 5
+
+
 def test_a_retry_begins_with_a_fresh_file(upstream, linked, tone):
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(tone)}\r\n\r\n".encode()
     upstream.then(raw(head, b"#" * 1000))

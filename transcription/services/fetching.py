@@ -17,6 +17,7 @@ from transcription.services import transitions
 from transcription.services.database import persistently, will_pass
 from transcription.services.file_names import clean_file_name
 from transcription.services.leases import HeldLease
+from transcription.services.retry_schedule import retry_after_seconds
 from whisperhub.network.deadline import Deadline
 from whisperhub.network.downloads import DownloadError, download
 from whisperhub.network.egress import configured_policy
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 PROGRESS_SECONDS: Final = 1.0
 # A database that was away a moment ago is left alone for so long.
 AWAY_SECONDS: Final = 10.0
+# A server that asks for more patience is asked again after this time.
+LONGEST_WAIT_SECONDS: Final = 3600.0
 KINDS: Final[list[type[FetchError]]] = [FetchError, *FetchError.__subclasses__()]
 ERRORS: Final = {kind.code: kind for kind in KINDS}
 
@@ -109,7 +112,8 @@ def fetch(task: TranscriptionTask, held: HeldLease) -> None:
     except DownloadError as error:
         # Who stops the job cuts the download.
         held.check()
-        raise ERRORS[error.code](error.http_status) from error
+        wait = min(retry_after_seconds(error.retry_after), LONGEST_WAIT_SECONDS)
+        raise ERRORS[error.code](error.http_status, retry_after_seconds=wait) from error
     finally:
         part.unlink(missing_ok=True)
     persistently(

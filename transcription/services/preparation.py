@@ -63,9 +63,17 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
         return persistently(lambda: transitions.finish_cancelled(lease))
     except WhisperHubError as error:
         code, message = error.code, error.message
-        settle = transitions.retry_or_fail if error.retryable else transitions.fail
+        wait = error.retry_after_seconds
         logger.info("Task %s: no media, %s", task.public_id, code)
-        return persistently(lambda: settle(lease, code=code, message=message))
+        if not error.retryable:
+            return persistently(
+                lambda: transitions.fail(lease, code=code, message=message)
+            )
+        return persistently(
+            lambda: transitions.retry_or_fail(
+                lease, code=code, message=message, at_least_seconds=wait
+            )
+        )
     except OSError as error:
         logger.warning("Task %s: storage failed, %s", task.public_id, error.strerror)
         return persistently(

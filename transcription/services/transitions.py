@@ -299,10 +299,18 @@ def complete(
 
 
 @despite_conflicts
-def retry_or_fail(lease: Lease, *, code: str, message: str) -> Outcome:
+def retry_or_fail(
+    lease: Lease, *, code: str, message: str, at_least_seconds: float = 0.0
+) -> Outcome:
     """Put a task back for another attempt, or fail it after the last one.
 
     A task that is to be cancelled does not go back to waiting: nobody would claim it.
+
+    Args:
+        lease: the right to write.
+        code: stable, for programs.
+        message: a sentence for people, without server paths.
+        at_least_seconds: before the next attempt, however early it would be due.
 
     Raises:
         LeaseLostError: the lease is no longer ours.
@@ -310,7 +318,7 @@ def retry_or_fail(lease: Lease, *, code: str, message: str) -> Outcome:
     held = _held(lease)
     if held.filter(cancel_requested_at=None, attempts__lt=settings.MAX_ATTEMPTS).update(
         **_put_back(),
-        not_before=_next_attempt(),
+        not_before=_next_attempt(at_least_seconds),
         error_code=code,
         error_message=storable(message),
     ):
@@ -389,11 +397,11 @@ def hand_back(lease: Lease) -> Outcome:
     return finish_cancelled(lease)
 
 
-def _next_attempt() -> Any:
+def _next_attempt(at_least_seconds: float) -> Any:
     """An expression: when a task may be tried again, by the attempts it has spent."""
     more = 1 + random.uniform(0, RETRY_JITTER)  # noqa: S311  (no secret)
     *first, last = (
-        after_now(timedelta(seconds=seconds * more))
+        after_now(timedelta(seconds=max(seconds * more, at_least_seconds)))
         for seconds in settings.RETRY_SECONDS
     )
     return Case(

@@ -69,13 +69,17 @@ class DownloadError(Exception):
         code: one of RETRYABLE, or blocked_address, not_found, forbidden, too_large,
             bad_redirect, bad_answer.
         http_status: what the server answered, if that is the reason.
+        retry_after: that header of the answer as it stands; empty: none.
     """
 
-    def __init__(self, code: str, http_status: int | None = None) -> None:
+    def __init__(
+        self, code: str, http_status: int | None = None, *, retry_after: str = ""
+    ) -> None:
         """Say why."""
         super().__init__(code)
         self.code = code
         self.http_status = http_status
+        self.retry_after = retry_after
 
     @property
     def may_pass(self) -> bool:
@@ -191,11 +195,13 @@ def _origin(url: str) -> tuple[str, str]:
 
 def _check(response: requests.Response) -> None:
     status = response.status_code
+    retry_after = response.headers.get("Retry-After", "")
     try:
         if status >= 500:
-            raise DownloadError("upstream_error", status)
+            raise DownloadError("upstream_error", status, retry_after=retry_after)
         if status >= 400:
-            raise DownloadError(CODES.get(status, "forbidden"), status)
+            code = CODES.get(status, "forbidden")
+            raise DownloadError(code, status, retry_after=retry_after)
         if status != 200:
             raise DownloadError("bad_answer", status)
         if response.headers.get("Content-Encoding", "").strip().lower() not in {

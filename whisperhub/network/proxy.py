@@ -10,7 +10,7 @@ import base64
 import logging
 import re
 import secrets
-import select
+import selectors
 import socket
 import threading
 from types import TracebackType
@@ -260,25 +260,23 @@ class ForwardProxy:
             server: who answers.
             until_client_ends: the client has nothing more to say; its end is the end.
         """
-        open_ends = {client: server, server: client}
-        while open_ends:
-            ready, _, _ = select.select(list(open_ends), [], [], self._idle_seconds)
-            if not ready:
-                self.reasons.append("timeout")
-                return
-            for source in ready:
-                data = source.recv(CHUNK_BYTES)
-                if source is server and not self._take(len(data)):
-                    return
-                if data and source is client and until_client_ends:
-                    continue
-                if data:
-                    open_ends[source].sendall(data)
-                    continue
-                if source is server or until_client_ends:
-                    return
-                del open_ends[source]
-                server.shutdown(socket.SHUT_WR)
+        with selectors.DefaultSelector() as open_ends:
+            open_ends.register(client, selectors.EVENT_READ, data=server)
+            open_ends.register(server, selectors.EVENT_READ, data=client)
+            while ready := open_ends.select(self._idle_seconds):
+                for key, _ in ready:
+                    source = server if key.data is client else client
+                    data = source.recv(CHUNK_BYTES)
+                    if source is server and not self._take(len(data)):
+                        return
+                    if not data and (source is server or until_client_ends):
+                        return
+                    if not data:
+                        open_ends.unregister(client)
+                        server.shutdown(socket.SHUT_WR)
+                    elif source is server or not until_client_ends:
+                        key.data.sendall(data)
+        self.reasons.append("timeout")
 
     def _take(self, count: int) -> bool:
         """Count bytes of servers; False: they are too many."""
