@@ -167,6 +167,7 @@ MEDIA_WORKERS = env.integer("MEDIA_WORKERS", 2, least=1)
 
 MAX_LINK_BYTES = env.size("MAX_LINK_SIZE", "2GiB")
 LINK_SECONDS = env.integer("LINK_SECONDS", 1800, least=1)
+LINK_MIN_BYTES_PER_SECOND = env.size("LINK_MIN_RATE", "10KiB")
 OUTGOING_ALLOWED = env.read("OUTGOING_ALLOWED", "", egress.parse_allowed)
 OUTGOING_PORTS = env.read("OUTGOING_PORTS", "80,443", egress.parse_ports)
 OUTGOING_AUTHORITIES = env.file("OUTGOING_AUTHORITIES", base=DATA_DIR)

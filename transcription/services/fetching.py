@@ -106,6 +106,7 @@ def fetch(task: TranscriptionTask, held: HeldLease) -> None:
                 policy=configured_policy(),
                 deadline=deadline,
                 max_bytes=settings.MAX_LINK_BYTES,
+                min_bytes_per_second=settings.LINK_MIN_BYTES_PER_SECOND,
                 on_bytes=FetchReporter(held),
             )
         part.replace(folder.original)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -27,6 +28,8 @@ MAX_REDIRECTS: Final = 5
 # Signed addresses of object stores are long, and no client typed them.
 REDIRECT_LENGTH: Final = 8192
 IDLE_SECONDS: Final = 30.0
+# A server's pace is judged over so long.
+PACE_SECONDS: Final = 60.0
 CHUNK_BYTES: Final = 65_536
 # What is meant for the host that it was given for.
 CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -96,6 +99,7 @@ def download(
     max_bytes: int,
     headers: Mapping[str, str] | None = None,
     idle_seconds: float = IDLE_SECONDS,
+    min_bytes_per_second: float = 0.0,
     on_bytes: Callable[[int, int | None], None] | None = None,
 ) -> Download:
     """Get a file, following redirects.
@@ -108,6 +112,7 @@ def download(
         max_bytes: of the body.
         headers: sent besides ours; credentials among them to the first host only.
         idle_seconds: how long the server may send nothing.
+        min_bytes_per_second: that the body must come with, over each minute.
         on_bytes: called as they come, with how many there are and how many there will
             be, if that is known. What it raises ends the download.
 
@@ -122,7 +127,9 @@ def download(
                     session, url, {**HEADERS, **(headers or {})}, idle_seconds
                 )
                 with response:
-                    size = _read(response, file, max_bytes, on_bytes)
+                    size = _read(
+                        response, file, max_bytes, min_bytes_per_second, on_bytes
+                    )
             finally:
                 # A connection that was cut can look like one that ended.
                 deadline.check()
@@ -218,6 +225,7 @@ def _read(
     response: requests.Response,
     file: BinaryIO,
     max_bytes: int,
+    min_bytes_per_second: float,
     on_bytes: Callable[[int, int | None], None] | None,
 ) -> int:
     """Write the body, and return how many bytes it has."""
@@ -226,6 +234,7 @@ def _read(
     if expected is not None and expected > max_bytes:
         raise DownloadError("too_large")
     received = 0
+    judged, judged_at = 0, time.monotonic()
     while chunk := raw.read1(CHUNK_BYTES, decode_content=False):
         received += len(chunk)
         if received > max_bytes:
@@ -233,6 +242,11 @@ def _read(
         file.write(chunk)
         if on_bytes is not None:
             on_bytes(received, expected)
+        seconds = time.monotonic() - judged_at
+        if seconds >= PACE_SECONDS:
+            if received - judged < min_bytes_per_second * seconds:
+                raise DownloadError("timeout")
+            judged, judged_at = received, judged_at + seconds
     if expected is not None and received != expected:
         raise DownloadError("network")
     return received

@@ -31,6 +31,7 @@ from tests.upstreams import (
     running_upstream,
 )
 from tests.waiting import wait_for
+from whisperhub.network import downloads
 from whisperhub.network.deadline import Deadline
 from whisperhub.network.downloads import Download, DownloadError, download
 from whisperhub.network.egress import Policy, parse_allowed
@@ -500,6 +501,38 @@ def test_a_server_that_falls_silent_is_not_waited_for(upstream):
 
     assert error.code == "timeout"
     assert time.monotonic() - began < 4
+
+
+def beginning_fast(connection: socket.socket, closed: threading.Event) -> None:
+    """Send much at once, and then byte by byte without an end."""
+    connection.sendall(HEAD_OF_ENDLESS + bytes(100_000))
+    while not closed.wait(0.05):
+        connection.sendall(b"x")
+
+
+@pytest.mark.parametrize("behaviour", [dripping_forever, beginning_fast])
+def test_a_server_that_is_slow_for_long_is_not_waited_for(
+    upstream, monkeypatch, behaviour
+):
+    monkeypatch.setattr(downloads, "PACE_SECONDS", 0.3)
+    upstream.always(behaviour)
+    began = time.monotonic()
+
+    error = refusal(upstream.origin, upstream.policy(), min_bytes_per_second=1000)
+
+    assert (error.code, error.may_pass) == ("timeout", True)
+    assert 0.3 <= time.monotonic() - began < 4
+
+
+def test_a_server_that_is_fast_enough_is_waited_for(upstream, monkeypatch):
+    monkeypatch.setattr(downloads, "PACE_SECONDS", 0.3)
+    upstream.always(dripping_forever)
+    began = time.monotonic()
+
+    # About 20 bytes a second come, until the whole has lasted too long.
+    refusal(upstream.origin, upstream.policy(), min_bytes_per_second=5, seconds=1.5)
+
+    assert time.monotonic() - began > 1.4
 
 
 @contextmanager
