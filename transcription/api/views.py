@@ -27,6 +27,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.limits import client_of
 from accounts.models import User
 from transcription.api.callback_serializers import CallbackDetailSerializer
 from transcription.api.callbacks import TASK_ENDED
@@ -246,10 +247,16 @@ class TaskViewSet(
         headers: dict[str, str] = {}
         key = request.headers.get(IDEMPOTENCY_KEY)
         if key is None:
-            task = submission.submit(owner, form.media, form.task_request())
+            task = submission.submit(
+                owner, form.media, form.task_request(), client=client_of(request)
+            )
         else:
             answer = submission.submit_once(
-                owner, form.media, form.task_request(), key=key
+                owner,
+                form.media,
+                form.task_request(),
+                key=key,
+                client=client_of(request),
             )
             task = answer.task
             if answer.replayed:
@@ -293,7 +300,9 @@ class TaskViewSet(
         task = self.get_object()
         form = TaskChangeSerializer(data=flatten(request))
         form.is_valid(raise_exception=True)
-        steering.change_priority(task, form.validated_data["priority"])
+        steering.change_priority(
+            task, form.validated_data["priority"], client=client_of(request)
+        )
         return self._as_it_stands(task)
 
     @extend_schema(
@@ -345,7 +354,7 @@ class TaskViewSet(
     def retry(self, request: Request, public_id: Any = None) -> Response:
         """Begin anew."""
         task = self.get_object()
-        steering.retry_task(task)
+        steering.retry_task(task, client=client_of(request))
         return self._as_it_stands(task)
 
     def _as_it_stands(self, task: TranscriptionTask) -> Response:
@@ -465,6 +474,7 @@ class DetectLanguageView(APIView):
             cast(User, request.user),
             form.media,
             form.task_request(task_type=TranscriptionTask.TaskType.DETECT_LANGUAGE),
+            client=client_of(request),
         )
         return pending(task)
 
