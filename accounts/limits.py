@@ -8,12 +8,12 @@ count for their owner as those of one more line, under the default limits.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django.conf import settings
 from rest_framework.request import Request
 
-from accounts.models import LIMIT_FIELDS, ApiKey
+from accounts.models import LIMIT_FIELDS, ApiKey, User
 from whisperhub.queues import PRIORITIES
 from whisperhub.rates import Rate
 
@@ -93,7 +93,7 @@ def client_of(request: Request) -> Client:
     auth: Any = request.auth
     if isinstance(auth, ApiKey):
         return client_with_key(auth)
-    return client_without_key(request.user.pk)
+    return client_without_key(cast(User, request.user).pk)
 
 
 def line_without_key(owner_id: int) -> int:

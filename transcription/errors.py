@@ -255,6 +255,7 @@ class QuotaError(SubmissionError):
         wait: seconds until it may be worth another try.
     """
 
+    code = "quota_exceeded"
     http_status = 429
 
     def __init__(self, message: str, *, wait: int) -> None:

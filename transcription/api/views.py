@@ -90,6 +90,16 @@ UNAUTHORIZED = {
     ),
 }
 NOT_FOUND = {404: problem("No task of yours has this id.")}
+PRIORITY_REFUSED = {
+    403: problem(
+        "The key lacks the scope (`insufficient_scope`), or the priority is above the "
+        "highest that it may use (`priority_not_allowed`)."
+    )
+}
+NO_ROOM = problem(
+    "The key has too many unfinished tasks (`queue_quota_exceeded`), or has used its "
+    "audio of this day (`audio_quota_exceeded`)."
+)
 
 
 def pending(task: TranscriptionTask) -> Response:
@@ -227,6 +237,7 @@ class TaskViewSet(
                 "none (`invalid_idempotency_key`)."
             ),
             **UNAUTHORIZED,
+            **PRIORITY_REFUSED,
             409: problem(
                 "Another request came with this Idempotency-Key "
                 "(`idempotency_key_reused`)."
@@ -236,6 +247,7 @@ class TaskViewSet(
                 "(`idempotent_task_deleted`)."
             ),
             413: problem("The file is larger than the server takes."),
+            429: NO_ROOM,
             507: problem("The server has no room for the file."),
         },
     )
@@ -287,6 +299,7 @@ class TaskViewSet(
             200: TaskSerializer,
             400: problem("A field is missing, unknown or not allowed."),
             **UNAUTHORIZED,
+            **PRIORITY_REFUSED,
             **NOT_FOUND,
             409: problem("The task runs or has ended (`not_waiting`)."),
         },
@@ -347,6 +360,7 @@ class TaskViewSet(
                 "The task neither failed nor was cancelled (`not_retryable`), or its "
                 "media is gone (`media_gone`)."
             ),
+            429: NO_ROOM,
         },
         examples=[TASK_PREPARING],
     )
@@ -461,8 +475,10 @@ class DetectLanguageView(APIView):
             202: OpenApiResponse(PendingResultSerializer, "Not finished yet."),
             400: problem("A field is missing, unknown or not allowed."),
             **UNAUTHORIZED,
+            **PRIORITY_REFUSED,
             409: problem("The recording could not be used; `code` tells why."),
             413: problem("The file is larger than the server takes."),
+            429: NO_ROOM,
             507: problem("The server has no room for the file."),
         },
     )

@@ -80,7 +80,27 @@ def test_scopes_and_expiry_are_as_asked(client):
         ({"scopes": ["root"]}, "scopes.0", "invalid_choice"),
         ({"expires_at": "2020-01-31T00:00:00Z"}, "expires_at", "in_the_past"),
         ({"expires_at": "soon"}, "expires_at", "invalid"),
-        ({"owner": 1}, "owner", "unknown_field"),
+        ({"owner": "nobody"}, "owner", "unknown_owner"),
+        ({"owner": "a\0b"}, "owner", "null_characters_not_allowed"),
+        ({"owner": "x" * 151}, "owner", "max_length"),
+        ({"color": "red"}, "color", "unknown_field"),
+        ({"limits": 3}, "limits.non_field_errors", "invalid"),
+        ({"limits": {"pages": 1}}, "limits.pages", "unknown_field"),
+        (
+            {"limits": {"unfinished_tasks": -1}},
+            "limits.unfinished_tasks",
+            "min_value",
+        ),
+        (
+            {"limits": {"requests_per_minute": 1_000_001}},
+            "limits.requests_per_minute",
+            "max_value",
+        ),
+        (
+            {"limits": {"highest_priority": "urgent"}},
+            "limits.highest_priority",
+            "invalid_choice",
+        ),
     ],
     ids=str,
 )
