@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from accounts import keys
 from accounts.errors import KeyNotRotatableError
-from accounts.models import ApiKey, User
+from accounts.models import LIMIT_FIELDS, ApiKey, DailyUsage, User
 from accounts.scopes import ORDINARY, Scope, scopes_to_text
 
 admin.site.register(User, UserAdmin)
@@ -29,7 +29,7 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
 
     class Meta:
         model = ApiKey
-        fields = ["owner", "name", "expires_at"]
+        fields = ["owner", "name", "expires_at", *LIMIT_FIELDS]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Tick what the key has."""
@@ -108,6 +108,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         "name",
         "scopes",
         "expires_at",
+        *LIMIT_FIELDS,
         "state",
         "prefix",
         "public_id",
@@ -130,7 +131,9 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         """What is not made yet is not shown."""
-        return self.fields if obj else ["owner", "name", "scopes", "expires_at"]
+        if obj:
+            return self.fields
+        return ["owner", "name", "scopes", "expires_at", *LIMIT_FIELDS]
 
     def get_readonly_fields(
         self, request: HttpRequest, obj: ApiKey | None = None
@@ -147,12 +150,19 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     ) -> None:
         """Issue a new key and show its secret, or save the edited fields."""
         scopes = form.cleaned_data["scopes"]
+        limits = {name: form.cleaned_data[name] for name in LIMIT_FIELDS}
         if change:
             obj.scope = scopes_to_text(scopes)
             super().save_model(request, obj, form, change)
+            # The other keys of its line have the same.
+            keys.limit_key(obj, limits)
             return
         issued, secret = ApiKey.issue(
-            obj.owner, obj.name, scopes=scopes, expires_at=obj.expires_at
+            obj.owner,
+            obj.name,
+            scopes=scopes,
+            expires_at=obj.expires_at,
+            limits=limits,
         )
         obj.pk = issued.pk
         obj.prefix = issued.prefix
@@ -186,3 +196,23 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         messages.warning(
             request, f"The API key, shown this once: {secret} — copy it now."
         )
+
+
+@admin.register(DailyUsage)
+class DailyUsageAdmin(admin.ModelAdmin[DailyUsage]):
+    """Who has used how much; to delete a row gives back what it tells."""
+
+    list_display = ["day", "owner", "line", "audio_seconds", "tasks"]
+    list_filter = ["day"]
+    list_select_related = ["owner"]
+    search_fields = ["owner__username"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: DailyUsage | None = None
+    ) -> bool:
+        """Nobody."""
+        return False

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
@@ -15,11 +15,13 @@ from django.utils.translation import gettext as _
 from accounts.errors import KeyNotRotatableError
 from accounts.models import (
     KEY_MARK,
+    LIMIT_FIELDS,
     PREFIX_LENGTH,
     ApiKey,
     ApiKeyQuerySet,
     User,
     digest_of,
+    limit_columns,
 )
 from accounts.scopes import Scope
 
@@ -54,8 +56,9 @@ def rotate_key(
 ) -> tuple[ApiKey, str]:
     """Make a key that takes another's place; both work until the overlap is over.
 
-    The new key has owner, name and scopes of the old one, and as long a life from now
-    on. The old one ends after the overlap, or at its own end if that is sooner.
+    The new key has owner, name, scopes and limits of the old one, goes on with what it
+    has used, and has as long a life from now on. The old one ends after the overlap, or
+    at its own end if that is sooner.
 
     Returns:
         The new key and its secret, shown once.
@@ -67,7 +70,12 @@ def rotate_key(
     ends_at = now + overlap
     with transaction.atomic():
         new, secret = ApiKey.issue(
-            key.owner, key.name, scopes=key.scopes, expires_at=_renewed(key, now)
+            key.owner,
+            key.name,
+            scopes=key.scopes,
+            expires_at=_renewed(key, now),
+            limits=_held_limits(key),
+            first_key=key.line,
         )
         # Of two rotations at the same time one finds no row, and its key is undone.
         replaced = (
@@ -86,6 +94,27 @@ def rotate_key(
                 _("This key is revoked, expired or replaced. Make a new one instead.")
             )
     return new, secret
+
+
+def limit_key(key: ApiKey, limits: Mapping[str, Any]) -> None:
+    """Change limits of a key, and of all others of its line.
+
+    Args:
+        key: any of the line; its row object is brought up to date.
+        limits: by name; None: the default. What is missing stays.
+    """
+    with transaction.atomic():
+        line = ApiKey.objects.in_line(key.line)
+        # Before the change: a rotation under way makes a key that is to be found then.
+        list(line.select_for_update())
+        line.update(**limit_columns(limits))
+    key.refresh_from_db(fields=LIMIT_FIELDS)
+
+
+def _held_limits(key: ApiKey) -> dict[str, Any]:
+    """The limits of a key, which nobody changes until this transaction ends."""
+    held = ApiKey.objects.select_for_update().filter(pk=key.pk).first()
+    return (held or key).limits
 
 
 def _renewed(key: ApiKey, now: datetime) -> datetime | None:

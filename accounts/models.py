@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.contrib.auth.models import AbstractUser
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.utils import timezone
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from accounts.scopes import (
@@ -21,11 +23,23 @@ from accounts.scopes import (
     scopes_from_text,
     scopes_to_text,
 )
+from whisperhub.queues import PRIORITIES
 
 KEY_MARK = "whk_"
 PREFIX_LENGTH = len(KEY_MARK) + 8
 # 32 random bytes: no dictionary finds them, so a plain fast digest protects them.
 KEY_BYTES = 32
+
+# What a key may use at most; see `accounts.limits`.
+LIMIT_FIELDS: Final = (
+    "requests_per_minute",
+    "audio_seconds_per_day",
+    "unfinished_tasks",
+    "highest_priority",
+)
+MAX_REQUESTS_PER_MINUTE: Final = 1_000_000
+# The largest number of the column on every database.
+MAX_COUNT: Final = 2**31 - 1
 
 
 class User(AbstractUser):
@@ -34,6 +48,10 @@ class User(AbstractUser):
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     """Ways to find keys."""
+
+    def in_line(self, line: int) -> ApiKeyQuerySet:
+        """The keys that rotation has made one of another."""
+        return self.filter(models.Q(pk=line) | models.Q(first_key=line))
 
     def in_state(self, state: str) -> ApiKeyQuerySet:
         """Keys whose `state` is this now."""
@@ -49,6 +67,21 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def usable(self) -> ApiKeyQuerySet:
         """Keys that open the API now: neither revoked nor expired, owner active."""
         return self.in_state(ApiKey.State.ACTIVE).filter(owner__is_active=True)
+
+
+def limit(what: Any, *, most: int = MAX_COUNT) -> Any:
+    """The column of a limit.
+
+    Args:
+        what: is limited, a sentence.
+        most: the largest limit that can be set.
+    """
+    return models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(most)],
+        help_text=format_lazy("{} {}", what, _("Empty: the default. 0: no limit.")),
+    )
 
 
 class ApiKey(models.Model):
@@ -85,6 +118,24 @@ class ApiKey(models.Model):
         editable=False,
         related_name="replaces",
     )
+    # A number and no reference: what the line has used outlives its first key.
+    first_key = models.BigIntegerField(
+        null=True,
+        editable=False,
+        db_index=True,
+        help_text="What its line of rotations began with; empty: this key.",
+    )
+    requests_per_minute = limit(
+        _("Requests in a minute."), most=MAX_REQUESTS_PER_MINUTE
+    )
+    audio_seconds_per_day = limit(_("Seconds of audio in a day, in UTC."))
+    unfinished_tasks = limit(_("Tasks that have not ended, at any time."))
+    highest_priority = models.CharField(
+        max_length=6,
+        blank=True,
+        choices=[(priority, priority) for priority in PRIORITIES],
+        help_text=_("The highest priority of its tasks. Empty: the default."),
+    )
 
     objects = ApiKeyQuerySet.as_manager()
 
@@ -99,6 +150,17 @@ class ApiKey(models.Model):
     def scopes(self) -> tuple[Scope, ...]:
         """What the key may do, in the order of `Scope`."""
         return scopes_from_text(self.scope)
+
+    @property
+    def line(self) -> int:
+        """The number that it has in common with the keys it was rotated from and to."""
+        return self.first_key or self.pk
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """Its own limits, by name; None: the default counts."""
+        shown = {name: getattr(self, name) for name in LIMIT_FIELDS}
+        return shown | {"highest_priority": self.highest_priority or None}
 
     @property
     def state(self) -> State:
@@ -117,8 +179,18 @@ class ApiKey(models.Model):
         *,
         scopes: Iterable[str] = ORDINARY,
         expires_at: datetime | None = None,
+        limits: Mapping[str, Any] | None = None,
+        first_key: int | None = None,
     ) -> tuple[ApiKey, str]:
         """Make a key; the second value is the secret, shown once and never stored.
+
+        Args:
+            owner: whom it acts for.
+            name: what it is for.
+            scopes: what it may do.
+            expires_at: None: it does not expire.
+            limits: by name; what is missing or None has the default.
+            first_key: the line that it goes on with; None: it begins one.
 
         Raises:
             ValueError: one of the scopes is none.
@@ -131,8 +203,49 @@ class ApiKey(models.Model):
             digest=digest_of(secret),
             scope=scopes_to_text(scopes),
             expires_at=expires_at,
+            first_key=first_key,
+            **limit_columns(limits or {}),
         )
         return key, secret
+
+
+class DailyUsage(models.Model):
+    """What a line of keys has used in one day; written by `accounts.usage`."""
+
+    owner = models.ForeignKey(
+        User, on_delete=models.CASCADE, related_name="daily_usage"
+    )
+    line = models.BigIntegerField(
+        help_text="The first key of the line; below zero: without a key."
+    )
+    day = models.DateField(help_text="In UTC.")
+    audio_seconds = models.FloatField(default=0.0)
+    tasks = models.PositiveIntegerField(
+        default=0, help_text="Whose audio was counted for the first time."
+    )
+
+    class Meta:
+        verbose_name = _("daily usage")
+        verbose_name_plural = _("daily usage")
+        ordering = ["-day", "-pk"]
+        indexes = [
+            models.Index(fields=["owner", "day"], name="usage_of_owner"),
+            models.Index(fields=["day"], name="usage_oldest"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["line", "day"], name="usage_of_line")
+        ]
+
+    def __str__(self) -> str:
+        return f"Line {self.line} on {self.day}"
+
+
+def limit_columns(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Limits by name as the columns hold them: no priority is an empty text."""
+    columns = dict(limits)
+    if "highest_priority" in columns:
+        columns["highest_priority"] = columns["highest_priority"] or ""
+    return columns
 
 
 def digest_of(secret: str) -> str:

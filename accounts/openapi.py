@@ -5,12 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
 from accounts.permissions import HasScope, required_scope
+from accounts.throttling import LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER
 
 REQUIRED_SCOPE = "x-required-scope"
+RETRY_HEADER = "Retry-After"
+RATE_HEADERS = (LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER)
+HEADERS = {
+    LIMIT_HEADER: _("Requests that may come at once, if the key has a rate."),
+    REMAINING_HEADER: _("How many of them may still come."),
+    RESET_HEADER: _("Seconds until all of them may come again."),
+    RETRY_HEADER: _("Seconds to wait before the next try."),
+}
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -67,4 +77,35 @@ class ScopedSchema(AutoSchema):
         told = f"Needs the scope `{scope}`."
         described = operation.get("description")
         operation["description"] = f"{described}\n\n{told}" if described else told
+        add_rate(operation["responses"])
         return operation
+
+
+def add_rate(responses: dict[str, Any]) -> None:
+    """Add to the answers of an operation what the rate of a key brings with it."""
+    told = _("Too many requests of this key (`rate_limit_exceeded`).")
+    refused = responses.setdefault("429", {"content": responses["401"]["content"]})
+    described = refused.get("description")
+    refused["description"] = f"{described} {told}" if described else str(told)
+    refused.setdefault("headers", {})[RETRY_HEADER] = _header(RETRY_HEADER)
+    for code, response in responses.items():
+        if code.startswith("2") or code == "429":
+            response.setdefault("headers", {}).update(
+                {name: _header(name) for name in RATE_HEADERS}
+            )
+
+
+def _header(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/headers/{name}"}
+
+
+def describe_headers(result: dict[str, Any], **_others: Any) -> dict[str, Any]:
+    """A hook of drf-spectacular: what the headers mean, once for all operations."""
+    result["components"]["headers"] = {
+        name: {
+            "description": str(told),
+            "schema": {"type": "integer", "minimum": int(name == RETRY_HEADER)},
+        }
+        for name, told in HEADERS.items()
+    }
+    return result

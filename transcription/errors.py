@@ -24,6 +24,10 @@ WhisperHubError
 │   ├── InvalidKeyError       an Idempotency-Key that is none
 │   ├── KeyReusedError        another request had this key
 │   ├── KeySpentError         the task that this key made was deleted
+│   ├── PriorityNotAllowedError  above the highest of the API key
+│   ├── QuotaError            the API key has no room for the task now
+│   │   ├── AudioQuotaError   the audio of this day is used up
+│   │   └── QueueQuotaError   too many of its tasks have not ended
 │   └── UnsupportedOptionError  the engine has no such option
 ├── CallbackError             a callback, or its secret, that cannot be had as asked
 │   ├── DeliveryUnderWayError it is being sent at this moment
@@ -245,6 +249,41 @@ class KeySpentError(SubmissionError):
 
     code = "idempotent_task_deleted"
     http_status = 410
+
+
+class PriorityNotAllowedError(SubmissionError):
+    """The priority is above the highest of the API key."""
+
+    code = "priority_not_allowed"
+    http_status = 403
+
+
+class QuotaError(SubmissionError):
+    """The API key has used what it may use, or has too much waiting.
+
+    Attributes:
+        wait: seconds until it may be worth another try.
+    """
+
+    code = "quota_exceeded"
+    http_status = 429
+
+    def __init__(self, message: str, *, wait: int) -> None:
+        """Tell how long to wait."""
+        super().__init__(message)
+        self.wait = wait
+
+
+class AudioQuotaError(QuotaError):
+    """The seconds of audio of this day are used up."""
+
+    code = "audio_quota_exceeded"
+
+
+class QueueQuotaError(QuotaError):
+    """As many tasks as the key may have have not ended yet."""
+
+    code = "queue_quota_exceeded"
 
 
 class UnsupportedOptionError(SubmissionError):

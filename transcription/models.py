@@ -84,6 +84,19 @@ class TranscriptionTask(Leased):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="tasks"
     )
     request_id = models.CharField(max_length=64, blank=True)
+    # A number and no reference: a task stays when its key is deleted.
+    key_line = models.BigIntegerField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="The line of keys whose quotas it counts for; see accounts.limits.",
+    )
+    charged_seconds = models.FloatField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="Seconds of audio that were counted for that line.",
+    )
 
     # What was asked.
     status = models.CharField(
@@ -200,6 +213,8 @@ class TranscriptionTask(Leased):
                 fields=["model", "status", "effective_priority", "id"],
                 name="task_of_model",
             ),
+            # What of a line of keys has not ended.
+            models.Index(fields=["key_line", "status"], name="task_of_key_line"),
             # The dispatcher's two questions. (No partial indexes: MariaDB has none.)
             models.Index(fields=["status", "dispatched_at"], name="task_waiting"),
             models.Index(fields=["lease_expires_at"], name="task_leased"),

@@ -197,6 +197,19 @@ MODEL_CALL_SECONDS = env.number("MODEL_CALL_SECONDS", 600, least=0)
 CPU_THREADS = env.integer("CPU_THREADS", 0, least=0)
 BATCH_SIZE = env.integer("BATCH_SIZE", 0, least=0)
 
+# --- Limits --------------------------------------------------------------------------
+
+# Of keys that have none of their own, and of requests without a key; 0: no limit.
+KEY_REQUESTS_PER_MINUTE = env.integer("KEY_REQUESTS_PER_MINUTE", 0, least=0)
+KEY_AUDIO_SECONDS_PER_DAY = env.integer("KEY_AUDIO_SECONDS_PER_DAY", 0, least=0)
+KEY_UNFINISHED_TASKS = env.integer("KEY_UNFINISHED_TASKS", 0, least=0)
+KEY_HIGHEST_PRIORITY = env.choice(
+    "KEY_HIGHEST_PRIORITY", "high", ["high", "normal", "low"]
+)
+# Attempts to sign in within ten minutes; 0: no limit.
+LOGIN_ATTEMPTS = env.integer("LOGIN_ATTEMPTS", 10, least=0)
+LOGIN_ADDRESS_ATTEMPTS = env.integer("LOGIN_ADDRESS_ATTEMPTS", 100, least=0)
+
 # --- Viewers -------------------------------------------------------------------------
 
 FLOWER_PORT = env.integer("FLOWER_PORT", 5555, least=1)
@@ -212,6 +225,7 @@ REST_FRAMEWORK = {
         "accounts.authentication.OpenModeAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.HasScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.throttling.RateOfClient"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "accounts.openapi.ScopedSchema",
     "DEFAULT_PAGINATION_CLASS": "transcription.api.pagination.TaskPagination",
@@ -235,6 +249,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "accounts.openapi.describe_headers",
+    ],
     "SCHEMA_PATH_PREFIX": "/api/v1/",
     "ENUM_NAME_OVERRIDES": {
         "TaskStatus": "transcription.models.TranscriptionTask.Status",

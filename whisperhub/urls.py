@@ -10,6 +10,7 @@ from drf_spectacular.views import (
     SpectacularSwaggerView,
 )
 
+from accounts.logins import hold_back_guesses
 from transcription.api.health import readyz
 
 
@@ -26,20 +27,29 @@ swagger = SpectacularSwaggerView.as_view(
 redoc = SpectacularRedocView.as_view(url_name="schema", template_name="redoc.html")
 
 # The admin's own is for staff only.
-login = LoginView.as_view(
-    template_name="admin/login.html",
-    redirect_authenticated_user=True,
-    next_page="docs",
-    extra_context={"title": "Sign in"},
+login = hold_back_guesses(
+    LoginView.as_view(
+        template_name="admin/login.html",
+        redirect_authenticated_user=True,
+        next_page="docs",
+        extra_context={"title": "Sign in"},
+    )
 )
 
 urlpatterns = [
     path("", swagger, name="docs"),
     path("redoc/", redoc, name="redoc"),
-    path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
+    # Public, so nothing that a key could use up.
+    path(
+        "api/v1/schema/",
+        SpectacularAPIView.as_view(throttle_classes=[]),
+        name="schema",
+    ),
     path("api/v1/", include("transcription.api.urls")),
     path("login/", login, name="login"),
     path("logout/", LogoutView.as_view(next_page="docs"), name="logout"),
+    # Found before the same address of the admin.
+    path("admin/login/", hold_back_guesses(admin.site.login)),
     path("admin/", admin.site.urls),
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),

@@ -17,6 +17,7 @@ from django.db.models import Case, IntegerField, Q, Value, When
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
+from accounts import usage
 from transcription.models import TranscriptionTask
 from transcription.services import (
     ageing,
@@ -96,6 +97,7 @@ class Dispatcher:
             callbacks.delete_old_tests()
             callback_secrets.delete_expired()
             health.forget_old_ticks()
+            usage.delete_old()
         health.note_tick()
 
     def raise_aged(self) -> int:

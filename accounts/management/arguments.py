@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.core.management.base import CommandError
 from django.utils import timezone
 
 from accounts.keys import keys_named
-from accounts.models import ApiKey
+from accounts.models import LIMIT_FIELDS, MAX_COUNT, MAX_REQUESTS_PER_MINUTE, ApiKey
+from whisperhub.queues import PRIORITIES
 
 UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -29,6 +31,76 @@ def duration(text: str) -> timedelta:
         return timedelta(**{UNITS[match[2]]: int(match[1])})
     except OverflowError:
         raise argparse.ArgumentTypeError(f"{text} is too long.") from None
+
+
+def count_up_to(most: int) -> Any:
+    """A reader of a limit: a whole number from 0, or `default`, which is None."""
+
+    def read(text: str) -> int | None:
+        if text == "default":
+            return None
+        if not re.fullmatch(r"\d{1,10}", text) or int(text) > most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no whole number from 0 to {most}, and not default."
+            )
+        return int(text)
+
+    return read
+
+
+def priority(text: str) -> str | None:
+    """A priority, or `default`, which is None.
+
+    Raises:
+        ArgumentTypeError: it is neither.
+    """
+    if text not in {*PRIORITIES, "default"}:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {', '.join(PRIORITIES)}, and not default."
+        )
+    return None if text == "default" else text
+
+
+def add_limits(parser: argparse.ArgumentParser, *, left_out: str) -> None:
+    """The options that limit a key; what is not given is not there afterwards.
+
+    Args:
+        parser: of the command.
+        left_out: what a limit is that is not given.
+    """
+    group = parser.add_argument_group(
+        "limits", f"A number, 0 for no limit, or default. Left out: {left_out}."
+    )
+    for name, most, what in (
+        ("requests-per-minute", MAX_REQUESTS_PER_MINUTE, "requests in a minute"),
+        ("audio-seconds-per-day", MAX_COUNT, "seconds of audio in a day, in UTC"),
+        ("unfinished-tasks", MAX_COUNT, "tasks that have not ended, at any time"),
+    ):
+        group.add_argument(
+            f"--{name}",
+            type=count_up_to(most),
+            default=argparse.SUPPRESS,
+            metavar="N",
+            help=what,
+        )
+    group.add_argument(
+        "--highest-priority",
+        type=priority,
+        default=argparse.SUPPRESS,
+        metavar="PRIORITY",
+        help=f"of its tasks: {', '.join(PRIORITIES)} or default",
+    )
+
+
+def given_limits(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The limits among the options of a command, by name."""
+    return {name: options[name] for name in LIMIT_FIELDS if name in options}
+
+
+def limits_text(key: ApiKey) -> str:
+    """The limits of a key's own; `-`: it has none."""
+    own = [f"{name}={value}" for name, value in key.limits.items() if value is not None]
+    return ",".join(own) or "-"
 
 
 def moment(text: str) -> datetime:

@@ -357,3 +357,84 @@ def test_a_key_that_is_not_found_is_left_alone(command, reference, told):
         run(command, reference)
 
     assert ApiKey.objects.usable().count() == len(keys)
+
+
+# --- Limits --------------------------------------------------------------------------
+
+
+def test_limits_are_set_shown_and_kept_on_the_command_line():
+    owner = UserFactory(username="captions")
+    run(
+        *("createapikey", "captions", "--requests-per-minute", "60"),
+        *("--highest-priority", "normal", "--unfinished-tasks", "0"),
+    )
+    key = ApiKey.objects.get(owner=owner)
+    listed, _ = run("listapikeys", "captions")
+    text = "requests_per_minute=60,unfinished_tasks=0,highest_priority=normal"
+    assert text in listed
+
+    run("rotateapikey", key.prefix, "--unfinished-tasks", "7")
+
+    line = ApiKey.objects.in_line(key.pk)
+    assert line.count() == 2
+    assert set(line.values_list("unfinished_tasks", "requests_per_minute")) == {(7, 60)}
+
+
+def test_limits_of_a_key_are_changed_on_the_command_line():
+    key = ApiKeyFactory(requests_per_minute=60, audio_seconds_per_day=9)
+
+    said, _ = run(
+        *("limitapikey", key.prefix, "--requests-per-minute", "default"),
+        *("--highest-priority", "low"),
+    )
+
+    assert said.endswith(": audio_seconds_per_day=9,highest_priority=low")
+    key.refresh_from_db()
+    assert (key.requests_per_minute, key.highest_priority) == (None, "low")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "at least one"),
+        (["--unfinished-tasks", "-1"], "unfinished-tasks"),
+        (["--unfinished-tasks", "2147483648"], "no whole number"),
+        (["--requests-per-minute", "1000001"], "no whole number"),
+        (["--audio-seconds-per-day", "an hour"], "no whole number"),
+        (["--highest-priority", "urgent"], "none of"),
+    ],
+    ids=str,
+)
+def test_a_limit_that_is_none_is_refused(options, told):
+    key = ApiKeyFactory()
+
+    with pytest.raises(CommandError, match=told):
+        run("limitapikey", key.prefix, *options)
+
+    key.refresh_from_db()
+    assert set(key.limits.values()) == {None}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_keys_that_were_rotated_before_there_were_limits_are_a_line():
+    latest = MigrationExecutor(connection).loader.graph.leaf_nodes("accounts")
+    try:
+        old = migrate([("accounts", "0006_apikey_replaced_by")])
+        owner = old.get_model("accounts", "User").objects.create(username="before")
+        keys = old.get_model("accounts", "ApiKey").objects
+        third, second, first = (
+            keys.create(owner=owner, name=name, digest=name)
+            for name in ("third", "second", "first")
+        )
+        other = keys.create(owner=owner, name="other", digest="other")
+        # Made in another order than they were rotated in, as an import may leave them.
+        keys.filter(pk=second.pk).update(replaced_by=third)
+        keys.filter(pk=first.pk).update(replaced_by=second)
+    finally:
+        migrate(latest)
+
+    lines = {key.name: key.line for key in ApiKey.objects.all()}
+    assert lines == {
+        **dict.fromkeys(("first", "second", "third"), first.pk),
+        "other": other.pk,
+    }

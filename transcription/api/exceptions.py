@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 from django.core.exceptions import (
@@ -87,8 +88,6 @@ def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
         code = str(getattr(exc.detail, "code", exc.default_code))
         if auth_header := getattr(exc, "auth_header", None):
             headers["WWW-Authenticate"] = auth_header
-        if wait := getattr(exc, "wait", None):
-            headers["Retry-After"] = str(int(wait) + 1)
     elif isinstance(exc, (OperationalError, InterfaceError)) and will_pass(exc):
         logger.warning("Database away: %s", exc)
         http_status, code = status.HTTP_503_SERVICE_UNAVAILABLE, "database_away"
@@ -96,6 +95,8 @@ def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
         headers["Retry-After"] = "2"
     else:
         return None
+    if wait := getattr(exc, "wait", None):
+        headers["Retry-After"] = str(math.ceil(wait))
     set_rollback()
     return Response(
         problem_body(http_status, code, detail, errors),

@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from accounts.models import User
 from transcription.api.fields import OneOfField, query_values, refuse_unknown
 from transcription.api.options import LanguageField
+from transcription.api.owners import user_named
 from transcription.api.pagination import TaskListPagination
 from transcription.models import TranscriptionTask
 
@@ -107,12 +108,7 @@ class TaskQuerySerializer(serializers.Serializer[Any]):
             raise serializers.ValidationError(
                 _("Only staff may list the tasks of others."), code="staff_only"
             )
-        owner = User.objects.filter(username=name).first()
-        if owner is None:
-            raise serializers.ValidationError(
-                _("There is no user of this name."), code="unknown_owner"
-            )
-        return owner
+        return user_named(name)
 
 
 def listed_tasks(request: Request, owner: User) -> QuerySet[TranscriptionTask]:

@@ -1,4 +1,4 @@
-"""API keys over the API: staff manage the keys of their own account."""
+"""API keys over the API: staff manage the keys of every account."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 
 from accounts import keys
+from accounts.limits import client_with_key
 from accounts.models import ApiKey, User
 from accounts.scopes import ORDINARY, Scope
 from transcription.api.fields import refuse_unknown
+from transcription.api.key_limits import KeyLimitsSerializer
+from transcription.api.owners import OwnerField, named_owner
+from transcription.api.usage import UsageSerializer, usage_of
 from transcription.api.views import UNAUTHORIZED, problem
 
-NOT_FOUND = {404: problem("No key of yours has this id.")}
+NOT_FOUND = {404: problem("No key has this id.")}
 
 
 class KeySerializer(serializers.ModelSerializer[ApiKey]):
     """A key without its secret, which nobody sees again."""
 
     id = serializers.UUIDField(source="public_id")
+    owner = serializers.CharField(
+        source="owner.username", help_text=_("The user name of its owner.")
+    )
     prefix = serializers.CharField(help_text=_("How the secret begins."))
     scopes = serializers.ListField(
         child=serializers.ChoiceField(choices=Scope.choices),
@@ -45,11 +52,15 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
         allow_null=True,
         help_text=_("The key that a rotation made in place of this one."),
     )
+    limits = KeyLimitsSerializer(
+        help_text=_("What is null has the server's default; `usage/` tells it.")
+    )
 
     class Meta:
         model = ApiKey
         fields = [
             "id",
+            "owner",
             "name",
             "prefix",
             "scopes",
@@ -59,6 +70,7 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
             "revoked_at",
             "last_used_at",
             "replaced_by",
+            "limits",
         ]
         read_only_fields = fields
 
@@ -78,6 +90,10 @@ class KeyWithSecretSerializer(KeySerializer):
 class KeyCreateSerializer(serializers.Serializer[Any]):
     """A request for a key."""
 
+    owner = OwnerField(
+        required=False,
+        help_text=_("The user name of its owner. Left out: who asks."),
+    )
     name = serializers.CharField(
         max_length=100, help_text=_("What the key is used for.")
     )
@@ -93,6 +109,9 @@ class KeyCreateSerializer(serializers.Serializer[Any]):
         allow_null=True,
         help_text=_("When it stops to work. Left out: never."),
     )
+    limits = KeyLimitsSerializer(
+        default=dict, help_text=_("What is left out has the server's default.")
+    )
 
     def to_internal_value(self, data: Any) -> Any:
         """Check the fields, and that there are no others."""
@@ -102,12 +121,27 @@ class KeyCreateSerializer(serializers.Serializer[Any]):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse a key that would open nothing; DRF takes Django's error as its own."""
+        attrs.setdefault("owner", self.context["request"].user)
         keys.check_key(
-            self.context["request"].user,
+            attrs["owner"],
             scopes=attrs["scopes"],
             expires_at=attrs["expires_at"],
         )
         return attrs
+
+
+class KeyChangeSerializer(serializers.Serializer[Any]):
+    """What of a key may change."""
+
+    limits = KeyLimitsSerializer(
+        help_text=_("What is left out stays; null is the server's default.")
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Check the fields, and that there are no others."""
+        if isinstance(data, dict):
+            refuse_unknown(data, self.fields)
+        return super().to_internal_value(data)
 
 
 class KeyRotateSerializer(serializers.Serializer[Any]):
@@ -131,10 +165,23 @@ class KeyFilter(filters.FilterSet):
     """Narrows the list."""
 
     state = filters.ChoiceFilter(choices=ApiKey.State.choices, method="by_state")
+    owner = filters.CharFilter(
+        method="by_owner",
+        max_length=150,
+        help_text=_("The user name of an owner. Left out: who asks."),
+    )
 
     class Meta:
         model = ApiKey
-        fields = ["state"]
+        fields = ["state", "owner"]
+
+    def by_owner(self, found: Any, name: str, value: str) -> Any:
+        """Keys of this user.
+
+        Raises:
+            ValidationError: there is no such user.
+        """
+        return found.filter(owner=named_owner(value, field=name))
 
     def by_state(self, found: Any, name: str, value: str) -> Any:
         """Keys that are active, expired or revoked now."""
@@ -143,7 +190,8 @@ class KeyFilter(filters.FilterSet):
 
 @extend_schema_view(
     list=extend_schema(
-        summary="List your API keys, newest first",
+        summary="List the API keys of an owner, newest first",
+        description="Your own, unless `owner` names somebody else.",
         responses={
             200: KeySerializer(many=True),
             400: problem("A filter or page value is not allowed."),
@@ -169,7 +217,7 @@ class KeyViewSet(
     mixins.DestroyModelMixin,
     GenericViewSet[ApiKey],
 ):
-    """Keys of the account whose key, or session, makes the request."""
+    """Keys of all accounts; the scope lets nobody in who is no staff."""
 
     required_scope = Scope.ADMIN
     serializer_class = KeySerializer
@@ -180,9 +228,11 @@ class KeyViewSet(
     queryset = ApiKey.objects.none()
 
     def get_queryset(self) -> QuerySet[ApiKey]:
-        """Another owner's key does not exist for this one."""
-        owned = ApiKey.objects.filter(owner=cast(User, self.request.user))
-        return owned.select_related("owner", "replaced_by")
+        """All; a list has those of one owner."""
+        found = ApiKey.objects.select_related("owner", "replaced_by")
+        if self.action == "list" and not self.request.query_params.get("owner"):
+            return found.filter(owner=cast(User, self.request.user))
+        return found
 
     @extend_schema(
         summary="Make an API key",
@@ -195,24 +245,59 @@ class KeyViewSet(
         },
     )
     def create(self, request: Request) -> Response:
-        """Make a key for the owner of this one."""
+        """Make a key for the owner of this one, or for another."""
         form = KeyCreateSerializer(data=request.data, context={"request": request})
         form.is_valid(raise_exception=True)
         checked = form.validated_data
         made = ApiKey.issue(
-            cast(User, request.user),
+            checked["owner"],
             checked["name"],
             scopes=checked["scopes"],
             expires_at=checked["expires_at"],
+            limits=checked["limits"],
         )
         return self._with_secret(*made)
 
     @extend_schema(
+        summary="Change the limits of an API key",
+        description=(
+            "They hold from its next request on, for the keys that rotation has made "
+            "of it or that it was made of, too."
+        ),
+        request=KeyChangeSerializer,
+        responses={
+            200: KeySerializer,
+            400: problem("A field is missing, unknown or not allowed."),
+            **UNAUTHORIZED,
+            **NOT_FOUND,
+        },
+    )
+    def partial_update(self, request: Request, public_id: Any = None) -> Response:
+        """Allow it more or less."""
+        key = self.get_object()
+        form = KeyChangeSerializer(data=request.data)
+        form.is_valid(raise_exception=True)
+        keys.limit_key(key, form.validated_data["limits"])
+        return Response(self.get_serializer(key).data)
+
+    @extend_schema(
+        summary="Show what an API key has used and may use",
+        description="Counted for all keys that rotation has made of each other.",
+        responses={200: UsageSerializer, **UNAUTHORIZED, **NOT_FOUND},
+    )
+    @action(detail=True, filterset_class=None, pagination_class=None)
+    def usage(self, request: Request, public_id: Any = None) -> Response:
+        """Of the line of this key."""
+        key = self.get_object()
+        shown = usage_of(client_with_key(key), owner=key.owner, key=key)
+        return Response(UsageSerializer(shown).data)
+
+    @extend_schema(
         summary="Replace an API key by a new one",
         description=(
-            "The new key has the name and the scopes of the old one, and as long a "
-            "life from now on. Both work until the overlap is over. The answer alone "
-            "has the secret."
+            "The new key has the name, the scopes and the limits of the old one, goes "
+            "on with what it has used of them, and has as long a life from now on. "
+            "Both work until the overlap is over. The answer alone has the secret."
         ),
         request=KeyRotateSerializer,
         responses={

@@ -48,8 +48,11 @@ class SourceSerializer(serializers.Serializer[Any]):
     )
     priority = OneOfField(
         choices=TranscriptionTask.Priority.choices,
-        default=TranscriptionTask.Priority.NORMAL,
-        help_text=_("Queued tasks start in this order: high, normal, low."),
+        required=False,
+        help_text=_(
+            "Queued tasks start in this order: high, normal, low. Left out: normal, or "
+            "low if that is the highest of the key."
+        ),
     )
     model = serializers.CharField(
         default="",
@@ -93,7 +96,7 @@ class SourceSerializer(serializers.Serializer[Any]):
         checked = self.validated_data
         return TaskRequest(
             **{
-                "priority": checked["priority"],
+                "priority": checked.get("priority", ""),
                 "model": checked["model"],
                 "platform": checked["platform"],
                 **changes,

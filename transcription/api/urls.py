@@ -5,6 +5,7 @@ from rest_framework.routers import SimpleRouter
 
 from transcription.api.callback_views import CallbackViewSet
 from transcription.api.keys import KeyViewSet
+from transcription.api.usage import UsageView
 from transcription.api.views import ModelListView, TaskViewSet, detect_language
 
 router = SimpleRouter(use_regex_path=False)
@@ -15,5 +16,6 @@ router.register("callbacks", CallbackViewSet, basename="callback")
 urlpatterns = [
     path("detect-language/", detect_language, name="detect-language"),
     path("models/", ModelListView.as_view(), name="model-list"),
+    path("usage/", UsageView.as_view(), name="usage"),
     path("", include(router.urls)),
 ]

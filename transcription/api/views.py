@@ -27,6 +27,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
+from accounts.limits import client_of
 from accounts.models import User
 from transcription.api.callback_serializers import CallbackDetailSerializer
 from transcription.api.callbacks import TASK_ENDED
@@ -89,6 +90,16 @@ UNAUTHORIZED = {
     ),
 }
 NOT_FOUND = {404: problem("No task of yours has this id.")}
+PRIORITY_REFUSED = {
+    403: problem(
+        "The key lacks the scope (`insufficient_scope`), or the priority is above the "
+        "highest that it may use (`priority_not_allowed`)."
+    )
+}
+NO_ROOM = problem(
+    "The key has too many unfinished tasks (`queue_quota_exceeded`), or has used its "
+    "audio of this day (`audio_quota_exceeded`)."
+)
 
 
 def pending(task: TranscriptionTask) -> Response:
@@ -226,6 +237,7 @@ class TaskViewSet(
                 "none (`invalid_idempotency_key`)."
             ),
             **UNAUTHORIZED,
+            **PRIORITY_REFUSED,
             409: problem(
                 "Another request came with this Idempotency-Key "
                 "(`idempotency_key_reused`)."
@@ -235,6 +247,7 @@ class TaskViewSet(
                 "(`idempotent_task_deleted`)."
             ),
             413: problem("The file is larger than the server takes."),
+            429: NO_ROOM,
             507: problem("The server has no room for the file."),
         },
     )
@@ -246,10 +259,16 @@ class TaskViewSet(
         headers: dict[str, str] = {}
         key = request.headers.get(IDEMPOTENCY_KEY)
         if key is None:
-            task = submission.submit(owner, form.media, form.task_request())
+            task = submission.submit(
+                owner, form.media, form.task_request(), client=client_of(request)
+            )
         else:
             answer = submission.submit_once(
-                owner, form.media, form.task_request(), key=key
+                owner,
+                form.media,
+                form.task_request(),
+                key=key,
+                client=client_of(request),
             )
             task = answer.task
             if answer.replayed:
@@ -280,6 +299,7 @@ class TaskViewSet(
             200: TaskSerializer,
             400: problem("A field is missing, unknown or not allowed."),
             **UNAUTHORIZED,
+            **PRIORITY_REFUSED,
             **NOT_FOUND,
             409: problem("The task runs or has ended (`not_waiting`)."),
         },
@@ -293,7 +313,9 @@ class TaskViewSet(
         task = self.get_object()
         form = TaskChangeSerializer(data=flatten(request))
         form.is_valid(raise_exception=True)
-        steering.change_priority(task, form.validated_data["priority"])
+        steering.change_priority(
+            task, form.validated_data["priority"], client=client_of(request)
+        )
         return self._as_it_stands(task)
 
     @extend_schema(
@@ -338,6 +360,7 @@ class TaskViewSet(
                 "The task neither failed nor was cancelled (`not_retryable`), or its "
                 "media is gone (`media_gone`)."
             ),
+            429: NO_ROOM,
         },
         examples=[TASK_PREPARING],
     )
@@ -345,7 +368,7 @@ class TaskViewSet(
     def retry(self, request: Request, public_id: Any = None) -> Response:
         """Begin anew."""
         task = self.get_object()
-        steering.retry_task(task)
+        steering.retry_task(task, client=client_of(request))
         return self._as_it_stands(task)
 
     def _as_it_stands(self, task: TranscriptionTask) -> Response:
@@ -452,8 +475,10 @@ class DetectLanguageView(APIView):
             202: OpenApiResponse(PendingResultSerializer, "Not finished yet."),
             400: problem("A field is missing, unknown or not allowed."),
             **UNAUTHORIZED,
+            **PRIORITY_REFUSED,
             409: problem("The recording could not be used; `code` tells why."),
             413: problem("The file is larger than the server takes."),
+            429: NO_ROOM,
             507: problem("The server has no room for the file."),
         },
     )
@@ -465,6 +490,7 @@ class DetectLanguageView(APIView):
             cast(User, request.user),
             form.media,
             form.task_request(task_type=TranscriptionTask.TaskType.DETECT_LANGUAGE),
+            client=client_of(request),
         )
         return pending(task)
 

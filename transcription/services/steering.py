@@ -3,52 +3,86 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from accounts.limits import Client
 from transcription.errors import MediaGoneError, NotRetryableError, NotWaitingError
 from transcription.models import TranscriptionTask
-from transcription.services import hints, transitions
+from transcription.services import hints, quotas, transitions
+from transcription.services.database import despite_conflicts
 from transcription.storage import TaskFolder
 
 logger = logging.getLogger(__name__)
 
+RETRYABLE: Final = frozenset(
+    {TranscriptionTask.Status.FAILED, TranscriptionTask.Status.CANCELLED}
+)
 
-def change_priority(task: TranscriptionTask, priority: str) -> None:
+
+def change_priority(
+    task: TranscriptionTask, priority: str, *, client: Client | None = None
+) -> None:
     """Have a waiting task served with another priority; a new hint leaves for it.
 
+    Args:
+        task: to serve sooner or later.
+        priority: what it is served with from now on.
+        client: whose limits count; None: nobody's.
+
     Raises:
+        PriorityNotAllowedError: the client may not have the priority.
         NotWaitingError: it runs, has ended, or is to be cancelled.
     """
+    if client is not None:
+        quotas.check_priority(client, priority)
     if not transitions.change_priority(task.pk, priority):
         raise NotWaitingError(_("The task no longer waits."))
     _hint_later(task.pk)
     logger.info("Task %s: priority %s", task.public_id, priority)
 
 
-def retry_task(task: TranscriptionTask) -> None:
+def retry_task(task: TranscriptionTask, *, client: Client | None = None) -> None:
     """Have a failed or cancelled task start again, with the same id and options.
 
     Media that go between the look and the new start fail the task in preparation.
 
+    Args:
+        task: to start again.
+        client: for whose quotas it counts from now on; None: for whose it did.
+
     Raises:
         NotRetryableError: it has not ended, or it has its result.
         MediaGoneError: its media was deleted.
+        QuotaError: the client may have no more tasks now.
     """
-    if task.status in {
-        TranscriptionTask.Status.FAILED,
-        TranscriptionTask.Status.CANCELLED,
-    } and not _has_media(task):
+    if task.status not in RETRYABLE:
+        raise _not_retryable()
+    if not _has_media(task):
         raise MediaGoneError(
             _("The media of this task is no longer here. Submit it again.")
         )
-    if not transitions.start_again(task.pk):
-        raise NotRetryableError(
-            _("Only a task that failed or was cancelled can start again.")
-        )
+    _start_again(task.pk, client)
     _hint_later(task.pk)
     logger.info("Task %s: started again", task.public_id)
+
+
+@despite_conflicts
+def _start_again(task_id: int, client: Client | None) -> None:
+    with transaction.atomic():
+        if client is not None:
+            quotas.admit(client)
+        line = None if client is None else client.line
+        if not transitions.start_again(task_id, key_line=line):
+            raise _not_retryable()
+
+
+def _not_retryable() -> NotRetryableError:
+    return NotRetryableError(
+        _("Only a task that failed or was cancelled can start again.")
+    )
 
 
 def _has_media(task: TranscriptionTask) -> bool:

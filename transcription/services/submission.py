@@ -12,15 +12,17 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
 
+from accounts.limits import Client, client_without_key
 from accounts.models import User
 from transcription.engines.options import unsupported_options
 from transcription.errors import (
     EmptyUploadError,
+    QuotaError,
     UnsupportedOptionError,
     UploadTooLargeError,
 )
 from transcription.models import TranscriptionTask
-from transcription.services import hints, idempotency
+from transcription.services import hints, idempotency, quotas
 from transcription.services.database import despite_conflicts
 from transcription.services.file_names import clean_file_name
 from transcription.services.serving import resolve_model
@@ -36,6 +38,7 @@ class TaskRequest:
     """What a client asks for, checked.
 
     Attributes:
+        priority: empty: normal, or the highest that its client may have.
         model: empty: the default model.
         language: Whisper's code; empty: detected.
         options: decode options other than language and task.
@@ -44,7 +47,7 @@ class TaskRequest:
     """
 
     task_type: str = TranscriptionTask.TaskType.TRANSCRIBE
-    priority: str = TranscriptionTask.Priority.NORMAL
+    priority: str = ""
     model: str = ""
     language: str = ""
     platform: str = ""
@@ -80,7 +83,12 @@ class Submission:
 
 
 def submit_once(
-    owner: User, media: Media, request: TaskRequest, *, key: str
+    owner: User,
+    media: Media,
+    request: TaskRequest,
+    *,
+    key: str,
+    client: Client | None = None,
 ) -> Submission:
     """Submit media, unless the same request with this key did before.
 
@@ -103,9 +111,14 @@ def submit_once(
         return Submission(first, replayed=True)
     try:
         task = submit(
-            owner, media, request, also=lambda task: idempotency.note(asked, task)
+            owner,
+            media,
+            request,
+            client=client,
+            also=lambda task: idempotency.note(asked, task),
         )
-    except IntegrityError:
+    except (IntegrityError, QuotaError):
+        # The first of them may be what has used up the quota.
         if first := idempotency.first_task(asked):
             return Submission(first, replayed=True)
         raise
@@ -117,12 +130,13 @@ def submit(
     media: Media,
     request: TaskRequest,
     *,
+    client: Client | None = None,
     also: Callable[[TranscriptionTask], None] | None = None,
 ) -> TranscriptionTask:
     """Submit media, whichever they are; see `submit_upload` and `submit_link`."""
     if isinstance(media, Link):
-        return submit_link(owner, media, request, also=also)
-    return submit_upload(owner, media, request, also=also)
+        return submit_link(owner, media, request, client=client, also=also)
+    return submit_upload(owner, media, request, client=client, also=also)
 
 
 def submit_link(
@@ -130,6 +144,7 @@ def submit_link(
     link: Link,
     request: TaskRequest,
     *,
+    client: Client | None = None,
     also: Callable[[TranscriptionTask], None] | None = None,
 ) -> TranscriptionTask:
     """Queue the task of a link, which nobody looks up or opens here.
@@ -138,15 +153,20 @@ def submit_link(
         owner: whose task it will be.
         link: where the media are.
         request: what to do with them.
+        client: whose limits count; None: those of the owner without a key.
         also: called with the new row, in its transaction.
 
     Raises:
+        PriorityNotAllowedError: the client may not have the priority.
+        QuotaError: it may have no more tasks now.
         UnknownModelError: nobody serves the model.
         UnsupportedOptionError: its engine cannot honour an option.
     """
+    client = client or client_without_key(owner.pk)
     task = _insert(
+        client,
         also,
-        **_asked(owner, request),
+        **_asked(owner, request, client),
         public_id=uuid.uuid4(),
         source=TranscriptionTask.Source.LINK,
         file_url=link.url,
@@ -162,6 +182,7 @@ def submit_upload(
     upload: UploadedFile[Any],
     request: TaskRequest,
     *,
+    client: Client | None = None,
     also: Callable[[TranscriptionTask], None] | None = None,
 ) -> TranscriptionTask:
     """Store an upload and queue its task; the hint leaves after the commit.
@@ -172,9 +193,12 @@ def submit_upload(
         owner: whose task it will be.
         upload: the media.
         request: what to do with it.
+        client: whose limits count; None: those of the owner without a key.
         also: called with the new row, in its transaction.
 
     Raises:
+        PriorityNotAllowedError: the client may not have the priority.
+        QuotaError: it may have no more tasks now.
         EmptyUploadError: the file has no bytes.
         UploadTooLargeError: it has too many.
         UnknownModelError: nobody serves the model.
@@ -184,12 +208,14 @@ def submit_upload(
         raise EmptyUploadError("The uploaded file is empty.")
     if upload.size > settings.MAX_UPLOAD_BYTES:
         raise UploadTooLargeError("The file is larger than this server takes.")
-    asked = _asked(owner, request)
+    client = client or client_without_key(owner.pk)
+    asked = _asked(owner, request, client)
     public_id = uuid.uuid4()
     folder = TaskFolder(public_id)
     try:
         size = folder.take_upload(upload)
         task = _insert(
+            client,
             also,
             **asked,
             public_id=public_id,
@@ -204,21 +230,25 @@ def submit_upload(
     return task
 
 
-def _asked(owner: User, request: TaskRequest) -> dict[str, Any]:
+def _asked(owner: User, request: TaskRequest, client: Client) -> dict[str, Any]:
     """The columns of what a client asks for.
 
     Raises:
+        PriorityNotAllowedError: it may not have the priority.
         UnknownModelError: nobody serves the model.
         UnsupportedOptionError: its engine cannot honour an option.
     """
+    priority = request.priority or client.limits.default_priority
+    quotas.check_priority(client, priority)
     model, engine = resolve_model(request.model)
     if refused := unsupported_options(engine, request.options):
         raise UnsupportedOptionError(engine, refused)
     return {
         "owner": owner,
+        "key_line": client.line,
         "request_id": current_request_id.get(),
-        "priority": request.priority,
-        "effective_priority": request.priority,
+        "priority": priority,
+        "effective_priority": priority,
         "task_type": request.task_type,
         "engine": engine,
         "model": model,
@@ -232,9 +262,12 @@ def _asked(owner: User, request: TaskRequest) -> dict[str, Any]:
 
 @despite_conflicts
 def _insert(
-    also: Callable[[TranscriptionTask], None] | None, **values: Any
+    client: Client,
+    also: Callable[[TranscriptionTask], None] | None,
+    **values: Any,
 ) -> TranscriptionTask:
     with transaction.atomic():
+        quotas.admit(client)
         task = TranscriptionTask.objects.create(**values)
         if also is not None:
             also(task)

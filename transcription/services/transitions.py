@@ -23,7 +23,7 @@ from django.db.models.functions import Now
 
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
-from transcription.services import callbacks
+from transcription.services import callbacks, quotas
 from transcription.services.database import despite_conflicts
 from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.storable import storable
@@ -224,13 +224,22 @@ def record_fetch(
 def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
     """Move a prepared task to queued, with what is known of its media.
 
-    A task that is to be cancelled does not go back to waiting: nobody would claim it.
+    Its audio is counted for the quota of its client. A task that is to be cancelled
+    does not go back to waiting: nobody would claim it.
 
     Raises:
         LeaseLostError: the lease is no longer ours.
     """
+    with transaction.atomic(savepoint=False):
+        queued = _queue_prepared(lease, decoded)
+        if queued:
+            quotas.charge(lease.task_id, decoded.duration_seconds)
+    return Outcome.QUEUED if queued else finish_cancelled(lease)
+
+
+def _queue_prepared(lease: Lease, decoded: DecodedAudio) -> bool:
     facts = decoded.facts
-    queued = (
+    return bool(
         _held(lease)
         .filter(cancel_requested_at=None)
         .update(
@@ -253,7 +262,6 @@ def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
             **NO_LEASE,
         )
     )
-    return Outcome.QUEUED if queued else finish_cancelled(lease)
 
 
 @despite_conflicts
@@ -541,10 +549,14 @@ def change_priority(task_id: int, priority: str) -> bool:
 
 
 @despite_conflicts
-def start_again(task_id: int) -> bool:
+def start_again(task_id: int, *, key_line: int | None = None) -> bool:
     """Move a failed or cancelled task to preparing, as if it had just come.
 
     What was to be told of its former end is not told any more.
+
+    Args:
+        task_id: the row.
+        key_line: for whose quotas it counts from now on; None: for whose it did.
 
     Returns:
         False if it is in another state, or gone.
@@ -561,6 +573,7 @@ def start_again(task_id: int) -> bool:
             progress=0.0,
             error_code="",
             error_message="",
+            **({} if key_line is None else {"key_line": key_line}),
             **dict.fromkeys(MOMENTS_OF_AN_ATTEMPT),
             **NO_LEASE,
         )

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.keys import check_key
-from accounts.management.arguments import moment
+from accounts.management.arguments import add_limits, given_limits, moment
 from accounts.models import ApiKey, User
 from accounts.scopes import ORDINARY, Scope
 
@@ -35,6 +35,7 @@ class Command(BaseCommand):
             help="a date (2030-01-31), a moment in UTC (2030-01-31T12:00), or a time "
             "from now (90d). Left out: never.",
         )
+        add_limits(parser, left_out="the server's default")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the new key alone on its line."""
@@ -48,6 +49,10 @@ class Command(BaseCommand):
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from error
         _, secret = ApiKey.issue(
-            owner, options["name"], scopes=scopes, expires_at=options["expires"]
+            owner,
+            options["name"],
+            scopes=scopes,
+            expires_at=options["expires"],
+            limits=given_limits(options),
         )
         self.stdout.write(secret)

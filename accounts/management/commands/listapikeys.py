@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from accounts.management.arguments import iso
+from accounts.management.arguments import iso, limits_text
 from accounts.models import ApiKey
 
 
@@ -29,7 +29,10 @@ class Command(BaseCommand):
         if not options["all"]:
             found = found.in_state(ApiKey.State.ACTIVE)
         lines = [
-            ("KEY", "OWNER", "SCOPES", "STATE", "EXPIRES", "LAST USE", "ID", "NAME"),
+            (
+                *("KEY", "OWNER", "SCOPES", "STATE", "EXPIRES", "LAST USE", "LIMITS"),
+                *("ID", "NAME"),
+            ),
             *(
                 (
                     f"{key.prefix}…",
@@ -38,6 +41,7 @@ class Command(BaseCommand):
                     key.state.value,
                     iso(key.expires_at),
                     iso(key.last_used_at),
+                    limits_text(key),
                     str(key.public_id),
                     key.name,
                 )

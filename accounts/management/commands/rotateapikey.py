@@ -8,8 +8,14 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.errors import KeyNotRotatableError
-from accounts.keys import DEFAULT_OVERLAP, rotate_key
-from accounts.management.arguments import duration, iso, key_named
+from accounts.keys import DEFAULT_OVERLAP, limit_key, rotate_key
+from accounts.management.arguments import (
+    add_limits,
+    duration,
+    given_limits,
+    iso,
+    key_named,
+)
 
 
 class Command(BaseCommand):
@@ -25,16 +31,19 @@ class Command(BaseCommand):
             metavar="TIME",
             help="how long the old key still works: 7d, 12h, 0s. Left out: one day.",
         )
+        add_limits(parser, left_out="as the old key; both get what is given")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the new key alone on its line, and beside it when the old one ends."""
         key = key_named(options["key"])
         try:
-            _, secret = rotate_key(key, overlap=options["overlap"])
+            new, secret = rotate_key(key, overlap=options["overlap"])
         except KeyNotRotatableError as error:
             raise CommandError(error.message) from error
         except OverflowError:
             raise CommandError("This overlap is too long.") from None
+        if limits := given_limits(options):
+            limit_key(new, limits)
         key.refresh_from_db()
         self.stdout.write(secret)
         self.stderr.write(f"The old key {key} works until {iso(key.expires_at)}.")

@@ -26,12 +26,14 @@ class Operation:
         target: makes what the address names for this owner, and returns the values of
             the address's parameters; None: the address has none.
         body: makes the fields to send; files among them make a form of it.
+        of_all_owners: whether it reaches what belongs to others.
     """
 
     scope: Scope
     status: int
     target: Callable[[User], dict[str, Any]] | None = None
     body: Callable[[], dict[str, Any]] = field(default=dict)
+    of_all_owners: bool = False
 
 
 def task(**traits: Any) -> Callable[[User], dict[str, Any]]:
@@ -42,6 +44,11 @@ def task(**traits: Any) -> Callable[[User], dict[str, Any]]:
 def key(owner: User) -> dict[str, Any]:
     """A key of the owner, besides the one that asks."""
     return {"public_id": ApiKeyFactory(owner=owner).public_id}
+
+
+def of_keys(status: int, **others: Any) -> Operation:
+    """An operation on a key; staff may have it for the keys of all owners."""
+    return Operation(Scope.ADMIN, status, key, of_all_owners=True, **others)
 
 
 def callback(owner: User) -> dict[str, Any]:
@@ -94,8 +101,11 @@ OPERATIONS: dict[str, Operation] = {
     "POST /api/v1/callbacks/secret/rotate/": Operation(Scope.WRITE, 200),
     "GET /api/v1/keys/": Operation(Scope.ADMIN, 200),
     "POST /api/v1/keys/": Operation(Scope.ADMIN, 201, body=lambda: {"name": "new"}),
-    "GET /api/v1/keys/{public_id}/": Operation(Scope.ADMIN, 200, key),
-    "DELETE /api/v1/keys/{public_id}/": Operation(Scope.ADMIN, 204, key),
-    "POST /api/v1/keys/{public_id}/rotate/": Operation(Scope.ADMIN, 201, key),
-    "POST /api/v1/keys/{public_id}/revoke/": Operation(Scope.ADMIN, 200, key),
+    "GET /api/v1/keys/{public_id}/": of_keys(200),
+    "PATCH /api/v1/keys/{public_id}/": of_keys(200, body=lambda: {"limits": {}}),
+    "DELETE /api/v1/keys/{public_id}/": of_keys(204),
+    "GET /api/v1/keys/{public_id}/usage/": of_keys(200),
+    "POST /api/v1/keys/{public_id}/rotate/": of_keys(201),
+    "POST /api/v1/keys/{public_id}/revoke/": of_keys(200),
+    "GET /api/v1/usage/": Operation(Scope.READ, 200),
 }

@@ -80,7 +80,27 @@ def test_scopes_and_expiry_are_as_asked(client):
         ({"scopes": ["root"]}, "scopes.0", "invalid_choice"),
         ({"expires_at": "2020-01-31T00:00:00Z"}, "expires_at", "in_the_past"),
         ({"expires_at": "soon"}, "expires_at", "invalid"),
-        ({"owner": 1}, "owner", "unknown_field"),
+        ({"owner": "nobody"}, "owner", "unknown_owner"),
+        ({"owner": "a\0b"}, "owner", "null_characters_not_allowed"),
+        ({"owner": "x" * 151}, "owner", "max_length"),
+        ({"color": "red"}, "color", "unknown_field"),
+        ({"limits": 3}, "limits.non_field_errors", "invalid"),
+        ({"limits": {"pages": 1}}, "limits.pages", "unknown_field"),
+        (
+            {"limits": {"unfinished_tasks": -1}},
+            "limits.unfinished_tasks",
+            "min_value",
+        ),
+        (
+            {"limits": {"requests_per_minute": 1_000_001}},
+            "limits.requests_per_minute",
+            "max_value",
+        ),
+        (
+            {"limits": {"highest_priority": "urgent"}},
+            "limits.highest_priority",
+            "invalid_choice",
+        ),
     ],
     ids=str,
 )
@@ -210,6 +230,101 @@ def test_a_deleted_key_is_gone(client, owner):
 
     read_problem(client.get(f"{KEYS}{key.public_id}/"), 404, "not_found")
     read_problem(client_with(key.secret).get(TASKS), 401, "invalid_api_key")
+
+
+# --- Limits, and keys of others ------------------------------------------------------
+
+NO_LIMITS = dict.fromkeys(
+    (
+        "requests_per_minute",
+        "audio_seconds_per_day",
+        "unfinished_tasks",
+        "highest_priority",
+    )
+)
+
+
+def test_a_key_is_made_with_limits(client):
+    limits = {
+        "requests_per_minute": 60,
+        "unfinished_tasks": 0,
+        "highest_priority": "Low",
+    }
+
+    plain = client.post(KEYS, {"name": "plain"}).json()
+    limited = client.post(KEYS, {"name": "limited", "limits": limits}).json()
+
+    assert plain["limits"] == NO_LIMITS
+    assert limited["limits"] == NO_LIMITS | limits | {"highest_priority": "low"}
+    assert client.get(f"{KEYS}{limited['id']}/").json()["limits"] == limited["limits"]
+
+
+def test_limits_are_changed_one_by_one_and_hold_after_a_rotation(client, owner):
+    key = ApiKeyFactory(owner=owner, unfinished_tasks=5, highest_priority="low")
+    address = f"{KEYS}{key.public_id}/"
+    new = client.post(f"{address}rotate/").json()
+
+    changed = client.patch(
+        address, {"limits": {"requests_per_minute": 9, "highest_priority": None}}
+    )
+
+    assert changed.status_code == 200
+    expected = NO_LIMITS | {"requests_per_minute": 9, "unfinished_tasks": 5}
+    assert changed.json()["limits"] == expected
+    assert client.get(f"{KEYS}{new['id']}/").json()["limits"] == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "code"),
+    [
+        ({}, "limits", "required"),
+        ({"limits": None}, "limits", "null"),
+        ({"limits": {}, "name": "x"}, "name", "unknown_field"),
+        (
+            {"limits": {"unfinished_tasks": "many"}},
+            "limits.unfinished_tasks",
+            "invalid",
+        ),
+    ],
+    ids=str,
+)
+def test_a_change_that_makes_no_sense_changes_nothing(client, owner, body, field, code):
+    key = ApiKeyFactory(owner=owner, unfinished_tasks=5)
+
+    response = client.patch(f"{KEYS}{key.public_id}/", body)
+
+    errors = read_problem(response, 400, "invalid")["errors"]
+    assert errors[field][0]["code"] == code
+    key.refresh_from_db()
+    assert key.unfinished_tasks == 5
+
+
+def test_staff_make_list_and_shut_keys_of_others(client):
+    other = UserFactory(username="bob")
+
+    made = client.post(KEYS, {"name": "his", "owner": "bob"}).json()
+
+    assert made["owner"] == "bob"
+    assert ApiKey.objects.get(digest=digest_of(made["secret"])).owner == other
+    mine = [key["name"] for key in client.get(KEYS).json()["results"]]
+    his = client.get(KEYS, {"owner": "bob"}).json()["results"]
+    assert (mine, [key["name"] for key in his]) == (["mine"], ["his"])
+    address = f"{KEYS}{made['id']}/"
+    rotated = client.post(f"{address}rotate/").json()
+    assert rotated["owner"] == "bob"
+    assert client.post(f"{address}revoke/").json()["state"] == "revoked"
+    assert client.delete(f"{KEYS}{rotated['id']}/").status_code == 204
+    errors = read_problem(client.get(KEYS, {"owner": "carl"}), 400, "invalid")["errors"]
+    assert errors["owner"][0]["code"] == "unknown_owner"
+
+
+def test_a_key_for_another_has_the_scopes_that_its_owner_may_have(client):
+    UserFactory(username="bob")
+    body = {"name": "his", "owner": "bob", "scopes": ["admin"]}
+
+    errors = read_problem(client.post(KEYS, body), 400, "invalid")["errors"]
+
+    assert errors["scopes"][0]["code"] == "staff_only"
 
 
 # --- Sessions ------------------------------------------------------------------------

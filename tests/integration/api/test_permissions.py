@@ -53,7 +53,7 @@ class Caller:
             return 403, "insufficient_scope"
         if operation.scope == ADMIN and not self.is_staff:
             return 403, "staff_only"
-        if self.is_other and operation.target is not None:
+        if self.is_other and operation.target and not operation.of_all_owners:
             return 404, "not_found"
         return operation.status, ""
 

@@ -1,0 +1,323 @@
+"""What is counted for quotas, once each, also when several are first."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+
+from accounts import usage
+from accounts.keys import limit_key, rotate_key
+from accounts.limits import client_with_key, client_without_key
+from accounts.models import ApiKey, DailyUsage
+from tests.factories import ApiKeyFactory, TaskFactory, UserFactory
+from tests.integration.databases import in_threads
+from tests.integration.steps import DECODED, finish_preparation, lease_of
+from tests.integration.test_list_plans import explain
+from tools import many_tasks
+from transcription.errors import QuotaError
+from transcription.models import TranscriptionTask
+from transcription.services import quotas, steering, transitions
+from transcription.services.submission import (
+    Link,
+    TaskRequest,
+    submit,
+    submit_once,
+    submit_upload,
+)
+from workers.dispatcher import Dispatcher
+
+pytestmark = pytest.mark.django_db
+
+LINK = Link("https://example.org/a.wav")
+MINUTE_LONG = replace(DECODED, sample_count=60 * 16_000)
+
+
+def days() -> list[tuple[int, float, int]]:
+    """Line, seconds and tasks of each row."""
+    return list(DailyUsage.objects.order_by("line").values_list("line", *COUNTED))
+
+
+COUNTED = ("audio_seconds", "tasks")
+
+
+# --- Counting ------------------------------------------------------------------------
+
+
+def test_audio_is_counted_with_the_move_to_queued():
+    key = ApiKeyFactory()
+    for _ in range(2):
+        task = TaskFactory(leased=True, owner=key.owner, key_line=key.line)
+        finish_preparation(task)
+
+    assert days() == [(key.line, 8.0, 2)]
+    task.refresh_from_db()
+    assert (task.status, task.charged_seconds) == ("queued", 4.0)
+
+
+def test_what_is_undone_is_not_counted():
+    task = TaskFactory(leased=True)
+
+    with transaction.atomic():
+        finish_preparation(task)
+        transaction.set_rollback(True)
+
+    assert days() == []
+
+
+@pytest.mark.parametrize("state", ["lost", "cancelled"])
+def test_a_task_that_is_not_queued_is_not_counted(state):
+    task = TaskFactory(leased=True)
+    if state == "lost":
+        with pytest.raises(transitions.LeaseLostError):
+            transitions.finish_preparation(
+                replace(lease_of(task), token=task.public_id), DECODED
+            )
+    else:
+        transitions.cancel(task.pk)
+        finish_preparation(task)
+
+    assert days() == []
+
+
+def prepare_again(task: TranscriptionTask, decoded=DECODED) -> None:
+    TranscriptionTask.objects.filter(pk=task.pk).update(status="failed")
+    assert transitions.start_again(task.pk)
+    lease = transitions.claim_preparation(task.pk, owner="media@tests/1")
+    assert lease
+    transitions.finish_preparation(lease, decoded)
+
+
+def test_a_task_that_starts_again_is_counted_once():
+    key = ApiKeyFactory()
+    task = TaskFactory(leased=True, key_line=key.line)
+    finish_preparation(task)
+
+    prepare_again(task)
+
+    assert days() == [(key.line, 4.0, 1)]
+
+
+def test_a_link_that_has_become_longer_costs_the_difference():
+    key = ApiKeyFactory()
+    task = TaskFactory(leased=True, key_line=key.line)
+    finish_preparation(task)
+
+    prepare_again(task, MINUTE_LONG)
+    prepare_again(task)
+    prepare_again(task, MINUTE_LONG)
+
+    assert days() == [(key.line, 60.0, 1)]
+
+
+def test_a_task_from_before_counts_for_its_owner():
+    task = TaskFactory(leased=True, key_line=None)
+
+    finish_preparation(task)
+
+    assert days() == [(-task.owner_id, 4.0, 1)]
+
+
+def test_days_are_rows_of_their_own(monkeypatch):
+    first = usage.today()
+    usage.charge(7, UserFactory().pk, audio_seconds=1, tasks=1)
+    monkeypatch.setattr(usage, "today", lambda: first + timedelta(days=29))
+    owner = DailyUsage.objects.get().owner_id
+    usage.charge(7, owner, audio_seconds=2, tasks=1)
+    usage.charge(8, owner, audio_seconds=4, tasks=1)
+
+    assert usage.used_by_line(7) == usage.Used(2.0, 1)
+    assert usage.used_by_line(7, days=30) == usage.Used(3.0, 2)
+    assert usage.used_by_owner(owner, days=29) == usage.Used(6.0, 2)
+    assert usage.used_by_owner(owner, days=30) == usage.Used(7.0, 3)
+    assert usage.used_by_line(9) == usage.Used(0.0, 0)
+
+
+def test_the_dispatcher_forgets_days_that_nobody_asks_for(monkeypatch):
+    now, owner = usage.today(), UserFactory().pk
+    for age in (0, 400, 401):
+        day = now - timedelta(days=age)
+        DailyUsage.objects.create(line=1, owner_id=owner, day=day)
+
+    dispatcher = Dispatcher()
+    dispatcher.tick()
+
+    ages = {
+        (now - day).days for day in DailyUsage.objects.values_list("day", flat=True)
+    }
+    assert ages == {0, 400}
+
+
+# --- Lines of keys -------------------------------------------------------------------
+
+
+def test_keys_that_were_rotated_are_one_line_with_one_set_of_limits():
+    first, stranger = ApiKeyFactory(unfinished_tasks=3), ApiKeyFactory()
+    second, _ = rotate_key(first)
+    third, _ = rotate_key(second)
+
+    limit_key(second, {"highest_priority": "low", "audio_seconds_per_day": 9})
+
+    line = list(ApiKey.objects.in_line(third.line).order_by("pk"))
+    assert line == [first, second, third]
+    for key in line:
+        assert key.line == first.pk
+        assert key.limits == {
+            "requests_per_minute": None,
+            "audio_seconds_per_day": 9,
+            "unfinished_tasks": 3,
+            "highest_priority": "low",
+        }
+    stranger.refresh_from_db()
+    assert set(stranger.limits.values()) == {None}
+
+
+def test_what_a_line_has_used_outlives_its_first_key():
+    first = ApiKeyFactory()
+    second, _ = rotate_key(first)
+    line = first.line
+    usage.charge(line, first.owner_id, audio_seconds=5, tasks=1)
+
+    first.delete()
+
+    second.refresh_from_db()
+    assert second.line == line
+    assert usage.used_by_line(second.line).audio_seconds == 5
+
+
+# --- Several at once -----------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_submissions_at_once_no_more_get_in_than_there_is_room(no_hints):
+    key = ApiKeyFactory(unfinished_tasks=3)
+    client, gate = client_with_key(key), threading.Barrier(8)
+
+    def send() -> bool:
+        gate.wait()
+        try:
+            submit(key.owner, LINK, TaskRequest(), client=client)
+        except QuotaError:
+            return False
+        return True
+
+    let_in = in_threads([send] * 8)
+
+    assert sum(let_in) == TranscriptionTask.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_retries_at_once_no_more_get_in_than_there_is_room(no_hints):
+    key = ApiKeyFactory(unfinished_tasks=2)
+    client, gate = client_with_key(key), threading.Barrier(6)
+    tasks = [
+        TaskFactory(owner=key.owner, failed=True, source="link", file_url=LINK.url)
+        for _ in range(6)
+    ]
+
+    def retry(task: TranscriptionTask) -> bool:
+        gate.wait()
+        try:
+            steering.retry_task(task, client=client)
+        except QuotaError:
+            return False
+        return True
+
+    let_in = in_threads([lambda task=task: retry(task) for task in tasks])
+
+    assert sum(let_in) == 2
+    assert quotas.unfinished_tasks(key.line, most=10) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_copies_of_one_request_at_once_find_one_task_and_no_quota(no_hints):
+    key = ApiKeyFactory(unfinished_tasks=1)
+    client, gate = client_with_key(key), threading.Barrier(6)
+
+    def send() -> bool:
+        gate.wait()
+        return submit_once(
+            key.owner, LINK, TaskRequest(), key="once", client=client
+        ).replayed
+
+    replayed = in_threads([send] * 6)
+
+    assert sorted(replayed) == [False] + [True] * 5
+    assert TranscriptionTask.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_audio_is_lost_when_many_tasks_are_prepared_at_once():
+    key = ApiKeyFactory()
+    tasks = [
+        TaskFactory(leased=True, owner=key.owner, key_line=key.line) for _ in range(12)
+    ]
+    gate = threading.Barrier(len(tasks))
+
+    def prepare(task: TranscriptionTask) -> None:
+        gate.wait()
+        finish_preparation(task)
+
+    in_threads([lambda task=task: prepare(task) for task in tasks])
+
+    assert days() == [(key.line, 48.0, 12)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_limits_that_change_during_a_rotation_hold_for_the_new_key():
+    for _ in range(5):
+        key, gate = ApiKeyFactory(), threading.Barrier(2)
+
+        def rotate(key=key, gate=gate) -> None:
+            gate.wait()
+            rotate_key(key)
+
+        def limit(key=key, gate=gate) -> None:
+            gate.wait()
+            limit_key(key, {"unfinished_tasks": 1})
+
+        in_threads([rotate, limit])
+
+        line = ApiKey.objects.in_line(key.line)
+        assert list(line.values_list("unfinished_tasks", flat=True)) == [1, 1]
+
+
+# --- What it costs -------------------------------------------------------------------
+
+
+def test_without_a_quota_a_submission_asks_nothing_of_it(no_hints):
+    owner = UserFactory()
+    upload = SimpleUploadedFile("a.wav", b"sound")
+
+    with CaptureQueriesContext(connection) as asked:
+        submit_upload(owner, upload, TaskRequest())
+
+    tables = " ".join(entry["sql"] for entry in asked.captured_queries)
+    assert DailyUsage._meta.db_table not in tables
+    assert "COUNT" not in tables
+
+
+@pytest.mark.skipif(
+    "connection.vendor == 'mysql'",
+    reason="MariaDB looks at its rows only outside of a transaction",
+)
+def test_unfinished_tasks_are_counted_from_an_index_alone():
+    many_tasks.fill(5_000, owners=3)
+    owner = TranscriptionTask.objects.values_list("owner", flat=True)[0]
+    line = client_without_key(owner).line
+    TranscriptionTask.objects.filter(owner=owner).update(key_line=line)
+    many_tasks.analyse()
+
+    with CaptureQueriesContext(connection) as asked:
+        quotas.unfinished_tasks(line, most=100)
+
+    (statement,) = (entry["sql"] for entry in asked.captured_queries)
+    plan = explain(statement)
+    assert "task_of_key_line" in plan
+    if connection.vendor == "sqlite":
+        assert "COVERING INDEX task_of_key_line" in plan

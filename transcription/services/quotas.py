@@ -1,0 +1,110 @@
+"""What a client may have waiting and may have transcribed, and what that has cost it.
+
+A quota is looked at when a task is about to enter, in the transaction that lets it in.
+What its audio comes to is known after preparation only and is counted there; so the
+task that passes the limit of a day is let through, and those behind it are not.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Final
+
+from django.utils.translation import gettext as _
+
+from accounts import usage
+from accounts.limits import Client, line_without_key
+from transcription.errors import (
+    AudioQuotaError,
+    PriorityNotAllowedError,
+    QueueQuotaError,
+)
+from transcription.models import TranscriptionTask
+
+Status = TranscriptionTask.Status
+
+# Nobody knows when a task of the client will end; one that waits less asks too often.
+QUEUE_RETRY_SECONDS: Final = 10
+UNFINISHED: Final = (Status.PREPARING, Status.QUEUED, Status.PROCESSING)
+
+
+def check_priority(client: Client, priority: str) -> None:
+    """Refuse a priority that is above the highest of the client.
+
+    Raises:
+        PriorityNotAllowedError: it is.
+    """
+    if not client.limits.allows(priority):
+        raise PriorityNotAllowedError(
+            _("The highest priority of this API key is %(highest)s.")
+            % {"highest": client.limits.highest_priority}
+        )
+
+
+def admit(client: Client) -> None:
+    """Refuse a task for which the client has no room.
+
+    Belongs in the transaction that lets the task in, before it does. Where the number
+    of tasks is limited, others of the same line wait here until that transaction ends,
+    so that of several requests at once no more get in than there is room for.
+
+    Raises:
+        AudioQuotaError: the audio of this day is used up.
+        QueueQuotaError: too many tasks have not ended.
+    """
+    limits = client.limits
+    if limits.unfinished_tasks:
+        usage.hold_today(client.line, client.owner_id)
+        waiting = unfinished_tasks(client.line, most=limits.unfinished_tasks)
+        if waiting >= limits.unfinished_tasks:
+            raise QueueQuotaError(
+                _(
+                    "This API key may have %(count)d unfinished tasks. Wait until some "
+                    "have ended."
+                )
+                % {"count": limits.unfinished_tasks},
+                wait=QUEUE_RETRY_SECONDS,
+            )
+    if (
+        limits.audio_seconds_per_day
+        and usage.audio_seconds_today(client.line) >= limits.audio_seconds_per_day
+    ):
+        left = usage.midnight() - datetime.now(UTC)
+        raise AudioQuotaError(
+            _(
+                "This API key has used its %(count)d seconds of audio of this day. Go "
+                "on after midnight UTC."
+            )
+            % {"count": limits.audio_seconds_per_day},
+            wait=max(1, math.ceil(left.total_seconds())),
+        )
+
+
+def unfinished_tasks(line: int, *, most: int) -> int:
+    """How many tasks of a line have not ended; counts no further than `most`."""
+    return TranscriptionTask.objects.filter(key_line=line, status__in=UNFINISHED)[
+        :most
+    ].count()
+
+
+def charge(task_id: int, seconds: float) -> None:
+    """Count the audio of a prepared task; belongs in the transaction that queues it.
+
+    What was counted for it before is not counted again: a task that starts once more
+    costs nothing, unless its link has come to lead to something longer.
+    """
+    owner_id, key_line, before = TranscriptionTask.objects.values_list(
+        "owner_id", "key_line", "charged_seconds"
+    ).get(pk=task_id)
+    more = seconds - (before or 0.0)
+    if before is not None and more <= 0:
+        return
+    TranscriptionTask.objects.filter(pk=task_id).update(charged_seconds=seconds)
+    usage.charge(
+        # A task from before keys had limits.
+        line_without_key(owner_id) if key_line is None else key_line,
+        owner_id,
+        audio_seconds=more,
+        tasks=int(before is None),
+    )
