@@ -20,12 +20,13 @@ from transcription.errors import (
     UploadTooLargeError,
 )
 from transcription.models import TranscriptionTask
-from transcription.services import hints, idempotency
+from transcription.services import hints, idempotency, turns
 from transcription.services.database import despite_conflicts
 from transcription.services.file_names import clean_file_name
 from transcription.services.serving import resolve_model
 from transcription.storage import TaskFolder
 from whisperhub.network.links import name_in
+from whisperhub.queues import PREPARE, queue_name
 from whisperhub.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
@@ -235,7 +236,9 @@ def _insert(
     also: Callable[[TranscriptionTask], None] | None, **values: Any
 ) -> TranscriptionTask:
     with transaction.atomic():
-        task = TranscriptionTask.objects.create(**values)
+        lane = queue_name(PREPARE, values["effective_priority"])
+        turn = turns.next_turn(lane, values["owner"].pk)
+        task = TranscriptionTask.objects.create(turn=turn, **values)
         if also is not None:
             also(task)
         # No partial: Django reports a hook that raised by its name, which a partial
