@@ -7,7 +7,10 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Case, F, Q, When
+from django.db.models import Case, F, Q, Value, When
+from django.db.models.functions import Concat
+
+from whisperhub.queues import PREPARE
 
 
 class Leased(models.Model):
@@ -156,6 +159,9 @@ class TranscriptionTask(Leased):
     )
     dispatched_at = models.DateTimeField(null=True, blank=True)
     not_before = models.DateTimeField(null=True, blank=True)
+    turn = models.BigIntegerField(
+        default=0, editable=False, help_text="Its place in its lane: the least is next."
+    )
     attempts = models.PositiveSmallIntegerField(
         default=0, help_text="Starts of the present stage that were the task's own."
     )
@@ -191,6 +197,28 @@ class TranscriptionTask(Leased):
         output_field=models.CharField(max_length=10),
         db_persist=True,
     )
+    # The queue that a task waits in; none while somebody holds it, and none while it
+    # pauses after a failure: those must not stand before the others.
+    lane = models.GeneratedField(
+        expression=Case(
+            When(
+                Q(lease_token__isnull=False)
+                | Q(dispatched_at=None, not_before__isnull=False),
+                then=None,
+            ),
+            When(
+                status="preparing",
+                then=Concat(Value(f"{PREPARE}."), F("effective_priority")),
+            ),
+            When(
+                status="queued",
+                then=Concat(F("model"), Value("."), F("effective_priority")),
+            ),
+            default=None,
+        ),
+        output_field=models.CharField(max_length=110, null=True),
+        db_persist=True,
+    )
 
     class Meta:
         ordering = ["-id"]
@@ -215,6 +243,9 @@ class TranscriptionTask(Leased):
             ),
             # What of a line of keys has not ended.
             models.Index(fields=["key_line", "status"], name="task_of_key_line"),
+            # Whose turn it is in a lane, and where an owner's next task goes.
+            models.Index(fields=["lane", "turn", "id"], name="task_turn"),
+            models.Index(fields=["lane", "owner", "turn"], name="task_turn_of_owner"),
             # The dispatcher's two questions. (No partial indexes: MariaDB has none.)
             models.Index(fields=["status", "dispatched_at"], name="task_waiting"),
             models.Index(fields=["lease_expires_at"], name="task_leased"),
@@ -234,6 +265,30 @@ class TranscriptionTask(Leased):
     def is_finished(self) -> bool:
         """Whether the state is final."""
         return self.status in self.FINAL
+
+
+class OwnerInLane(models.Model):
+    """How far an owner has come in one lane; `services.turns` writes it.
+
+    The greatest of a lane is the lane's clock: nobody new begins before it.
+    """
+
+    lane = models.CharField(max_length=110)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+"
+    )
+    started_turn = models.BigIntegerField(
+        default=0, help_text="The greatest turn of this owner's tasks that started."
+    )
+
+    class Meta:
+        indexes = [models.Index(fields=["lane", "started_turn"], name="lane_clock")]
+        constraints = [
+            models.UniqueConstraint(fields=["lane", "owner"], name="owner_in_lane")
+        ]
+
+    def __str__(self) -> str:
+        return f"User {self.owner_id} in {self.lane}: {self.started_turn}"
 
 
 class Transcript(models.Model):

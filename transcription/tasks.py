@@ -1,4 +1,4 @@
-"""Celery entry points: each wakes one service for one row."""
+"""Celery entry points: each wakes one service."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from django.conf import settings
 
 from transcription.api.callbacks import event_body
 from transcription.engines.registry import current_engine
-from transcription.models import Callback
 from transcription.services import delivery, events, execution, preparation
 from transcription.services.leases import heartbeat
-from transcription.services.transitions import Outcome
+from transcription.services.transitions import Served
 
 # Far above what decoding the longest media takes, beside fetching it; a child that
 # hangs is killed.
@@ -36,16 +35,16 @@ def listen_in_media_worker(**_: Any) -> None:
     name="transcription.tasks.prepare_media",
     time_limit=PREPARATION_LIMIT_SECONDS,
 )
-def prepare_media(task_id: int) -> dict[str, str]:
-    """Prepare the media of one task, if it still waits for that."""
-    return _report(preparation.prepare(task_id, owner=heartbeat.owner))
+def prepare_media(lane: str) -> dict[str, str]:
+    """Prepare the media of the task whose turn it is in a lane, if one waits."""
+    return _report(preparation.prepare(lane, owner=heartbeat.owner))
 
 
 @shared_task(name="transcription.tasks.run_transcription")
-def run_transcription(task_id: int) -> dict[str, str]:
-    """Transcribe one prepared task, if it is still queued."""
+def run_transcription(lane: str) -> dict[str, str]:
+    """Transcribe the task whose turn it is in a lane, if one waits."""
     return _report(
-        execution.execute(task_id, engine=current_engine(), owner=heartbeat.owner)
+        execution.execute(lane, engine=current_engine(), owner=heartbeat.owner)
     )
 
 
@@ -53,11 +52,17 @@ def run_transcription(task_id: int) -> dict[str, str]:
 def deliver_callback(callback_id: int) -> dict[str, str]:
     """Send one callback to its receiver, if it is due."""
     owner = f"callbacks@{socket.gethostname()}/{os.getpid()}"
-    return _report(delivery.deliver(callback_id, owner=owner, describe=event_body))
-
-
-def _report(outcome: Outcome | Callback.State | None) -> dict[str, str]:
-    """What Celery stores; nothing for a message that came too late."""
-    if outcome is None:
+    state = delivery.deliver(callback_id, owner=owner, describe=event_body)
+    if state is None:
         raise Ignore
-    return {"outcome": outcome.value}
+    return {"outcome": state.value}
+
+
+def _report(served: Served | None) -> dict[str, str]:
+    """What Celery stores; nothing for a message that found nobody waiting.
+
+    The message is named after the task it was sent for, which may be another one.
+    """
+    if served is None:
+        raise Ignore
+    return {"task": str(served.public_id), "outcome": served.outcome.value}

@@ -15,9 +15,14 @@ CALLBACKS: Final = "callbacks"
 RESERVED: Final = frozenset({PREPARE, CALLBACKS, "extraction", "upkeep"})
 
 
+def queue_name(kind: str, priority: str) -> str:
+    """The queue of a stage or of a model for one priority: a lane."""
+    return f"{kind}.{priority}"
+
+
 def queue_names(kind: str) -> list[str]:
     """The queues of a stage or of a model, most urgent first."""
-    return [f"{kind}.{priority}" for priority in PRIORITIES]
+    return [queue_name(kind, priority) for priority in PRIORITIES]
 
 
 def queue(name: str) -> Queue:

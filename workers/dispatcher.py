@@ -13,7 +13,7 @@ from typing import Final
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
-from django.db.models import Case, IntegerField, Q, Value, When
+from django.db.models import Case, IntegerField, Value, When
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
@@ -30,6 +30,7 @@ from transcription.services import (
     publishing,
     retention,
     transitions,
+    turns,
 )
 from whisperhub.queues import PRIORITIES
 
@@ -40,11 +41,13 @@ Status = TranscriptionTask.Status
 # Rows handled by one step: a long backlog must not keep the other steps waiting.
 BATCH: Final = 500
 SWEEP_SECONDS: Final = 600.0
-# How often every queue is read for hints that are missing in it; queues with fewer
-# messages than tasks are read in every round.
+# How often callbacks are compared with their messages one by one; if there are fewer
+# messages than callbacks, that is done in every round.
 SEARCH_SECONDS: Final = 30.0
 # Ageing looks at every waiting task, and minutes are what it counts in.
 AGEING_LOOK_SECONDS: Final = 10.0
+# So do gaps between turns.
+GAPS_LOOK_SECONDS: Final = 10.0
 
 PRIORITY_RANK: Final = Case(
     *(
@@ -65,6 +68,7 @@ class Dispatcher:
         self._sweep_at = time.monotonic()
         self._search_at = time.monotonic()
         self._age_at = time.monotonic()
+        self._close_gaps_at = time.monotonic()
 
     def run(self) -> None:
         """Tick until told to stop."""
@@ -86,6 +90,7 @@ class Dispatcher:
             self.take_back_expired()
             callbacks.take_back_expired()
         self.raise_aged()
+        self.close_gaps()
         self.find_lost_hints()
         self.send_held_back()
         callbacks.send_due()
@@ -107,6 +112,13 @@ class Dispatcher:
         pause = min(AGEING_LOOK_SECONDS, settings.AGEING_SECONDS)
         self._age_at = time.monotonic() + pause
         return ageing.raise_aged()
+
+    def close_gaps(self) -> int:
+        """Close gaps between the turns of owners, now and then; returns how many."""
+        if time.monotonic() < self._close_gaps_at:
+            return 0
+        self._close_gaps_at = time.monotonic() + GAPS_LOOK_SECONDS
+        return turns.close_gaps()
 
     def find_lost_hints(self) -> int:
         """Look for rows whose hint is nowhere any more; returns how many."""
@@ -144,19 +156,26 @@ class Dispatcher:
 
     def send_held_back(self) -> int:
         """Send hints for waiting tasks that have none on the way; returns how many."""
-        waiting = (
-            TranscriptionTask.objects.filter(
-                Q(not_before=None) | Q(not_before__lte=Now()),
-                status__in=[Status.PREPARING, Status.QUEUED],
-                dispatched_at=None,
-                lease_token=None,
-            )
-            .order_by(PRIORITY_RANK, "id")
-            .values_list("pk", flat=True)[:BATCH]
+        waiting = TranscriptionTask.objects.filter(
+            turns.MAY_START,
+            status__in=[Status.PREPARING, Status.QUEUED],
+            dispatched_at=None,
+            lease_token=None,
         )
-        sent = 0
-        for task_id in waiting:
-            if publishing.breaker.is_open():
-                break
-            sent += hints.send_hint(task_id)
+        kinds = list(
+            waiting.order_by(PRIORITY_RANK)
+            .values("status", "model", "effective_priority")
+            .distinct()
+        )
+        sent, left = 0, BATCH
+        for position, kind in enumerate(kinds):
+            # Turns of different lanes do not compare: each has its share of a batch.
+            share = -(-left // (len(kinds) - position))
+            # Who is next comes first: without a hint nobody is served.
+            task_ids = waiting.filter(**kind).order_by("turn", "id")[:share]
+            for task_id in task_ids.values_list("pk", flat=True):
+                if publishing.breaker.is_open():
+                    return sent
+                sent += hints.send_hint(task_id)
+                left -= 1
         return sent

@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -24,7 +25,7 @@ from django.db import DatabaseError, InterfaceError
 from transcription.engines.base import Engine, ModelCall
 from transcription.errors import LeaseLostError
 from transcription.models import TranscriptionTask
-from transcription.services import retention, transitions
+from transcription.services import lost_hints, retention, transitions, turns
 from transcription.services.admission import admission
 from transcription.services.database import persistently
 from transcription.services.execution import JobReporter
@@ -124,8 +125,10 @@ def put_jobs_back(stuck: ModelCall) -> None:
         logger.warning("Task %s: back from a stuck model, %s", task.public_id, outcome)
         if outcome in {Outcome.FAILED, Outcome.CANCELLED}:
             retention.conclude(task, outcome)
-    for task_id in _ids_of_messages():
-        _in_time(partial(transitions.mark_undispatched, task_id))
+    unused = Counter(_lanes_of_messages())
+    unused.subtract(turns.lane_of(task) for task in tasks)
+    for lane, hints in (+unused).items():
+        _in_time(partial(lost_hints.forget_in_lane, lane, hints))
 
 
 def _convict(lease: Lease) -> Outcome:
@@ -144,6 +147,6 @@ def _in_time(action: Callable[[], T]) -> T:
     return persistently(action, seconds=PATIENCE_SECONDS)
 
 
-def _ids_of_messages() -> set[int]:
-    """Tasks whose hints this process took; those not claimed yet need new ones."""
-    return {request.args[0] for request in tuple(celery_state.reserved_requests)}
+def _lanes_of_messages() -> list[str]:
+    """Of each hint that this process took, the lane; some led to no claim yet."""
+    return [request.args[0] for request in tuple(celery_state.reserved_requests)]

@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from transcription.engines.base import ModelInfo, Segment, Transcription
+from transcription.engines.base import Engine, ModelInfo, Segment, Transcription
 from transcription.media.decode import DecodedAudio
 from transcription.media.probe import MediaFacts
 from transcription.models import TranscriptionTask
-from transcription.services import transitions
-from transcription.services.transitions import Lease
+from transcription.services import execution, preparation, transitions, turns
+from transcription.services.transitions import Lease, Outcome
 
 DECODED = DecodedAudio(
     facts=MediaFacts(
@@ -61,6 +61,26 @@ def retry(task: TranscriptionTask) -> Any:
     return transitions.retry_or_fail(
         lease_of(task), code="engine_error", message="The engine failed."
     )
+
+
+def prepare(task_id: int, *, owner: str = "media@tests/1") -> Outcome | None:
+    """Have a worker get the hint of a task that is alone in its lane."""
+    served = preparation.prepare(_hinted(task_id), owner=owner)
+    return served and served.outcome
+
+
+def execute(
+    task_id: int, *, engine: Engine, owner: str = "cpu-0@tests/1"
+) -> Outcome | None:
+    """The same for a task that is prepared."""
+    served = execution.execute(_hinted(task_id), engine=engine, owner=owner)
+    return served and served.outcome
+
+
+def _hinted(task_id: int) -> str:
+    """The lane of a task, after its hint is noted as sent."""
+    transitions.mark_dispatched(task_id)
+    return turns.lane_of(TranscriptionTask.objects.get(pk=task_id))
 
 
 STATES: dict[str, dict[str, Any]] = {

@@ -22,6 +22,7 @@ from django.conf import settings  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 
 from tests.factories import TaskFactory  # noqa: E402
+from tests.integration import steps  # noqa: E402
 from tests.integration.steps import HEARD, MODEL  # noqa: E402
 from transcription.models import Transcript, TranscriptionTask  # noqa: E402
 from transcription.services import execution, slots  # noqa: E402
@@ -80,7 +81,7 @@ def main() -> None:
     settings.MEDIA_ROOT = Path(sys.argv[-1])
     task_id, engine = again() if "again" in sys.argv else first()
 
-    outcome = execution.execute(task_id, engine=engine, owner="cpu-0@tests/1")
+    outcome = steps.execute(task_id, engine=engine, owner="cpu-0@tests/1")
 
     row = TranscriptionTask.objects.get(pk=task_id)
     transcripts = Transcript.objects.filter(task=row).count()

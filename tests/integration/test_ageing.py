@@ -12,7 +12,7 @@ from django.utils import timezone
 from tests.factories import TaskFactory
 from tests.integration.databases import in_threads
 from transcription.models import TranscriptionTask
-from transcription.services import ageing, hints, transitions
+from transcription.services import ageing, hints, transitions, turns
 from whisperhub.queues import queue_names
 from workers import dispatcher as dispatcher_module
 from workers.dispatcher import Dispatcher
@@ -146,12 +146,13 @@ class OnePlace:
                     break
             else:
                 return None
-            (task_id,) = found[0].args
-            lease = transitions.claim_inference(task_id, owner="cpu-0@tests/1")
-            if lease is None:
-                continue  # A hint that the task left behind when it rose.
+            chosen = turns.first_in(*found[0].args)
+            if chosen is None:
+                continue  # A hint that a task left behind when it rose.
+            lease = transitions.claim_inference(chosen.task_id, owner="cpu-0@tests/1")
+            assert lease is not None
             transitions.fail(lease, code="no_audio", message="None.")
-            return int(task_id)
+            return chosen.task_id
 
 
 @pytest.mark.parametrize("ages", [True, False])
@@ -162,14 +163,15 @@ def test_a_task_of_low_priority_is_served_under_endless_urgent_load(
     monkeypatch.setattr(dispatcher_module, "AGEING_LOOK_SECONDS", 0.0)
     settings.AGEING_SECONDS = 600 if ages else 0
     dispatcher, place = Dispatcher(), OnePlace(broker)
-    low = TaskFactory(queued=True, priority="low")
+    # Each is the first one of its owner.
+    low = TaskFactory(queued=True, priority="low", turn=1)
     for _ in range(5):
-        TaskFactory(queued=True, priority="high")
+        TaskFactory(queued=True, priority="high", turn=1)
     dispatcher.send_held_back()
 
     done: list[int | None] = []
     for _ in range(30):
-        hints.send_hint(TaskFactory(queued=True, priority="high").pk)
+        hints.send_hint(TaskFactory(queued=True, priority="high", turn=1).pk)
         TranscriptionTask.objects.update(
             queued_at=F("queued_at") - timedelta(minutes=1)
         )

@@ -20,6 +20,7 @@ from rest_framework.test import APIClient
 
 from tests.engines import ScriptedEngine
 from tests.factories import ApiKeyFactory, TaskFactory, segment
+from tests.integration import steps
 from tests.waiting import wait_for
 from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES, to_float
 from transcription.engines import demo_model
@@ -527,7 +528,7 @@ def test_partial_segments_can_be_read_while_the_job_runs(prepared):
             listener(float(number))
             seen.append(pending_answer(task))
 
-    outcome = execution.execute(task.pk, engine=ScriptedEngine(act), owner="slot")
+    outcome = steps.execute(task.pk, engine=ScriptedEngine(act), owner="slot")
 
     assert outcome is Outcome.COMPLETED
     assert [answer.status_code for answer in seen] == [202] * 4
@@ -562,10 +563,10 @@ def test_a_second_attempt_replaces_what_the_first_had_heard(prepared):
             seen.append(texts(pending_answer(task)))
         numbers.append([part.number for part in TranscriptPart.objects.all()])
 
-    first = execution.execute(task.pk, engine=ScriptedEngine(break_down), owner="slot")
+    first = steps.execute(task.pk, engine=ScriptedEngine(break_down), owner="slot")
     waiting = texts(pending_answer(task))
     TranscriptionTask.objects.update(not_before=None)
-    second = execution.execute(task.pk, engine=ScriptedEngine(go_on), owner="slot")
+    second = steps.execute(task.pk, engine=ScriptedEngine(go_on), owner="slot")
 
     assert (first, second) == (Outcome.RETRIED, Outcome.COMPLETED)
     assert waiting == []
@@ -589,7 +590,7 @@ def test_a_worker_without_its_lease_stores_no_segments(prepared, noticed):
         listener(1.0)
         raise AssertionError("It went on.")
 
-    outcome = execution.execute(task.pk, engine=ScriptedEngine(lose), owner="slot")
+    outcome = steps.execute(task.pk, engine=ScriptedEngine(lose), owner="slot")
 
     assert outcome is Outcome.LOST
     assert [part.number for part in TranscriptPart.objects.all()] == [0]
@@ -610,7 +611,7 @@ def test_a_task_that_ends_without_a_result_keeps_no_segments(prepared, settings,
         heartbeat.beat()
         listener(1.0)
 
-    outcome = execution.execute(task.pk, engine=ScriptedEngine(act), owner="slot")
+    outcome = steps.execute(task.pk, engine=ScriptedEngine(act), owner="slot")
 
     assert outcome == end
     assert not TranscriptPart.objects.exists()
@@ -630,7 +631,7 @@ def test_the_real_engines_segments_are_stored_as_they_come(
 
     monkeypatch.setattr(transitions, "record_progress", record_and_look)
 
-    outcome = execution.execute(task.pk, engine=engine, owner="slot")
+    outcome = steps.execute(task.pk, engine=engine, owner="slot")
 
     assert outcome is Outcome.COMPLETED
     final = [part["text"] for part in task.transcript.segments]

@@ -12,6 +12,7 @@ from celery.signals import worker_process_init
 from django.db import OperationalError, connection
 
 from tests.factories import TaskFactory
+from tests.integration import steps
 from tests.media_files import make_tone, write_audio, write_wav
 from tests.receivers import answering, hanging_up, silent
 from tests.upstreams import (
@@ -32,9 +33,7 @@ from transcription.models import TranscriptionTask
 from transcription.services import (
     cancellation,
     events,
-    execution,
     fetching,
-    preparation,
     transitions,
 )
 from transcription.services.leases import heartbeat
@@ -79,7 +78,7 @@ def tone(tmp_path) -> bytes:
 def prepare(task: Any) -> Outcome | None:
     """Prepare it, as if the time of its next attempt had come."""
     TranscriptionTask.objects.filter(pk=task.pk).update(not_before=None)
-    outcome = preparation.prepare(task.pk, owner="media@tests/1")
+    outcome = steps.prepare(task.pk, owner="media@tests/1")
     task.refresh_from_db()
     return outcome
 
@@ -106,7 +105,7 @@ def test_the_speech_at_a_link_becomes_text(upstream, linked, engine):
     assert folder.original.read_bytes() == ENGLISH.path.read_bytes()
     assert task.progress == 0, "what comes now is measured anew"
 
-    outcome = execution.execute(task.pk, engine=engine, owner="slot")
+    outcome = steps.execute(task.pk, engine=engine, owner="slot")
 
     task.refresh_from_db()
     assert outcome is Outcome.COMPLETED

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from tests.engines import ScriptedEngine
 from tests.factories import TaskFactory
+from tests.integration import steps
 from tests.media_files import make_tone, write_audio, write_media, write_wav
 from transcription.accuracy import word_error_rate
 from transcription.engines import demo_model
@@ -63,8 +64,8 @@ def prepared() -> Callable[..., Any]:
 
 def run(task: Any, engine: Any) -> list[Outcome | None]:
     outcomes = [
-        preparation.prepare(task.pk, owner="media"),
-        execution.execute(task.pk, engine=engine, owner="slot"),
+        steps.prepare(task.pk, owner="media"),
+        steps.execute(task.pk, engine=engine, owner="slot"),
     ]
     task.refresh_from_db()
     return outcomes
@@ -218,9 +219,9 @@ def test_media_that_the_storage_lost_are_tried_again(settings):
     task = TaskFactory()
     TaskFolder(task.public_id).create()
 
-    first = preparation.prepare(task.pk, owner="media")
+    first = steps.prepare(task.pk, owner="media")
     TranscriptionTask.objects.update(not_before=None)
-    second = preparation.prepare(task.pk, owner="media")
+    second = steps.prepare(task.pk, owner="media")
 
     task.refresh_from_db()
     assert [first, second] == [Outcome.RETRIED, Outcome.FAILED]
@@ -235,7 +236,7 @@ def test_a_full_disk_is_tried_again(submitted, tmp_path, monkeypatch):
 
     monkeypatch.setattr(preparation, "decode", no_space)
 
-    assert preparation.prepare(task.pk, owner="media") is Outcome.RETRIED
+    assert steps.prepare(task.pk, owner="media") is Outcome.RETRIED
     task.refresh_from_db()
     assert (task.status, task.error_code) == ("preparing", "storage_error")
     assert TaskFolder(task.public_id).original.exists()
@@ -256,7 +257,7 @@ def test_an_engine_that_raises_is_tried_again_and_then_fails(prepared, settings)
     for _ in range(3):
         TranscriptionTask.objects.update(not_before=None)
         engine = ScriptedEngine(break_down)
-        outcomes.append(execution.execute(task.pk, engine=engine, owner="slot"))
+        outcomes.append(steps.execute(task.pk, engine=engine, owner="slot"))
 
     task.refresh_from_db()
     assert outcomes == [Outcome.RETRIED, Outcome.RETRIED, Outcome.FAILED]
@@ -273,12 +274,12 @@ def test_a_retried_task_keeps_its_samples_and_waits(prepared):
     task = prepared()
     engine = ScriptedEngine(break_down)
 
-    assert execution.execute(task.pk, engine=engine, owner="s") is Outcome.RETRIED
+    assert steps.execute(task.pk, engine=engine, owner="s") is Outcome.RETRIED
 
     assert TaskFolder(task.public_id).samples.exists()
-    assert execution.execute(task.pk, engine=ScriptedEngine(), owner="s") is None
+    assert steps.execute(task.pk, engine=ScriptedEngine(), owner="s") is None
     TranscriptionTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
-    outcome = execution.execute(task.pk, engine=ScriptedEngine(), owner="s")
+    outcome = steps.execute(task.pk, engine=ScriptedEngine(), owner="s")
     assert outcome is Outcome.COMPLETED
 
 
@@ -286,7 +287,7 @@ def test_samples_that_are_gone_are_an_error_of_the_engine(prepared):
     task = prepared()
     TaskFolder(task.public_id).discard()
 
-    outcome = execution.execute(task.pk, engine=ScriptedEngine(), owner="slot")
+    outcome = steps.execute(task.pk, engine=ScriptedEngine(), owner="slot")
 
     task.refresh_from_db()
     assert outcome is Outcome.RETRIED
@@ -296,7 +297,7 @@ def test_samples_that_are_gone_are_an_error_of_the_engine(prepared):
 def test_options_of_another_release_fail_the_task(prepared):
     task = prepared(options={"best_off": 3})
 
-    outcome = execution.execute(task.pk, engine=ScriptedEngine(), owner="slot")
+    outcome = steps.execute(task.pk, engine=ScriptedEngine(), owner="slot")
 
     task.refresh_from_db()
     assert outcome is Outcome.FAILED
@@ -315,7 +316,7 @@ def test_a_task_that_is_cancelled_while_it_runs_ends_cancelled(prepared):
         heartbeat.beat()
         listener(0.5)
 
-    outcome = execution.execute(task.pk, engine=ScriptedEngine(cancel), owner="slot")
+    outcome = steps.execute(task.pk, engine=ScriptedEngine(cancel), owner="slot")
 
     task.refresh_from_db()
     assert outcome is Outcome.CANCELLED
@@ -338,7 +339,7 @@ def test_a_task_that_is_cancelled_while_it_is_prepared_ends_cancelled(
 
     monkeypatch.setattr(preparation, "decode", decode_after_cancelling)
 
-    assert preparation.prepare(task.pk, owner="media") is Outcome.CANCELLED
+    assert steps.prepare(task.pk, owner="media") is Outcome.CANCELLED
     task.refresh_from_db()
     assert task.status == "cancelled"
     assert not TaskFolder(task.public_id).path.exists()
@@ -357,7 +358,7 @@ def test_a_cancellation_at_the_last_moment_of_preparation_counts(
 
     monkeypatch.setattr(preparation, "decode", cancel_after_decoding)
 
-    assert preparation.prepare(task.pk, owner="media") is Outcome.CANCELLED
+    assert steps.prepare(task.pk, owner="media") is Outcome.CANCELLED
     assert not TaskFolder(task.public_id).path.exists()
 
 
@@ -372,7 +373,7 @@ def test_a_worker_whose_lease_is_lost_writes_nothing(prepared, noticed):
             heartbeat.beat()
             listener(0.5)
 
-    outcome = execution.execute(task.pk, engine=ScriptedEngine(lose), owner="slot")
+    outcome = steps.execute(task.pk, engine=ScriptedEngine(lose), owner="slot")
 
     task.refresh_from_db()
     assert outcome is Outcome.LOST
@@ -388,7 +389,7 @@ def test_a_task_that_is_deleted_while_it_runs_leaves_nothing(prepared):
         TranscriptionTask.objects.all().delete()
         TaskFolder(task.public_id).discard()
 
-    outcome = execution.execute(task.pk, engine=ScriptedEngine(delete), owner="slot")
+    outcome = steps.execute(task.pk, engine=ScriptedEngine(delete), owner="slot")
 
     assert outcome is Outcome.LOST
     assert not TranscriptionTask.objects.exists()
@@ -404,7 +405,7 @@ def test_progress_is_written_now_and_then(prepared, monkeypatch):
             listener(seconds)
             seen.append(TranscriptionTask.objects.get().progress)
 
-    execution.execute(task.pk, engine=ScriptedEngine(report), owner="slot")
+    steps.execute(task.pk, engine=ScriptedEngine(report), owner="slot")
 
     assert seen == [0.25, 0.5, 1.0]
 
@@ -425,7 +426,7 @@ def test_a_short_outage_of_the_database_does_not_lose_the_result(prepared, monke
     for module in (database, execution):
         monkeypatch.setattr(module, "will_pass", lambda error: True)
 
-    outcome = execution.execute(task.pk, engine=ScriptedEngine(), owner="slot")
+    outcome = steps.execute(task.pk, engine=ScriptedEngine(), owner="slot")
 
     assert outcome is Outcome.COMPLETED
     assert next(outages, None) is None
@@ -434,34 +435,40 @@ def test_a_short_outage_of_the_database_does_not_lose_the_result(prepared, monke
 # --- Celery's entry points -----------------------------------------------------------
 
 
-def deliver(celery_task: Any, task_id: int) -> Any:
+def deliver(celery_task: Any, lane: str) -> Any:
     """Let a message arrive in this process."""
-    return celery_task.apply(args=[task_id])
+    return celery_task.apply(args=[lane])
 
 
 def test_a_message_runs_the_task_once(prepared):
     task = prepared()
+    transitions.mark_dispatched(task.pk)
     set_current_engine(ScriptedEngine())
 
-    first = deliver(run_transcription, task.pk)
-    second = deliver(run_transcription, task.pk)
+    first = deliver(run_transcription, "demo.normal")
+    second = deliver(run_transcription, "demo.normal")
 
-    assert first.result == {"outcome": "completed"}
+    assert first.result == {"task": str(task.public_id), "outcome": "completed"}
     assert second.state == "IGNORED"
 
 
 def test_a_message_prepares_the_task_once(submitted, tmp_path):
     task = submitted(write_wav(tmp_path / "a.wav", make_tone(0.5)))
 
-    assert deliver(prepare_media, task.pk).result == {"outcome": "queued"}
-    assert deliver(prepare_media, task.pk).state == "IGNORED"
+    transitions.mark_dispatched(task.pk)
+    result = {"task": str(task.public_id), "outcome": "queued"}
+
+    assert deliver(prepare_media, "prepare.normal").result == result
+    assert deliver(prepare_media, "prepare.normal").state == "IGNORED"
 
 
-def test_a_message_for_a_task_that_is_gone_is_dropped():
+def test_a_message_that_finds_nobody_in_its_lane_is_dropped(prepared):
     set_current_engine(ScriptedEngine())
+    transitions.mark_dispatched(prepared().pk)
 
-    assert deliver(run_transcription, 0).state == "IGNORED"
-    assert deliver(prepare_media, 0).state == "IGNORED"
+    assert deliver(run_transcription, "demo.high").state == "IGNORED"
+    assert deliver(run_transcription, "demo.low").state == "IGNORED"
+    assert deliver(prepare_media, "prepare.normal").state == "IGNORED"
 
 
 # --- Models that cannot be had -------------------------------------------------------

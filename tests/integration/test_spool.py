@@ -14,6 +14,7 @@ from django.db import OperationalError
 
 from tests.engines import ScriptedEngine
 from tests.factories import TaskFactory
+from tests.integration import steps
 from tests.media_files import make_tone
 from transcription.engines.base import ModelInfo, Segment, Transcription, Word
 from transcription.models import Transcript, TranscriptionTask
@@ -102,7 +103,7 @@ def test_a_result_is_in_a_file_until_it_is_stored(prepared, outage):
 
     outage("complete", away(), look)
 
-    outcome = execution.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
+    outcome = steps.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
 
     assert outcome is Outcome.COMPLETED
     assert seen == [True]
@@ -114,7 +115,7 @@ def test_a_disk_that_refuses_the_file_loses_nothing(prepared, outage, monkeypatc
     monkeypatch.setattr("os.fsync", lambda file: (_ for _ in ()).throw(OSError(28)))
     outage("complete", away(), away())
 
-    outcome = execution.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
+    outcome = steps.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
 
     assert outcome is Outcome.COMPLETED
     assert Transcript.objects.count() == 1
@@ -127,7 +128,7 @@ def test_an_error_that_will_not_pass_is_no_outage(prepared, outage, monkeypatch)
     outage("complete", away())
 
     with pytest.raises(OperationalError):
-        execution.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
+        steps.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
 
     assert not TaskFolder(prepared.public_id).result.exists()
 
@@ -136,10 +137,10 @@ def test_an_error_that_will_not_pass_is_no_outage(prepared, outage, monkeypatch)
 def test_the_next_worker_stores_the_result_of_one_that_died(prepared, outage):
     outage("complete", away(), Power())
     with pytest.raises(Power):
-        execution.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
+        steps.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
     slots.release_jobs(OWNER)
 
-    outcome = execution.execute(
+    outcome = steps.execute(
         prepared.pk, engine=ScriptedEngine(refuse), owner="cpu-1@tests/2"
     )
 
@@ -165,7 +166,7 @@ def test_the_engine_goes_on_while_progress_cannot_be_noted(
             listener(0.4 * (number + 1))
             parts.append([part.segments for part in prepared.parts.all()])
 
-    outcome = execution.execute(prepared.pk, engine=ScriptedEngine(work), owner=OWNER)
+    outcome = steps.execute(prepared.pk, engine=ScriptedEngine(work), owner=OWNER)
 
     assert outcome is Outcome.COMPLETED
     # What was heard during the outage came with the next report.
@@ -241,7 +242,7 @@ def test_a_damaged_file_is_ignored_and_decoding_begins_anew(prepared, damage):
     file.write_bytes(damage(file.read_bytes()))
     engine = ScriptedEngine()
 
-    outcome = execution.execute(prepared.pk, engine=engine, owner=OWNER)
+    outcome = steps.execute(prepared.pk, engine=engine, owner=OWNER)
 
     assert outcome is Outcome.COMPLETED
     assert len(engine.calls) == 1

@@ -41,7 +41,8 @@ def raise_aged() -> int:
         # In preparation it has not been queued yet.
         .annotate(waits_since=Coalesce("queued_at", "retried_at", "created_at"))
         .filter(_due())
-        .order_by("id")
+        # Within a lane they keep their order.
+        .order_by("turn", "id")
         .values_list("pk", "effective_priority")[:BATCH]
     )
     raised = 0

@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Q
 
 from transcription.audio import SAMPLE_RATE
 from transcription.engines.base import (
@@ -26,11 +29,12 @@ from transcription.errors import (
 )
 from transcription.media.decode import load_samples
 from transcription.models import TranscriptionTask
-from transcription.services import retention, spool, transitions
+from transcription.services import retention, spool, transitions, turns
 from transcription.services.admission import admission
 from transcription.services.database import persistently, will_pass
 from transcription.services.leases import HeldLease, heartbeat
-from transcription.services.transitions import Outcome
+from transcription.services.transitions import Lease, Outcome, Served
+from transcription.services.turns import Chosen
 from transcription.storage import TaskFolder
 from whisperhub.queues import PRIORITIES
 from whisperhub.request_id import current_request_id
@@ -97,32 +101,67 @@ class JobReporter:
         self._part += bool(segments)
 
 
-def execute(task_id: int, *, engine: Engine, owner: str) -> Outcome | None:
-    """Run one task on the engine of this process.
+def execute(lane: str, *, engine: Engine, owner: str) -> Served | None:
+    """Run the task of a lane whose turn it is on the engine of this process.
 
     Returns:
         What became of it; None if there was nothing to claim.
     """
-    losses = persistently(lambda: transitions.losses_of(task_id))
-    with admission.enter(alone=losses >= transitions.LOSSES_FORGIVEN):
-        return _execute_admitted(task_id, engine, owner)
+    while chosen := persistently(lambda: turns.first_in(lane)):
+        with _admitted(chosen) as claimable:
+            lease = claimable is not None and persistently(
+                partial(
+                    transitions.claim_inference,
+                    chosen.task_id,
+                    owner=owner,
+                    only_if=claimable,
+                )
+            )
+            if lease:
+                return _execute_claimed(lease, engine)
+        # Somebody else was first, and it is the turn of another task.
+    return None
 
 
-def _execute_admitted(task_id: int, engine: Engine, owner: str) -> Outcome | None:
-    lease = persistently(lambda: transitions.claim_inference(task_id, owner=owner))
-    if lease is None:
-        return None
-    task = persistently(lambda: TranscriptionTask.objects.get(pk=task_id))
+@contextmanager
+def _admitted(chosen: Chosen) -> Iterator[Q | None]:
+    """Wait until this process may run a task; a suspect runs alone.
+
+    Until the process is empty a suspect is set aside. Otherwise every thread of every
+    process that came to its lane would choose it, and they all would wait for it.
+
+    Yields:
+        What must be true of the task to be claimed; None if it is gone.
+    """
+    if chosen.losses < transitions.LOSSES_FORGIVEN:
+        with admission.enter():
+            yield chosen.still_first
+        return
+
+    def set_aside(only_if: Q) -> bool:
+        return persistently(
+            lambda: transitions.set_aside(chosen.task_id, only_if=only_if)
+        )
+
+    if not set_aside(chosen.still_first):
+        yield None
+        return
+    with admission.enter_alone(lambda: set_aside(chosen.still_aside)) as entered:
+        yield chosen.still_aside if entered else None
+
+
+def _execute_claimed(lease: Lease, engine: Engine) -> Served:
+    task = persistently(lambda: TranscriptionTask.objects.get(pk=lease.task_id))
     current_request_id.set(task.request_id)
     with heartbeat.hold(lease) as held:
         try:
             outcome = _execute_held(task, held, engine)
         except LeaseLostError:
             logger.warning("Task %s: lease lost, its result dropped", task.public_id)
-            return Outcome.LOST
+            return Served(task.public_id, Outcome.LOST)
     if outcome is not Outcome.RETRIED:
         retention.conclude(task, outcome)
-    return outcome
+    return Served(task.public_id, outcome)
 
 
 def _execute_held(task: TranscriptionTask, held: HeldLease, engine: Engine) -> Outcome:

@@ -1,4 +1,8 @@
-"""Hints: messages that wake a worker for a task; to lose or double one is harmless."""
+"""Hints: messages that wake a worker for a lane; to lose or double one is harmless.
+
+Each is sent for one task, but the worker takes the task of the lane whose turn it is.
+So there are as many hints in a lane as tasks wait there for one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Final
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
 from transcription.services.publishing import breaker, publish
-from whisperhub.queues import PREPARE
+from transcription.services.turns import lane_of
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +21,7 @@ INFERENCE_TASK: Final = "transcription.tasks.run_transcription"
 
 
 def send_hint(task_id: int) -> bool:
-    """Tell a worker of a waiting task; never raises for a broker that is away.
+    """Wake a worker for a waiting task; never raises for a broker that is away.
 
     Returns:
         Whether a message is on its way. If not, `dispatched_at` is empty and the
@@ -36,13 +40,13 @@ def send_hint(task_id: int) -> bool:
         return False  # Deleted a moment ago.
     preparing = task.status == TranscriptionTask.Status.PREPARING
     start = task.attempts + task.losses + 1
-    kind = PREPARE if preparing else task.model
+    lane = lane_of(task)
     error = publish(
         PREPARE_TASK if preparing else INFERENCE_TASK,
-        args=[task_id],
+        args=[lane],
         # One id for each start, so that Flower and the result table list them all.
         message_id=f"{task.public_id}-{'p' if preparing else 'a'}{start}",
-        queue_name=f"{kind}.{task.effective_priority}",
+        queue_name=lane,
     )
     if error is not None:
         transitions.mark_undispatched(task_id)

@@ -6,15 +6,18 @@ Every question is bounded, however long the queue is: clients ask often.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from transcription.models import TranscriptionTask
+from transcription.services import turns
 from transcription.services.serving import live_slots
-from whisperhub.queues import PRIORITIES
+from whisperhub.queues import PREPARE, PRIORITIES, queue_name
 
 Status = TranscriptionTask.Status
 
@@ -62,18 +65,44 @@ def outlook_of(task: TranscriptionTask) -> Outlook:
 
 
 def _tasks_ahead(task: TranscriptionTask) -> int:
-    """Waiting tasks of this model with a higher priority, or the same and older."""
-    waiting = TranscriptionTask.objects.filter(
-        model=task.model, status__in=WAITING
-    ).order_by()
-    higher = PRIORITIES[: PRIORITIES.index(task.effective_priority)]
-    # Two counts: a range of each is all that the index has to read.
-    ahead = waiting.filter(effective_priority__in=higher)[:MAX_AHEAD].count()
-    if ahead < MAX_AHEAD:
-        ahead += waiting.filter(
-            effective_priority=task.effective_priority, pk__lt=task.pk
-        )[: MAX_AHEAD - ahead].count()
+    """Waiting tasks that start before this one, if no other comes.
+
+    A prepared task may be overtaken by one of another owner that is still prepared.
+    """
+    ahead = 0
+    for rows in _rows_ahead(task):
+        ahead += rows.order_by()[: MAX_AHEAD - ahead].count()
+        if ahead >= MAX_AHEAD:
+            break
     return ahead
+
+
+def _rows_ahead(task: TranscriptionTask) -> Iterator[QuerySet[TranscriptionTask]]:
+    """Those tasks, a range of an index each."""
+    rows = TranscriptionTask.objects
+    higher = PRIORITIES[: PRIORITIES.index(task.effective_priority)]
+    own = queue_name(task.model, task.effective_priority)
+    if task.status == Status.QUEUED:
+        # Those still prepared will be there before its turn has come.
+        yield rows.filter(
+            model=task.model, status__in=WAITING, effective_priority__in=higher
+        )
+        yield _before(task, own)
+        return
+    urgent = [queue_name(task.model, priority) for priority in higher]
+    if task.lease_token is None:
+        # Whatever the model is, files are prepared in one line.
+        urgent += [queue_name(PREPARE, priority) for priority in higher]
+        yield _before(task, queue_name(PREPARE, task.effective_priority))
+    yield rows.filter(lane__in=urgent)
+    yield rows.filter(lane=own, turn__lt=turns.turn_to_come(own, task.owner_id))
+
+
+def _before(task: TranscriptionTask, lane: str) -> QuerySet[TranscriptionTask]:
+    """Who waits in the lane of a task with an earlier turn."""
+    return TranscriptionTask.objects.filter(lane=lane, turn__lte=task.turn).exclude(
+        turn=task.turn, pk__gte=task.pk
+    )
 
 
 def _finish_at(task: TranscriptionTask, ahead: int) -> datetime | None:

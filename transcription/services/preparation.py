@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 
 from django.conf import settings
 
@@ -14,39 +15,52 @@ from transcription.errors import (
 )
 from transcription.media.decode import DecodedAudio, decode_to_samples
 from transcription.models import TranscriptionTask
-from transcription.services import hints, retention, transitions
+from transcription.services import hints, retention, transitions, turns
 from transcription.services.database import persistently
 from transcription.services.fetching import fetch
 from transcription.services.leases import HeldLease, heartbeat
-from transcription.services.transitions import Outcome
+from transcription.services.transitions import Lease, Outcome, Served
 from transcription.storage import TaskFolder
 from whisperhub.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
 
 
-def prepare(task_id: int, *, owner: str) -> Outcome | None:
-    """Prepare one task and queue it for inference.
+def prepare(lane: str, *, owner: str) -> Served | None:
+    """Prepare the task of a lane whose turn it is, and queue it for inference.
 
     Returns:
         What became of it; None if there was nothing to claim.
     """
-    lease = persistently(lambda: transitions.claim_preparation(task_id, owner=owner))
-    if lease is None:
-        return None
-    task = persistently(lambda: TranscriptionTask.objects.get(pk=task_id))
+    while chosen := persistently(lambda: turns.first_in(lane)):
+        lease = persistently(
+            partial(
+                transitions.claim_preparation,
+                chosen.task_id,
+                owner=owner,
+                only_if=chosen.still_first,
+            )
+        )
+        if lease:
+            return _prepare_claimed(lease)
+        # Somebody else was first, and it is the turn of another task.
+    return None
+
+
+def _prepare_claimed(lease: Lease) -> Served:
+    task = persistently(lambda: TranscriptionTask.objects.get(pk=lease.task_id))
     current_request_id.set(task.request_id)
     with heartbeat.hold(lease) as held:
         try:
             outcome = _prepare_held(task, held)
         except LeaseLostError:
             logger.warning("Task %s: lease lost in preparation", task.public_id)
-            return Outcome.LOST
+            return Served(task.public_id, Outcome.LOST)
     if outcome is Outcome.QUEUED:
-        hints.send_hint(task_id)
+        hints.send_hint(task.pk)
     elif outcome is not Outcome.RETRIED:
         retention.conclude(task, outcome)
-    return outcome
+    return Served(task.public_id, outcome)
 
 
 def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:

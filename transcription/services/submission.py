@@ -22,12 +22,13 @@ from transcription.errors import (
     UploadTooLargeError,
 )
 from transcription.models import TranscriptionTask
-from transcription.services import hints, idempotency, quotas
+from transcription.services import hints, idempotency, quotas, turns
 from transcription.services.database import despite_conflicts
 from transcription.services.file_names import clean_file_name
 from transcription.services.serving import resolve_model
 from transcription.storage import TaskFolder
 from whisperhub.network.links import name_in
+from whisperhub.queues import PREPARE, queue_name
 from whisperhub.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
@@ -268,7 +269,9 @@ def _insert(
 ) -> TranscriptionTask:
     with transaction.atomic():
         quotas.admit(client)
-        task = TranscriptionTask.objects.create(**values)
+        lane = queue_name(PREPARE, values["effective_priority"])
+        turn = turns.next_turn(lane, values["owner"].pk)
+        task = TranscriptionTask.objects.create(turn=turn, **values)
         if also is not None:
             also(task)
         # No partial: Django reports a hook that raised by its name, which a partial

@@ -23,10 +23,11 @@ from django.db.models.functions import Now
 
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
-from transcription.services import callbacks, quotas
+from transcription.services import callbacks, quotas, turns
 from transcription.services.database import despite_conflicts
 from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.storable import storable
+from transcription.services.turns import MAY_START
 
 if TYPE_CHECKING:
     # At run time these would bring numpy and FFmpeg into the web process.
@@ -76,6 +77,18 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
+class Served:
+    """What a worker did with a hint: which task it was for is known only then.
+
+    Attributes:
+        public_id: the task's.
+    """
+
+    public_id: uuid.UUID
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
 class Lease:
     """The right to write to one task; made by a claim, renewed by the heartbeat."""
 
@@ -92,10 +105,19 @@ def lease_end() -> Any:
 
 
 @despite_conflicts
-def claim_preparation(task_id: int, *, owner: str) -> Lease | None:
-    """Take a waiting task into preparation. None: another worker was first."""
+def claim_preparation(
+    task_id: int, *, owner: str, only_if: Q = MAY_START
+) -> Lease | None:
+    """Take a waiting task into preparation. None: another worker was first.
+
+    Args:
+        task_id: the row.
+        owner: the process.
+        only_if: what must be true of the row, beyond that it waits.
+    """
     return _claim(
         task_id,
+        only_if,
         owner=owner,
         waiting=Status.PREPARING,
         preparation_started_at=Now(),
@@ -103,10 +125,19 @@ def claim_preparation(task_id: int, *, owner: str) -> Lease | None:
 
 
 @despite_conflicts
-def claim_inference(task_id: int, *, owner: str) -> Lease | None:
-    """Move a queued task to processing. None: another worker was first."""
+def claim_inference(
+    task_id: int, *, owner: str, only_if: Q = MAY_START
+) -> Lease | None:
+    """Move a queued task to processing. None: another worker was first.
+
+    Args:
+        task_id: the row.
+        owner: the process.
+        only_if: what must be true of the row, beyond that it waits.
+    """
     return _claim(
         task_id,
+        only_if,
         owner=owner,
         waiting=Status.QUEUED,
         status=Status.PROCESSING,
@@ -114,33 +145,48 @@ def claim_inference(task_id: int, *, owner: str) -> Lease | None:
     )
 
 
-def _claim(task_id: int, *, owner: str, waiting: str, **changes: Any) -> Lease | None:
+def _claim(
+    task_id: int, only_if: Q, *, owner: str, waiting: str, **changes: Any
+) -> Lease | None:
     lease = Lease(task_id, uuid.uuid4())
-    claimed = TranscriptionTask.objects.filter(
-        Q(not_before=None) | Q(not_before__lte=Now()),
-        pk=task_id,
-        status=waiting,
-        lease_token=None,
-        cancel_requested_at=None,
-    ).update(
-        lease_token=lease.token,
-        lease_owner=owner,
-        lease_expires_at=lease_end(),
-        attempts=F("attempts") + 1,
-        **changes,
-    )
+    with transaction.atomic():
+        claimed = TranscriptionTask.objects.filter(
+            only_if,
+            pk=task_id,
+            status=waiting,
+            lease_token=None,
+            cancel_requested_at=None,
+        ).update(
+            lease_token=lease.token,
+            lease_owner=owner,
+            lease_expires_at=lease_end(),
+            attempts=F("attempts") + 1,
+            **changes,
+        )
+        if claimed:
+            turns.note_start(task_id)
     return lease if claimed else None
 
 
-def losses_of(task_id: int) -> int:
-    """How many workers died with a task; 0 for one that is gone."""
-    losses: int = (
-        TranscriptionTask.objects.filter(pk=task_id)
-        .values_list("losses", flat=True)
-        .first()
-        or 0
+@despite_conflicts
+def set_aside(task_id: int, *, only_if: Q) -> bool:
+    """Keep a queued task from other workers until this one can run it.
+
+    It is as in a pause after a failure: if this process dies, the dispatcher sends a
+    hint when the pause is over, which is as long as a lease.
+
+    Returns:
+        False if another worker was first.
+    """
+    return bool(
+        TranscriptionTask.objects.filter(
+            only_if,
+            pk=task_id,
+            status=Status.QUEUED,
+            lease_token=None,
+            cancel_requested_at=None,
+        ).update(dispatched_at=None, not_before=lease_end())
     )
-    return losses
 
 
 # --- While the lease is held ---------------------------------------------------------
@@ -224,44 +270,42 @@ def record_fetch(
 def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
     """Move a prepared task to queued, with what is known of its media.
 
-    Its audio is counted for the quota of its client. A task that is to be cancelled
-    does not go back to waiting: nobody would claim it.
+    It goes to the end of its owner's tasks there, and its audio is counted for the quota
+    of its client. A task that is to be cancelled does not go back to waiting: nobody
+    would claim it.
 
     Raises:
         LeaseLostError: the lease is no longer ours.
     """
-    with transaction.atomic(savepoint=False):
-        queued = _queue_prepared(lease, decoded)
-        if queued:
-            quotas.charge(lease.task_id, decoded.duration_seconds)
-    return Outcome.QUEUED if queued else finish_cancelled(lease)
-
-
-def _queue_prepared(lease: Lease, decoded: DecodedAudio) -> bool:
     facts = decoded.facts
-    return bool(
-        _held(lease)
-        .filter(cancel_requested_at=None)
-        .update(
-            status=Status.QUEUED,
-            queued_at=Now(),
-            dispatched_at=None,
-            not_before=None,
-            attempts=0,
-            losses=0,
-            # Of fetching; what comes now is measured anew.
-            progress=0.0,
-            error_code="",
-            error_message="",
-            media_format=facts.format_name[:50],
-            audio_codec=(facts.audio_codec or "")[:50],
-            sample_rate=facts.sample_rate,
-            channels=facts.channels,
-            has_video=facts.has_video,
-            media_duration_seconds=decoded.duration_seconds,
-            **NO_LEASE,
-        )
-    )
+    with transaction.atomic():
+        held = _held(lease).filter(cancel_requested_at=None)
+        task = _locked(held)
+        if task is not None:
+            task.status = Status.QUEUED
+            held.update(
+                status=Status.QUEUED,
+                turn=turns.next_turn(turns.lane_of(task), task.owner_id),
+                queued_at=Now(),
+                dispatched_at=None,
+                not_before=None,
+                attempts=0,
+                losses=0,
+                # Of fetching; what comes now is measured anew.
+                progress=0.0,
+                error_code="",
+                error_message="",
+                media_format=facts.format_name[:50],
+                audio_codec=(facts.audio_codec or "")[:50],
+                sample_rate=facts.sample_rate,
+                channels=facts.channels,
+                has_video=facts.has_video,
+                media_duration_seconds=decoded.duration_seconds,
+                **NO_LEASE,
+            )
+            quotas.charge(lease.task_id, decoded.duration_seconds)
+            return Outcome.QUEUED
+    return finish_cancelled(lease)
 
 
 @despite_conflicts
@@ -422,6 +466,16 @@ def _held(lease: Lease) -> Any:
     return TranscriptionTask.objects.filter(pk=lease.task_id, lease_token=lease.token)
 
 
+def _locked(rows: Any) -> TranscriptionTask | None:
+    """The one row, and nobody else changes it before the transaction ends."""
+    task: TranscriptionTask | None = (
+        rows.select_for_update()
+        .only("owner_id", "status", "model", "priority", "effective_priority")
+        .first()
+    )
+    return task
+
+
 def _write(lease: Lease, **changes: Any) -> None:
     if not _held(lease).update(**changes):
         raise LeaseLostError(f"The lease of task {lease.task_id} is lost.")
@@ -514,19 +568,23 @@ def take_back(
 def raise_priority(task_id: int, *, former: str, higher: str) -> bool:
     """Have a waiting task served with a higher priority; it needs a new hint then.
 
-    The hint in the former queue stays: who gets it finds nothing left to claim.
+    The hint in the former queue stays: it is for whoever waits there, or for nobody.
 
     Returns:
         False if it waits no more, or another dispatcher was first.
     """
-    return bool(
-        TranscriptionTask.objects.filter(
+    with transaction.atomic():
+        rows = TranscriptionTask.objects.filter(
             pk=task_id,
             status__in=[Status.PREPARING, Status.QUEUED],
             lease_token=None,
             effective_priority=former,
-        ).update(effective_priority=higher, dispatched_at=None)
-    )
+        )
+        task = _locked(rows)
+        if task is None:
+            return False
+        rows.update(**_enter_lane(task, higher))
+    return True
 
 
 @despite_conflicts
@@ -539,13 +597,30 @@ def change_priority(task_id: int, priority: str) -> bool:
     Returns:
         False if it waits no more, or is gone.
     """
-    return bool(
-        TranscriptionTask.objects.filter(
+    with transaction.atomic():
+        rows = TranscriptionTask.objects.filter(
             pk=task_id,
             status__in=[Status.PREPARING, Status.QUEUED],
             cancel_requested_at=None,
-        ).update(priority=priority, effective_priority=priority, dispatched_at=None)
-    )
+        )
+        task = _locked(rows)
+        if task is None:
+            return False
+        # Who asks for what is so already does not go to the end again.
+        moves = task.effective_priority != priority
+        changes = _enter_lane(task, priority) if moves else {"dispatched_at": None}
+        rows.update(priority=priority, **changes)
+    return True
+
+
+def _enter_lane(task: TranscriptionTask, priority: str) -> dict[str, Any]:
+    """The changes that put a waiting task into the lane of another priority."""
+    lane = turns.lane_of(task, priority=priority)
+    return {
+        "effective_priority": priority,
+        "turn": turns.next_turn(lane, task.owner_id),
+        "dispatched_at": None,
+    }
 
 
 @despite_conflicts
@@ -562,11 +637,18 @@ def start_again(task_id: int, *, key_line: int | None = None) -> bool:
         False if it is in another state, or gone.
     """
     with transaction.atomic():
-        started = TranscriptionTask.objects.filter(
+        rows = TranscriptionTask.objects.filter(
             pk=task_id, status__in=[Status.FAILED, Status.CANCELLED]
-        ).update(
+        )
+        task = _locked(rows)
+        if task is None:
+            return False
+        task.status = Status.PREPARING
+        lane = turns.lane_of(task, priority=task.priority)
+        rows.update(
             status=Status.PREPARING,
-            effective_priority=F("priority"),
+            effective_priority=task.priority,
+            turn=turns.next_turn(lane, task.owner_id),
             retried_at=Now(),
             attempts=0,
             losses=0,
@@ -577,9 +659,8 @@ def start_again(task_id: int, *, key_line: int | None = None) -> bool:
             **dict.fromkeys(MOMENTS_OF_AN_ATTEMPT),
             **NO_LEASE,
         )
-        if started:
-            callbacks.withdraw(task_id)
-    return bool(started)
+        callbacks.withdraw(task_id)
+    return True
 
 
 @despite_conflicts
@@ -597,10 +678,14 @@ def mark_dispatched(task_id: int) -> bool:
 
 
 @despite_conflicts
-def mark_undispatched(task_id: int) -> None:
-    """Note that the hint was not sent after all."""
-    TranscriptionTask.objects.filter(
-        pk=task_id,
-        status__in=[Status.PREPARING, Status.QUEUED],
-        lease_token=None,
-    ).update(dispatched_at=None)
+def mark_undispatched(*task_ids: int) -> int:
+    """Note of waiting tasks that no hint is on its way; returns of how many."""
+    return (
+        TranscriptionTask.objects.filter(
+            pk__in=task_ids,
+            status__in=[Status.PREPARING, Status.QUEUED],
+            lease_token=None,
+        )
+        .exclude(dispatched_at=None)
+        .update(dispatched_at=None)
+    )

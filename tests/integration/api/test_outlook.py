@@ -46,18 +46,44 @@ def finished(**values: Any) -> Any:
 
 
 def test_those_are_ahead_that_start_earlier_for_the_same_model(client, owner):
-    TaskFactory(queued=True)  # Older.
+    TaskFactory(queued=True, turn=7)  # Older.
     TaskFactory(prepared=True)  # Older, and not yet prepared.
     TaskFactory(queued=True, priority="low")
     TaskFactory(queued=True, model="small")
     TaskFactory(processing=True)
     TaskFactory(completed=True)
-    task = TaskFactory(owner=owner, queued=True)
-    TaskFactory(queued=True)  # Younger.
-    TaskFactory(queued=True, priority="high")
+    task = TaskFactory(owner=owner, queued=True, turn=7)
+    TaskFactory(queued=True, turn=7)  # Younger.
+    TaskFactory(queued=True, turn=6)  # Younger, but the turn of its owner.
+    TaskFactory(queued=True, priority="high", turn=100)
     TaskFactory(queued=True, priority="low", effective_priority="high")
+    TaskFactory(priority="high")
 
-    assert progress(client, task)["tasks_ahead"] == 4
+    assert progress(client, task)["tasks_ahead"] == 5
+
+
+def test_files_are_prepared_in_one_line_for_all_models(client, owner):
+    task = TaskFactory(owner=owner, turn=2)
+    TaskFactory(model="small", turn=1)
+    TaskFactory(turn=3)
+    TaskFactory(leased=True, turn=1)
+    TaskFactory(priority="high", model="small")
+    TaskFactory(queued=True, priority="high")
+    TaskFactory(queued=True, priority="high", model="small")
+    # Prepared, it will come behind the other one of its owner, which has turn 4.
+    TaskFactory(owner=owner, queued=True, turn=4)
+    TaskFactory(queued=True, turn=4)
+    TaskFactory(queued=True, turn=5)
+
+    assert progress(client, task)["tasks_ahead"] == 5
+
+
+def test_a_file_that_is_prepared_now_waits_for_those_with_a_model(client, owner):
+    task = TaskFactory(owner=owner, leased=True)
+    TaskFactory(priority="high")
+    TaskFactory(queued=True, priority="high")
+
+    assert progress(client, task)["tasks_ahead"] == 1
 
 
 @pytest.mark.parametrize("state", ["processing", "completed", "failed", "cancelled"])
