@@ -33,6 +33,9 @@ DB ?= sqlite
 SEED ?=
 FLOOD ?=
 
+# make fuzz CASES=10000 SEED=7
+CASES ?= 10000
+
 # Seconds that one run of all tests may take; a single test has its limit in pyproject.
 TEST_SECONDS ?= 1500
 PYTEST := $(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS)
@@ -131,6 +134,11 @@ bench: ## Take the figures of docs/benchmarks.md; NAME=word picks some
 chaos: ## Harm a service at random, check its books; MINUTES=10 DB=sqlite|mariadb|postgresql SEED=, FLOOD=2000
 	@$(BOOTSTRAP) base dev
 	@$(BIN)/python -m tests.chaos --minutes "$(MINUTES)" --database "$(DB)" $(if $(SEED),--seed "$(SEED)") $(if $(FLOOD),--flood "$(FLOOD)")
+
+.PHONY: fuzz
+fuzz: ## Send requests of all kinds to a whole service; CASES=10000 SEED=
+	@$(BOOTSTRAP) base dev
+	@$(BIN)/python -m tests.fuzz --cases "$(CASES)" $(if $(SEED),--seed "$(SEED)")
 
 .PHONY: clean
 clean: ## Delete .venv and var: packages, database, recordings, models, logs

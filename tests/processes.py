@@ -49,3 +49,26 @@ def operators_environment(**variables: str) -> dict[str, str]:
         if not name.startswith("WHISPERHUB_") and name != "DJANGO_SETTINGS_MODULE"
     }
     return {**ours, **variables}
+
+
+def join_service(data_dir: Path, database_url: str = "") -> None:
+    """Make this process one of a service's: same database, broker and media.
+
+    For programs; pytest has its own settings.
+    """
+    for name in list(os.environ):
+        # The developer's own service is left alone.
+        if name.startswith("WHISPERHUB_"):
+            del os.environ[name]
+    os.environ |= {
+        "DJANGO_SETTINGS_MODULE": "whisperhub.settings",
+        "WHISPERHUB_DATA_DIR": str(data_dir),
+        "WHISPERHUB_DATABASE_URL": database_url,
+        "WHISPERHUB_LOG_LEVEL": "CRITICAL",
+        "WHISPERHUB_LOG_TO_FILE": "false",
+        # As the launcher has it for slots on the CPU.
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    import django
+
+    django.setup()

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
+from typing import Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 
+from whisperhub.problems import PROBLEM_JSON, problem_document
+
+logger = logging.getLogger(__name__)
+
 HEADER = "X-Request-ID"
+FIELD: Final = HEADER.lower().encode()
 ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 current_request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -23,9 +36,84 @@ def request_id_from(given: str | None) -> str:
     return uuid.uuid4().hex
 
 
+def request_id_of(fields: list[tuple[bytes, bytes]]) -> str:
+    """The id of a request with these header fields, their names in lower case."""
+    given = [value for name, value in fields if name == FIELD]
+    # Two ids are none: programs do not agree on which of them counts.
+    return request_id_from(given[0].decode("latin-1") if len(given) == 1 else None)
+
+
+class RequestIdLayer:
+    """Outermost ASGI layer: no answer and no log line of a request is without its id.
+
+    What is inside finds the same id in the request's header. An error that nobody
+    caught is answered here, in the one shape of errors.
+    """
+
+    def __init__(self, application: Application) -> None:
+        """Wrap an application."""
+        self.application = application
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request under its id."""
+        if scope["type"] != "http":
+            await self.application(scope, receive, send)
+            return
+        request_id = request_id_of(scope["headers"])
+        current_request_id.set(request_id)
+        named = (FIELD, request_id.encode())
+        started = False
+
+        async def send_named(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                fields = [
+                    field for field in message["headers"] if field[0].lower() != FIELD
+                ]
+                message = {**message, "headers": [*fields, named]}
+            await send(message)
+
+        fields = [field for field in scope["headers"] if field[0] != FIELD]
+        try:
+            await self.application(
+                {**scope, "headers": [*fields, named]}, receive, send_named
+            )
+        except Exception:
+            if started:
+                raise
+            logger.exception("No answer to %s", scope["path"])
+            await send_problem(
+                send_named,
+                500,
+                "internal_error",
+                "The server failed on this request. Its log has the request id.",
+            )
+
+
+async def send_problem(send: Send, http_status: int, code: str, detail: str) -> None:
+    """Answer the current request with an error."""
+    document = problem_document(
+        http_status, code, detail, request_id=current_request_id.get()
+    )
+    body = json.dumps(document).encode()
+    await send(
+        {
+            "type": "http.response.start",
+            "status": http_status,
+            "headers": [
+                (b"content-type", PROBLEM_JSON.encode()),
+                (b"content-length", str(len(body)).encode()),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
 class RequestIdMiddleware:
     """Outermost middleware: sets the id for the request and returns it to the client.
 
+    Behind `RequestIdLayer` it finds that layer's id; Django without it has one, too.
     Works in both worlds, so that neither sync nor async views pay for a thread switch.
     """
 

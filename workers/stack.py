@@ -422,6 +422,7 @@ class Stack:
         return self._program(
             "web",
             *("-m", "uvicorn", "whisperhub.asgi:application"),
+            *("--http", "whisperhub.http_protocol:LimitedHttpProtocol"),
             *("--host", self.host, "--port", str(self.port)),
             *("--no-access-log", "--lifespan", "off"),
             # A browser that listens for events would keep it for ever.

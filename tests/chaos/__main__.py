@@ -8,7 +8,6 @@ and the books lie in the folder named by --out.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import secrets
 import signal
@@ -19,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from tests.processes import join_service
 from tools import services
 
 SQLITE: Final = "sqlite"
@@ -46,26 +46,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def prepare_environment(folder: Path, database_url: str) -> None:
-    """Make this process one of the service's: same database, broker and media."""
-    for name in list(os.environ):
-        # The developer's own service is left alone.
-        if name.startswith("WHISPERHUB_"):
-            del os.environ[name]
-    os.environ |= {
-        "DJANGO_SETTINGS_MODULE": "whisperhub.settings",
-        "WHISPERHUB_DATA_DIR": str(folder / "data"),
-        "WHISPERHUB_DATABASE_URL": database_url,
-        "WHISPERHUB_LOG_LEVEL": "CRITICAL",
-        "WHISPERHUB_LOG_TO_FILE": "false",
-        # As the launcher has it for slots on the CPU.
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
-    import django
-
-    django.setup()
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for; returns the exit status."""
     chosen = parse(arguments)
@@ -88,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
             server = services.KINDS[chosen.database].make()
             resources.callback(server.discard)
             server.start()
-        prepare_environment(folder, server.url if server else "")
+        join_service(folder / "data", server.url if server else "")
         from tests.chaos import flood, run
 
         if chosen.flood:

@@ -42,8 +42,9 @@ RESERVED_STARTS: Final = (
             "type": "string",
             "minLength": 1,
             "maxLength": VALUE_LENGTH,
+            "pattern": f"^{VALUE_FORM.pattern}$",
         },
-        "example": {"Authorization": "Bearer …"},
+        "example": {"Authorization": "Bearer a-secret-of-yours"},
     }
 )
 class CallbackHeadersField(serializers.Field[Any, Any, Any, Any]):

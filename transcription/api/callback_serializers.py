@@ -6,12 +6,20 @@ from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.reverse import reverse
 
 from transcription.api.callback_fields import CallbackHeadersField
 from transcription.api.fields import CallbackUrlField, refuse_unknown
 from transcription.models import Callback, CallbackAttempt, CallbackSecret
+
+
+class CallbackLinksSerializer(serializers.Serializer[Callback]):
+    """Addresses that belong to a callback."""
+
+    self = serializers.URLField()
+    replay = serializers.URLField()
 
 
 class CallbackSerializer(serializers.ModelSerializer[Callback]):
@@ -70,6 +78,7 @@ class CallbackSerializer(serializers.ModelSerializer[Callback]):
             return None
         return callback.next_attempt_at
 
+    @extend_schema_field(CallbackLinksSerializer)
     def get_links(self, callback: Callback) -> dict[str, str]:
         """Absolute addresses."""
         request = self.context.get("request")
@@ -105,6 +114,7 @@ class CallbackDetailSerializer(CallbackSerializer):
         read_only_fields = fields
 
 
+@extend_schema_serializer(component_name="CallbackTest")
 class TestRequestSerializer(serializers.Serializer[Any]):
     """Where a test event is to go."""
 
@@ -119,6 +129,7 @@ class TestRequestSerializer(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
+@extend_schema_serializer(component_name="CallbackReplay")
 class ReplayRequestSerializer(serializers.Serializer[Any]):
     """Which events are to be sent once more."""
 

@@ -102,9 +102,8 @@ class CallbackViewSet(
 
     @extend_schema(
         summary="Send all undeliverable callbacks of a time once more",
-        operation_id="callbacks_replay_undeliverable",
         description="Those that were given up, test events excepted.",
-        request=ReplayRequestSerializer,
+        request={"application/json": ReplayRequestSerializer},
         responses={
             202: ReplaySerializer,
             400: problem("A moment is missing or none."),
@@ -139,7 +138,7 @@ class CallbackViewSet(
             "`undeliverable`. It is kept for a week."
         ),
         callbacks=[TEST_EVENT],
-        request=TestRequestSerializer,
+        request={"application/json": TestRequestSerializer},
         responses={
             202: CallbackDetailSerializer,
             400: problem("The address or a header is not allowed."),

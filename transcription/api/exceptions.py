@@ -23,11 +23,10 @@ from rest_framework.views import set_rollback
 from accounts.errors import AccountError
 from transcription.errors import UnsupportedOptionError, WhisperHubError
 from transcription.services.database import will_pass
+from whisperhub.problems import PROBLEM_JSON, problem_document
 from whisperhub.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
-
-PROBLEM_JSON = "application/problem+json"
 
 
 class TaskHasNoResultError(exceptions.APIException):
@@ -47,24 +46,12 @@ def problem_body(
     errors: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The members of a problem document."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": status_title(http_status),
-        "status": http_status,
-        "code": code,
-        "detail": detail,
-        "request_id": current_request_id.get(),
-    }
+    body = problem_document(
+        http_status, code, detail, request_id=current_request_id.get()
+    )
     if errors:
         body["errors"] = errors
     return body
-
-
-def status_title(http_status: int) -> str:
-    """The status's name, as HTTP calls it."""
-    from http import HTTPStatus
-
-    return HTTPStatus(http_status).phrase
 
 
 def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:

@@ -20,19 +20,18 @@ from whisperhub.network.links import LENGTH, Fault, fault_of, target_of
 def flatten(request: Request) -> dict[str, Any]:
     """Query string and body as one dict; the body wins.
 
-    A form field that was sent several times becomes a list. An empty text means that
-    the option was left alone: forms send every field they show.
+    A form field that was sent several times becomes a list. An empty text in a form or
+    a query string means that the option was left alone: forms send every field they
+    show. In JSON it is a text like any other.
     """
     if not isinstance(request.data, Mapping):
         raise serializers.ValidationError(_("The body must be an object."))
-    merged = _values(request.query_params) | _values(request.data)
-    return {name: value for name, value in merged.items() if value != ""}
+    return _values(request.query_params) | _values(request.data)
 
 
 def query_values(request: Request) -> dict[str, Any]:
     """The query string as one dict, in the same way."""
-    values = _values(request.query_params)
-    return {name: value for name, value in values.items() if value != ""}
+    return _values(request.query_params)
 
 
 def _values(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,18 +41,10 @@ def _values(source: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: values[0] if len(values) == 1 else values
         for name, values in lists.items()
+        if values != [""]
     }
 
 
-@extend_schema_field(
-    {
-        "oneOf": [
-            {"type": "number"},
-            {"type": "array", "items": {"type": "number"}},
-            {"type": "string", "pattern": r"^[0-9.,\s]*$"},
-        ]
-    }
-)
 class NumbersField(serializers.Field[Any, Any, Any, Any]):
     """One number or several: a number, a list, or text such as `0,0.2,0.4`."""
 
@@ -65,10 +56,34 @@ class NumbersField(serializers.Field[Any, Any, Any, Any]):
     # Whether no number at all has a meaning.
     may_be_empty = False
 
-    def __init__(self, *, least: float, most: float, count: int, **kwargs: Any) -> None:
-        """Set the bounds of each number and of their count."""
+    def __init__(
+        self,
+        *,
+        least: float,
+        most: float,
+        count: int,
+        text_number: str = r"[0-9]+(\.[0-9]+)?",
+        **kwargs: Any,
+    ) -> None:
+        """Set the bounds of each number and of their count.
+
+        Args:
+            least: number allowed.
+            most: likewise.
+            count: of numbers, at most.
+            text_number: a pattern for the document: how a number within the bounds is
+                written in a text. The field takes other ways of writing it as well.
+            **kwargs: of every field.
+        """
         self.least, self.most, self.count = least, most, count
+        self._text_number = text_number
         super().__init__(**kwargs)
+
+    @property
+    def text_pattern(self) -> str:
+        """What a text of numbers looks like, for the document."""
+        several = f"{self._text_number}(, *{self._text_number}){{0,{self.count - 1}}}"
+        return f"^({several})?$" if self.may_be_empty else f"^{several}$"
 
     def to_internal_value(self, data: Any) -> list[float]:
         """Numbers as a list of float."""
@@ -132,7 +147,26 @@ class OneOfField(serializers.ChoiceField):
         return word
 
 
-class UrlTextField(serializers.CharField):
+# What no address may lack; `fault_of` finds the rest.
+URL_SCHEMA = {
+    "type": "string",
+    "format": "uri",
+    "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@#\\]+$",
+    "maxLength": LENGTH,
+}
+
+
+class TextField(serializers.CharField):
+    """A text. DRF's field takes a number for one, too."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The text, without blanks around it unless they are wanted."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class UrlTextField(TextField):
     """An http or https address that a request can be sent to, judged by its text.
 
     Django's own check of URLs wants a dot in the host, which names inside a network
@@ -161,13 +195,14 @@ class UrlTextField(serializers.CharField):
         return url
 
 
+@extend_schema_field(URL_SCHEMA)
 class CallbackUrlField(UrlTextField):
     """Where the end of a task is told."""
 
     CODE = "invalid_callback_url"
 
 
-@extend_schema_field({"type": "string", "format": "uri", "maxLength": LENGTH})
+@extend_schema_field(URL_SCHEMA)
 class FileUrlField(UrlTextField):
     """A direct link to media. A host that is an address is judged; no name is asked."""
 
@@ -186,7 +221,19 @@ class FileUrlField(UrlTextField):
         return url
 
 
-class ZeroIsNoneField(serializers.FloatField):
+class NullableNumberField(serializers.FloatField):
+    """A number whose null means that the rule is off; a form says so by `null`, too."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Allow null."""
+        super().__init__(allow_null=True, **kwargs)
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        """The number, or None."""
+        return super().run_validation(None if data == "null" else data)
+
+
+class ZeroIsNoneField(NullableNumberField):
     """A number whose 0 means that the rule is off."""
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
@@ -209,7 +256,7 @@ class JsonObjectField(serializers.JSONField):
         if isinstance(data, str):
             try:
                 data = json.loads(data)
-            except ValueError:
+            except (ValueError, RecursionError):
                 self._refuse()
         if not isinstance(data, dict):
             self._refuse()

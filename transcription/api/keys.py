@@ -11,7 +11,6 @@ from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
-from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
@@ -21,7 +20,8 @@ from accounts import keys
 from accounts.limits import client_with_key
 from accounts.models import ApiKey, User
 from accounts.scopes import ORDINARY, Scope
-from transcription.api.fields import refuse_unknown
+from transcription.api.fields import TextField, refuse_unknown
+from transcription.api.json_bodies import BoundedJSONParser
 from transcription.api.key_limits import KeyLimitsSerializer
 from transcription.api.owners import OwnerField, named_owner
 from transcription.api.usage import UsageSerializer, usage_of
@@ -94,9 +94,7 @@ class KeyCreateSerializer(serializers.Serializer[Any]):
         required=False,
         help_text=_("The user name of its owner. Left out: who asks."),
     )
-    name = serializers.CharField(
-        max_length=100, help_text=_("What the key is used for.")
-    )
+    name = TextField(max_length=100, help_text=_("What the key is used for."))
     scopes = serializers.ListField(
         child=serializers.ChoiceField(choices=Scope.choices),
         default=list(ORDINARY),
@@ -222,7 +220,7 @@ class KeyViewSet(
     required_scope = Scope.ADMIN
     serializer_class = KeySerializer
     filterset_class = KeyFilter
-    parser_classes = [JSONParser]
+    parser_classes = [BoundedJSONParser]
     lookup_field = "public_id"
     lookup_value_converter = "uuid"
     queryset = ApiKey.objects.none()

@@ -11,8 +11,10 @@ from rest_framework import serializers
 from transcription.api.fields import (
     ClipTimestampsField,
     JsonObjectField,
+    NullableNumberField,
     NumbersField,
     OneOfField,
+    TextField,
     ZeroIsNoneField,
 )
 from transcription.engines.languages import LANGUAGE_CODES
@@ -79,6 +81,7 @@ class DecodeOptionsSerializer(serializers.Serializer[Any]):
         least=0,
         most=1,
         count=10,
+        text_number=r"(0(\.[0-9]+)?|1(\.0+)?)",
         required=False,
         help_text=_("One, or several that are tried in turn. Default 0,0.2,…,1."),
     )
@@ -106,23 +109,20 @@ class DecodeOptionsSerializer(serializers.Serializer[Any]):
         max_value=1,
         help_text=_("How much the length of a hypothesis counts. Default 1."),
     )
-    compression_ratio_threshold = serializers.FloatField(
+    compression_ratio_threshold = NullableNumberField(
         required=False,
-        allow_null=True,
         min_value=0,
         max_value=100,
         help_text=_("A window more repetitive than this is tried again. Default 2.4."),
     )
-    log_prob_threshold = serializers.FloatField(
+    log_prob_threshold = NullableNumberField(
         required=False,
-        allow_null=True,
         min_value=-100,
         max_value=0,
         help_text=_("A window less probable than this is tried again. Default -1."),
     )
-    no_speech_threshold = serializers.FloatField(
+    no_speech_threshold = NullableNumberField(
         required=False,
-        allow_null=True,
         min_value=0,
         max_value=1,
         help_text=_("A doubtful window more silent than this is dropped. Default 0.6."),
@@ -131,27 +131,31 @@ class DecodeOptionsSerializer(serializers.Serializer[Any]):
         required=False,
         help_text=_("Show each window the text before it. Default false."),
     )
-    initial_prompt = serializers.CharField(
+    initial_prompt = TextField(
         required=False,
+        allow_blank=True,
         max_length=TEXT_LENGTH,
         help_text=_("Text that sets style and spelling."),
     )
-    hotwords = serializers.CharField(
+    hotwords = TextField(
         required=False,
+        allow_blank=True,
         max_length=TEXT_LENGTH,
         help_text=_("Words to expect. Not with openai-whisper."),
     )
     word_timestamps = serializers.BooleanField(
         required=False, help_text=_("Times for each word as well. Default false.")
     )
-    prepend_punctuations = serializers.CharField(
+    prepend_punctuations = TextField(
         required=False,
+        allow_blank=True,
         max_length=100,
         trim_whitespace=False,
         help_text=_("Marks that belong to the word after them."),
     )
-    append_punctuations = serializers.CharField(
+    append_punctuations = TextField(
         required=False,
+        allow_blank=True,
         max_length=100,
         trim_whitespace=False,
         help_text=_("Marks that belong to the word before them."),
@@ -160,12 +164,14 @@ class DecodeOptionsSerializer(serializers.Serializer[Any]):
         least=0,
         most=DAY_SECONDS,
         count=200,
+        text_number=(
+            r"([0-9]{1,4}|[1-7][0-9]{4}|8[0-5][0-9]{3}|86[0-3][0-9]{2})(\.[0-9]+)?"
+        ),
         required=False,
         help_text=_("Transcribe only from start to end, start to end, … in seconds."),
     )
     hallucination_silence_threshold = ZeroIsNoneField(
         required=False,
-        allow_null=True,
         min_value=0,
         max_value=3600,
         help_text=_("Drop doubtful text within silence longer than this, in seconds."),

@@ -18,6 +18,7 @@ from transcription.api.fields import (
     CallbackUrlField,
     FileUrlField,
     OneOfField,
+    TextField,
     refuse_unknown,
 )
 from transcription.api.options import DecodeOptionsSerializer, LanguageField
@@ -30,6 +31,20 @@ from transcription.services.submission import Link, Media, TaskRequest
 SOME_ID: Final = str(uuid.UUID(int=0))
 NULL_SECONDS = {"type": "number", "nullable": True}
 
+# Languages are detected at an address of its own.
+TASK_TYPES = [
+    (choice.value, choice.label)
+    for choice in (
+        TranscriptionTask.TaskType.TRANSCRIBE,
+        TranscriptionTask.TaskType.TRANSLATE,
+    )
+]
+FILE_HELP = _("Audio or video in any common format.")
+FILE_URL_HELP = _(
+    "A direct link to audio or video, http or https, that opens without a login. "
+    "Fetched by a worker; redirects are followed."
+)
+
 
 class SourceSerializer(serializers.Serializer[Any]):
     """Where the media comes from: exactly one source."""
@@ -37,14 +52,11 @@ class SourceSerializer(serializers.Serializer[Any]):
     file = serializers.FileField(
         required=False,
         allow_empty_file=True,
-        help_text=_("Audio or video in any common format."),
+        help_text=FILE_HELP,
     )
     file_url = FileUrlField(
         required=False,
-        help_text=_(
-            "A direct link to audio or video, http or https, that opens without a "
-            "login. Fetched by a worker; redirects are followed."
-        ),
+        help_text=FILE_URL_HELP,
     )
     priority = OneOfField(
         choices=TranscriptionTask.Priority.choices,
@@ -54,13 +66,15 @@ class SourceSerializer(serializers.Serializer[Any]):
             "low if that is the highest of the key."
         ),
     )
-    model = serializers.CharField(
+    model = TextField(
         default="",
+        allow_blank=True,
         max_length=100,
         help_text=_("The name of a served model. Left out: the default model."),
     )
-    platform = serializers.CharField(
+    platform = TextField(
         default="",
+        allow_blank=True,
         max_length=50,
         help_text=_("A free label that stays with the task."),
     )
@@ -108,22 +122,16 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
     """A request for a transcript: the media and how to treat it."""
 
     task_type = OneOfField(
-        choices=[
-            (choice.value, choice.label)
-            for choice in (
-                TranscriptionTask.TaskType.TRANSCRIBE,
-                TranscriptionTask.TaskType.TRANSLATE,
-            )
-        ],
+        choices=TASK_TYPES,
         default=TranscriptionTask.TaskType.TRANSCRIBE,
         help_text=_("`transcribe`: text as spoken. `translate`: text in English."),
     )
     language = LanguageField(
-        default="",
+        required=False,
         help_text=_("Whisper's code of the spoken language. Left out: detected."),
     )
     callback_url = CallbackUrlField(
-        default="",
+        required=False,
         help_text=_("An address of yours that is told when the task has ended."),
     )
     callback_headers = CallbackHeadersField(
@@ -134,7 +142,7 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Headers go to an address only."""
         checked = super().validate(attrs)
-        if checked["callback_headers"] and not checked["callback_url"]:
+        if checked["callback_headers"] and "callback_url" not in checked:
             raise serializers.ValidationError(
                 {"callback_headers": _("Give the callback_url that they are for.")},
                 code="required",
@@ -145,12 +153,40 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
         """The checked values as the service takes them."""
         return super().task_request(
             task_type=self.validated_data["task_type"],
-            language=self.validated_data["language"],
+            language=self.validated_data.get("language", ""),
             options=self.given_options(),
-            callback_url=self.validated_data["callback_url"],
+            callback_url=self.validated_data.get("callback_url", ""),
             callback_headers=self.validated_data["callback_headers"],
             **changes,
         )
+
+
+class SourceUploadSerializer(SourceSerializer):
+    """A form with a recording. It may name a `file_url` in place of the file."""
+
+    file = serializers.FileField(help_text=FILE_HELP)
+    file_url = None
+
+
+class SourceLinkSerializer(SourceSerializer):
+    """JSON with a link to a recording."""
+
+    file = None
+    file_url = FileUrlField(help_text=FILE_URL_HELP)
+
+
+class TaskUploadSerializer(TaskCreateSerializer):
+    """A form with a recording. It may name a `file_url` in place of the file."""
+
+    file = serializers.FileField(help_text=FILE_HELP)
+    file_url = None
+
+
+class TaskLinkSerializer(TaskCreateSerializer):
+    """JSON with a link to a recording."""
+
+    file = None
+    file_url = FileUrlField(help_text=FILE_URL_HELP)
 
 
 class ModelUsedSerializer(serializers.Serializer[Any]):
@@ -564,6 +600,13 @@ class ModelListSerializer(serializers.Serializer[Any]):
     results = ServedModelSerializer(many=True)
 
 
+class FieldErrorSerializer(serializers.Serializer[Any]):
+    """What is wrong with a field."""
+
+    code = serializers.CharField(help_text=_("Stable: for programs."))
+    message = serializers.CharField(help_text=_("A sentence for people."))
+
+
 class ProblemSerializer(serializers.Serializer[Any]):
     """An error (RFC 9457)."""
 
@@ -574,5 +617,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     detail = serializers.CharField(help_text=_("A sentence for people."))
     request_id = serializers.CharField()
     errors = serializers.DictField(  # type: ignore[assignment]
-        required=False, help_text=_("By field: a list of code and message.")
+        child=FieldErrorSerializer(many=True),
+        required=False,
+        help_text=_("By field: a list of code and message."),
     )

@@ -21,7 +21,6 @@ from drf_spectacular.utils import (
 from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.parsers import FormParser, JSONParser, MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -39,7 +38,7 @@ from transcription.api.examples import (
     TASK_WAITING,
 )
 from transcription.api.exceptions import TaskHasNoResultError
-from transcription.api.fields import flatten
+from transcription.api.fields import flatten, query_values
 from transcription.api.filters import TaskQuerySerializer, listed_tasks
 from transcription.api.pagination import TaskListPagination, TaskPagination
 from transcription.api.serializers import (
@@ -48,12 +47,16 @@ from transcription.api.serializers import (
     PendingResultSerializer,
     ProblemSerializer,
     ResultSerializer,
+    SourceLinkSerializer,
     SourceSerializer,
+    SourceUploadSerializer,
     SubtitleQuerySerializer,
     TaskChangeSerializer,
     TaskCreateSerializer,
     TaskDetailSerializer,
+    TaskLinkSerializer,
     TaskSerializer,
+    TaskUploadSerializer,
 )
 from transcription.api.uploads import IDEMPOTENCY_KEY
 from transcription.api.waiting import waiting_view
@@ -176,7 +179,6 @@ class TaskViewSet(
     serializer_class = TaskSerializer
     pagination_class = TaskListPagination
     filter_backends = ()
-    parser_classes = [MultiPartParser, FormParser, JSONParser]
     lookup_field = "public_id"
     lookup_value_converter = "uuid"
     queryset = TranscriptionTask.objects.none()
@@ -214,7 +216,12 @@ class TaskViewSet(
         parameters=[
             OpenApiParameter(
                 IDEMPOTENCY_KEY,
-                {"type": "string", "minLength": 1, "maxLength": 255},
+                {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 255,
+                    "pattern": "^[!-~]([ -~]*[!-~])?$",
+                },
                 OpenApiParameter.HEADER,
                 description="A name for this request: printable ASCII, such as a UUID.",
             ),
@@ -227,8 +234,8 @@ class TaskViewSet(
             ),
         ],
         request={
-            "multipart/form-data": TaskCreateSerializer,
-            "application/json": TaskCreateSerializer,
+            "multipart/form-data": TaskUploadSerializer,
+            "application/json": TaskLinkSerializer,
         },
         responses={
             201: TaskSerializer,
@@ -291,10 +298,7 @@ class TaskViewSet(
             "For a task that is `preparing` or `queued`. What it had risen to by "
             "waiting is forgotten."
         ),
-        request={
-            "application/json": TaskChangeSerializer,
-            "multipart/form-data": TaskChangeSerializer,
-        },
+        request={"application/json": TaskChangeSerializer},
         responses={
             200: TaskSerializer,
             400: problem("A field is missing, unknown or not allowed."),
@@ -431,7 +435,7 @@ class TaskViewSet(
     )
     def subtitles(self, request: Request, public_id: Any = None) -> HttpResponseBase:
         """A completed task's segments as SubRip or WebVTT."""
-        query = SubtitleQuerySerializer(data=request.query_params)
+        query = SubtitleQuerySerializer(data=query_values(request))
         query.is_valid(raise_exception=True)
         task = self.get_object()
         if not task.is_finished:
@@ -458,17 +462,16 @@ class TaskViewSet(
 class DetectLanguageView(APIView):
     """Tells the language of a recording; see `waiting_view` for how it waits."""
 
-    parser_classes = [MultiPartParser, FormParser, JSONParser]
-
     @extend_schema(
+        operation_id="detect_language",
         summary="Detect the language of a recording",
         description=(
             "Waits for the answer. If it takes longer than the server waits, the "
             "answer is 202 with the id of a task whose result tells the language."
         ),
         request={
-            "multipart/form-data": SourceSerializer,
-            "application/json": SourceSerializer,
+            "multipart/form-data": SourceUploadSerializer,
+            "application/json": SourceLinkSerializer,
         },
         responses={
             200: LanguageDetectionSerializer,
@@ -515,6 +518,7 @@ class ModelListView(APIView):
     """The models that requests may name."""
 
     @extend_schema(
+        operation_id="models_list",
         summary="List the served models",
         responses={200: ModelListSerializer, **UNAUTHORIZED},
     )

@@ -209,7 +209,7 @@ def _library_options(
         **LIBRARY_DEFAULTS,
         beam_size=options.beam_size,
         best_of=options.best_of,
-        patience=options.patience,
+        patience=options.beam_patience,
         length_penalty=options.length_penalty,
         log_prob_threshold=options.log_prob_threshold,
         no_speech_threshold=options.no_speech_threshold,

@@ -403,6 +403,7 @@ def _arguments(options: DecodeOptions) -> dict[str, Any]:
     return {
         **arguments,
         "temperature": list(options.temperature),
+        "patience": options.beam_patience,
         "initial_prompt": options.initial_prompt or None,
         "hotwords": options.hotwords or None,
         "clip_timestamps": list(options.clip_timestamps) or "0",

@@ -392,8 +392,7 @@ def _arguments(options: DecodeOptions, duration_seconds: float) -> dict[str, Any
         "temperature": options.temperature,
         "beam_size": beam_size,
         "best_of": options.best_of,
-        # The library wants to finish one beam at least.
-        "patience": max(options.patience, 1 / beam_size) if beam_size else None,
+        "patience": options.beam_patience if beam_size else None,
         # Without one the library divides by the length: what 1 means elsewhere.
         "length_penalty": (
             None if options.length_penalty == 1 else options.length_penalty

@@ -76,6 +76,14 @@ class DecodeOptions:
     batching: str = "auto"
 
     @property
+    def beam_patience(self) -> float:
+        """`patience`, but never so little that no hypothesis may be finished.
+
+        The libraries raise an error then.
+        """
+        return max(self.patience, 1 / self.beam_size)
+
+    @property
     def needs_order(self) -> bool:
         """Whether a window's decoding depends on the one before it, or on its place."""
         return bool(

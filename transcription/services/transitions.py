@@ -270,7 +270,7 @@ def record_fetch(
 def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
     """Move a prepared task to queued, with what is known of its media.
 
-    It goes to the end of its owner's tasks there, and its audio is counted for the quota
+    It goes to the end of its owner's tasks there; its audio is counted for the quota
     of its client. A task that is to be cancelled does not go back to waiting: nobody
     would claim it.
 
