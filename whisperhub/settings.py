@@ -73,9 +73,9 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "whisperhub.request_id.RequestIdMiddleware",
+    "whisperhub.languages.LanguageMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -116,6 +116,8 @@ LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+# One catalogue for all apps, before those of the packages; `make messages` keeps it.
+LOCALE_PATHS = [BASE_DIR / "whisperhub" / "locale"]
 # Dates of the admin in ISO 8601, whatever the language.
 FORMAT_MODULE_PATH = "whisperhub.formats"
 

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models.functions import Length
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import override
 from drf_spectacular.utils import (
     OpenApiCallback,
     OpenApiResponse,
@@ -93,7 +94,9 @@ class TestEventSerializer(serializers.Serializer[Callback]):
 def event_body(callback: Callback) -> bytes:
     """The document that a receiver gets, from what the database says now."""
     kind = EventSerializer if callback.task else TestEventSerializer
-    body: bytes = JSONRenderer().render(kind(callback).data)
+    # Receivers are programs, and nobody has asked for a language.
+    with override("en"):
+        body: bytes = JSONRenderer().render(kind(callback).data)
     return body
 
 

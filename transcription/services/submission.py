@@ -27,6 +27,7 @@ from transcription.services.serving import resolve_model
 from transcription.storage import TaskFolder
 from whisperhub.network.links import name_in
 from whisperhub.request_id import current_request_id
+from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
@@ -181,9 +182,11 @@ def submit_upload(
         UnsupportedOptionError: its engine cannot honour an option.
     """
     if not upload.size:
-        raise EmptyUploadError("The uploaded file is empty.")
+        raise EmptyUploadError(Sentence("The uploaded file is empty."))
     if upload.size > settings.MAX_UPLOAD_BYTES:
-        raise UploadTooLargeError("The file is larger than this server takes.")
+        raise UploadTooLargeError(
+            Sentence("The file is larger than this server takes.")
+        )
     asked = _asked(owner, request)
     public_id = uuid.uuid4()
     folder = TaskFolder(public_id)
