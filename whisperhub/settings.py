@@ -214,7 +214,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "accounts.openapi.ScopedSchema",
+    "DEFAULT_SCHEMA_CLASS": "transcription.api.document.DocumentedSchema",
     "DEFAULT_PAGINATION_CLASS": "transcription.api.pagination.TaskPagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "EXCEPTION_HANDLER": "transcription.api.exceptions.problem_details",
@@ -227,8 +227,40 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "WhisperHub",
     "DESCRIPTION": (
         "Speech to text with Whisper on your own machines. Send a recording, get text, "
-        "segments and subtitles."
+        "segments and subtitles.\n\n"
+        "Errors are problem documents (RFC 9457): `code` is stable and for programs, "
+        "`title` and `detail` are for people, `errors` has what is wrong with each "
+        "field. Sentences are in English or Chinese: `?lang=zh-hans` or `?lang=en` "
+        "decides, else the header `Accept-Language`. Field names, codes and callbacks "
+        "are the same in each language."
     ),
+    "TAGS": [
+        {
+            "name": "tasks",
+            "x-displayName": "Tasks",
+            "description": "Recordings on their way to text.",
+        },
+        {
+            "name": "detect-language",
+            "x-displayName": "Language detection",
+            "description": "What language is spoken.",
+        },
+        {
+            "name": "models",
+            "x-displayName": "Models",
+            "description": "What requests may name.",
+        },
+        {
+            "name": "callbacks",
+            "x-displayName": "Callbacks",
+            "description": "News of finished tasks, on their way to your addresses.",
+        },
+        {
+            "name": "keys",
+            "x-displayName": "API keys",
+            "description": "Keys of your account; for staff.",
+        },
+    ],
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -237,6 +269,10 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "transcription.api.document.finish",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "TaskStatus": "transcription.models.TranscriptionTask.Status",
         "TaskPriority": "transcription.models.TranscriptionTask.Priority",

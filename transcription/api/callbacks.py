@@ -17,6 +17,7 @@ from drf_spectacular.utils import (
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
+from transcription.api import examples
 from transcription.api.serializers import ResultSerializer, TaskDetailSerializer
 from transcription.models import Callback, Transcript, TranscriptionTask
 
@@ -115,6 +116,7 @@ TEST_EVENT = OpenApiCallback(
         summary="A test event",
         description=f"Sent to `callback_url`, once. {SIGNED}",
         request={"application/json": TestEventSerializer},
+        examples=[examples.asks("A test event", examples.TEST_EVENT)],
         responses={"2XX": OpenApiResponse(description="The event is taken.")},
     ),
 )
@@ -129,6 +131,7 @@ TASK_ENDED = OpenApiCallback(
             f"without one, it is sent again, for some days. {SIGNED}"
         ),
         request={"application/json": EventSerializer},
+        examples=[examples.asks("A transcript", examples.TASK_EVENT)],
         responses={"2XX": OpenApiResponse(description="The event is taken.")},
     ),
 )

@@ -103,7 +103,11 @@ def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
 
 
 def _detail_of(exc: exceptions.APIException) -> str:
-    """The sentence of one of DRF's errors; a parser's own words are English only."""
+    """The sentence of one of DRF's errors; some of its words are English only."""
+    if str(exc.detail).startswith("CSRF Failed"):
+        return _(
+            "A signed-in browser must send the CSRF token of its page. Reload the page."
+        )
     if not isinstance(exc, exceptions.ParseError):
         return str(exc.detail)
     fault = exc.__context__
