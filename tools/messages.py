@@ -39,7 +39,7 @@ KEYWORDS: Final[dict[str, Any]] = {
 }
 DOCUMENT: Final = "OpenAPI"
 # Names stay as they are.
-UNTRANSLATED: Final = frozenset({"OK", "SubRip", "WebVTT", "faster-whisper"})
+UNTRANSLATED: Final = frozenset({"SubRip", "WebVTT", "faster-whisper"})
 # What must stand in a translation as it stands in the message: places for values, and
 # words for programs.
 PLACES: Final = re.compile(r"%\(\w+\)[a-z]|%[sd]|\{\w*(?:![rs])?(?::[^}]*)?\}")
@@ -124,7 +124,7 @@ def merged(wanted: Catalog, former: Catalog) -> Catalog:
     """The wanted messages with the translations that there are; no guesses."""
     result = Catalog(LANGUAGE, fuzzy=False)
     for message in _messages(wanted):
-        known = former.get(message.id, message.context)  # type: ignore[arg-type]
+        known = former.get(message.id, message.context)
         result.add(
             message.id,
             known.string if known and "fuzzy" not in known.flags else "",
@@ -171,7 +171,7 @@ def faults(catalogue: Catalog) -> list[str]:
     for message in _messages(catalogue):
         source = message.id if isinstance(message.id, str) else message.id[1]
         said = message.string
-        translation = said if isinstance(said, str) else said[0]
+        translation = said if isinstance(said, str) else (said or [""])[0]
         if not translation:
             found.append(f"not translated: {source!r}")
         elif "fuzzy" in message.flags:

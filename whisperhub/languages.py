@@ -131,7 +131,7 @@ class LanguageMiddleware:
             request.COOKIES.get(settings.LANGUAGE_COOKIE_NAME),
             request.headers.get("Accept-Language", ""),
         )
-        request.LANGUAGE_CODE = language  # type: ignore[attr-defined]
+        request.LANGUAGE_CODE = language
         return language
 
     @staticmethod

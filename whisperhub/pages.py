@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.views import LoginView
 from django.utils.translation import get_language, gettext, gettext_lazy
 from django.utils.translation import gettext_noop as _
@@ -52,7 +53,13 @@ WORDS_OF_VIEWERS = (
     _("Links"),
     _("No links"),
     _("Media type"),
-    _("Controls Accept header."),
+    _("Controls"),
+    _("header."),
+    _("Headers:"),
+    _("Type"),
+    _("(query)"),
+    _("(path)"),
+    _("(header)"),
     _("Example Value"),
     _("Example Description"),
     _("Examples"),
@@ -91,12 +98,18 @@ WORDS_OF_VIEWERS = (
     _("Response Schema:"),
     _("Response Headers"),
     _("Default:"),
-    _("Enum:"),
-    _("Items Enum:"),
+    _("Enum"),
+    _("Items Enum"),
+    _("Items"),
     _("Security Scheme Type:"),
     _("HTTP Authorization Scheme:"),
     _("Bearer format:"),
-    _("API documentation by Redocly"),
+    _("API docs by Redocly"),
+    _("non-empty"),
+    _("or"),
+    _("characters"),
+    _("items"),
+    _("properties"),
 )
 # What the catalogues of Django and DRF lack of what our clients may see.
 WORDS_OF_FRAMEWORKS = (
@@ -117,7 +130,7 @@ class DocumentView(SpectacularAPIView):
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The document. The package would take any `lang` for a language."""
-        answer: Response = self._get_schema_response(request)
+        answer: Response = self._get_schema_response(request)  # type: ignore[no-untyped-call]
         return answer
 
 
@@ -134,13 +147,15 @@ class InOneLanguage:
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The page, with the words that its viewer lacks."""
         response: Response = super().get(request, *args, **kwargs)  # type: ignore[misc]
-        response.data.update(words=words_of_viewers(), page=self.page)
+        response.data.update(
+            page=self.page, words=words_of_viewers(), languages=settings.LANGUAGES
+        )
         return response
 
     def _get_schema_url(self, request: Request) -> str:
         address = str(super()._get_schema_url(request))  # type: ignore[misc]
         asked = {languages.PARAMETER: get_language()}
-        return str(set_query_parameters(address, **asked))  # type: ignore[no-untyped-call]
+        return str(set_query_parameters(address, **asked))
 
 
 class SwaggerPage(InOneLanguage, SpectacularSwaggerView):

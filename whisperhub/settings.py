@@ -285,6 +285,7 @@ SPECTACULAR_SETTINGS = {
     },
     "SWAGGER_UI_SETTINGS": {
         "persistAuthorization": True,
+        "deepLinking": True,
         "displayRequestDuration": True,
     },
 }

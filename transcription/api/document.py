@@ -53,7 +53,7 @@ class DocumentedSchema(ScopedSchema):
 
 def finish(result: dict[str, Any], **context: Any) -> dict[str, Any]:
     """A hook of drf-spectacular: completes the document, in the current language."""
-    document: dict[str, Any] = normalize_result_object(result)
+    document: dict[str, Any] = normalize_result_object(result)  # type: ignore[no-untyped-call]
     complete(document)
     say(document, gettext)
     return document

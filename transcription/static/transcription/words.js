@@ -5,10 +5,12 @@
 
 (() => {
   const words = JSON.parse(document.getElementById("words").textContent);
-  const untouched = "pre, code, textarea, script, style, .markdown, .renderedMarkdown";
+  const untouched = "pre, code, textarea, script, style";
 
   const translate = (text) => {
-    const word = text.nodeValue.trim();
+    const whole = text.nodeValue.trim();
+    // "<= 200 characters": the last word counts.
+    const word = /\d.* (\w+)$/.exec(whole)?.[1] ?? whole;
     if (!Object.hasOwn(words, word) || text.parentElement?.closest(untouched)) {
       return;
     }
