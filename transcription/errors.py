@@ -46,6 +46,8 @@ WhisperHubError
 
 from __future__ import annotations
 
+from whisperhub.sentences import Sentence
+
 
 class WhisperHubError(Exception):
     """Base of all our errors.
@@ -61,8 +63,9 @@ class WhisperHubError(Exception):
 
     @property
     def message(self) -> str:
-        """The sentence for people."""
-        return str(self.args[0]) if self.args else type(self).__name__
+        """The sentence for people; a `Sentence` can be said in other languages."""
+        said = self.args[0] if self.args else type(self).__name__
+        return said if isinstance(said, str) else str(said)
 
 
 class MediaError(WhisperHubError):
@@ -97,7 +100,7 @@ class FetchError(WhisperHubError):
     code = "network"
     http_status = 502
     retryable = True
-    sentence = "The server of the link could not be reached. Check its name."
+    sentence = Sentence("The server of the link could not be reached. Check its name.")
 
     def __init__(
         self, answered: int | None = None, *, retry_after_seconds: float = 0.0
@@ -108,8 +111,15 @@ class FetchError(WhisperHubError):
             answered: the status.
             retry_after_seconds: how long the server wants to be left alone.
         """
-        said = "" if answered is None else f" Its server answered {answered}."
-        super().__init__(self.sentence + said)
+        super().__init__(
+            self.sentence
+            if answered is None
+            else Sentence(
+                "{sentence} Its server answered {status}.",
+                sentence=self.sentence,
+                status=answered,
+            )
+        )
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -118,28 +128,32 @@ class FetchTimeoutError(FetchError):
 
     code = "timeout"
     http_status = 504
-    sentence = "Fetching the link took too long. Try again, or upload the file."
+    sentence = Sentence(
+        "Fetching the link took too long. Try again, or upload the file."
+    )
 
 
 class FetchTlsError(FetchError):
     """Its server has no certificate that fits, or speaks no TLS."""
 
     code = "tls_failed"
-    sentence = "The certificate of the link's server could not be verified."
+    sentence = Sentence("The certificate of the link's server could not be verified.")
 
 
 class RateLimitedError(FetchError):
     """Its server wants fewer requests."""
 
     code = "rate_limited"
-    sentence = "The server of the link gets too many requests. Try again later."
+    sentence = Sentence(
+        "The server of the link gets too many requests. Try again later."
+    )
 
 
 class UpstreamError(FetchError):
     """Its server failed."""
 
     code = "upstream_error"
-    sentence = "The server of the link failed. Try again later."
+    sentence = Sentence("The server of the link failed. Try again later.")
 
 
 class LinkBlockedError(FetchError):
@@ -148,7 +162,7 @@ class LinkBlockedError(FetchError):
     code = "blocked_address"
     http_status = 422
     retryable = False
-    sentence = (
+    sentence = Sentence(
         "The link leads to an address that this server may not reach. Upload the file."
     )
 
@@ -159,7 +173,7 @@ class LinkNotFoundError(FetchError):
     code = "not_found"
     http_status = 422
     retryable = False
-    sentence = "There is no file at the link."
+    sentence = Sentence("There is no file at the link.")
 
 
 class LinkForbiddenError(FetchError):
@@ -168,7 +182,9 @@ class LinkForbiddenError(FetchError):
     code = "forbidden"
     http_status = 422
     retryable = False
-    sentence = "The link does not open without a login, or no more. Upload the file."
+    sentence = Sentence(
+        "The link does not open without a login, or no more. Upload the file."
+    )
 
 
 class LinkTooLargeError(FetchError):
@@ -177,7 +193,7 @@ class LinkTooLargeError(FetchError):
     code = "too_large"
     http_status = 422
     retryable = False
-    sentence = "The file of the link is larger than this server takes."
+    sentence = Sentence("The file of the link is larger than this server takes.")
 
 
 class BadRedirectError(FetchError):
@@ -186,7 +202,9 @@ class BadRedirectError(FetchError):
     code = "bad_redirect"
     http_status = 422
     retryable = False
-    sentence = "The link leads on to where it cannot be followed. Give the last one."
+    sentence = Sentence(
+        "The link leads on to where it cannot be followed. Give the last one."
+    )
 
 
 class BadAnswerError(FetchError):
@@ -195,7 +213,7 @@ class BadAnswerError(FetchError):
     code = "bad_answer"
     http_status = 422
     retryable = False
-    sentence = "The server of the link does not answer with a plain file."
+    sentence = Sentence("The server of the link does not answer with a plain file.")
 
 
 class SubmissionError(WhisperHubError):
@@ -297,7 +315,13 @@ class UnsupportedOptionError(SubmissionError):
 
     def __init__(self, engine: str, names: list[str]) -> None:
         """Name engine and options."""
-        super().__init__(f"The engine {engine} has no option {', '.join(names)}.")
+        super().__init__(
+            Sentence(
+                "The engine {engine} has no option {names}.",
+                engine=engine,
+                names=", ".join(names),
+            )
+        )
         self.names = names
 
 

@@ -11,6 +11,7 @@ from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Concat
 
 from whisperhub.queues import PREPARE
+from whisperhub.sentences import Sentence
 
 
 class Leased(models.Model):
@@ -176,6 +177,8 @@ class TranscriptionTask(Leased):
     detected_language = models.CharField(max_length=10, blank=True)
     error_code = models.CharField(max_length=50, blank=True)
     error_message = models.TextField(blank=True)
+    # How its sentence was made, for saying it in another language.
+    error_parts = models.JSONField(null=True, blank=True, editable=False)
 
     # What lists are asked for, kept by the database: MariaDB has no index on an
     # expression. Numbers, because SQLite uses no index for a bare boolean column.
@@ -265,6 +268,11 @@ class TranscriptionTask(Leased):
     def is_finished(self) -> bool:
         """Whether the state is final."""
         return self.status in self.FINAL
+
+    @property
+    def error_sentence(self) -> Sentence:
+        """What `error_message` says, for whatever language it is read in."""
+        return Sentence.read(self.error_message, self.error_parts)
 
 
 class OwnerInLane(models.Model):
@@ -554,6 +562,7 @@ class WorkerSlot(models.Model):
     )
     state = models.CharField(max_length=8, choices=State, default=State.LOADING)
     message = models.TextField(blank=True, help_text="Why it failed, for people.")
+    message_parts = models.JSONField(null=True, blank=True, editable=False)
     running_jobs = models.PositiveSmallIntegerField(default=0)
     memory_bytes = models.BigIntegerField(default=0)
     started_at = models.DateTimeField()
@@ -565,6 +574,11 @@ class WorkerSlot(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.model} on {self.device})"
+
+    @property
+    def sentence(self) -> Sentence:
+        """What `message` says, for whatever language it is read in."""
+        return Sentence.read(self.message, self.message_parts)
 
 
 class DispatcherTick(models.Model):

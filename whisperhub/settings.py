@@ -73,9 +73,9 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "whisperhub.request_id.RequestIdMiddleware",
+    "whisperhub.languages.LanguageMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -116,6 +116,8 @@ LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = True
+# One catalogue for all apps, before those of the packages; `make messages` keeps it.
+LOCALE_PATHS = [BASE_DIR / "whisperhub" / "locale"]
 # Dates of the admin in ISO 8601, whatever the language.
 FORMAT_MODULE_PATH = "whisperhub.formats"
 
@@ -232,7 +234,7 @@ REST_FRAMEWORK = {
         "transcription.api.json_bodies.BoundedJSONParser",
     ],
     "DEFAULT_RENDERER_CLASSES": ["transcription.api.json_bodies.AnyTextJSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "transcription.api.openapi.ApiSchema",
+    "DEFAULT_SCHEMA_CLASS": "transcription.api.document.DocumentedSchema",
     "DEFAULT_PAGINATION_CLASS": "transcription.api.pagination.TaskPagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "EXCEPTION_HANDLER": "transcription.api.exceptions.problem_details",
@@ -245,8 +247,40 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "WhisperHub",
     "DESCRIPTION": (
         "Speech to text with Whisper on your own machines. Send a recording, get text, "
-        "segments and subtitles."
+        "segments and subtitles.\n\n"
+        "Errors are problem documents (RFC 9457): `code` is stable and for programs, "
+        "`title` and `detail` are for people, `errors` has what is wrong with each "
+        "field. Sentences are in English or Chinese: `?lang=zh-hans` or `?lang=en` "
+        "decides, else the header `Accept-Language`. Field names, codes and callbacks "
+        "are the same in each language."
     ),
+    "TAGS": [
+        {
+            "name": "tasks",
+            "x-displayName": "Tasks",
+            "description": "Recordings on their way to text.",
+        },
+        {
+            "name": "detect-language",
+            "x-displayName": "Language detection",
+            "description": "What language is spoken.",
+        },
+        {
+            "name": "models",
+            "x-displayName": "Models",
+            "description": "What requests may name.",
+        },
+        {
+            "name": "callbacks",
+            "x-displayName": "Callbacks",
+            "description": "News of finished tasks, on their way to your addresses.",
+        },
+        {
+            "name": "keys",
+            "x-displayName": "API keys",
+            "description": "Keys of your account; for staff.",
+        },
+    ],
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -254,13 +288,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "accounts.openapi.describe_headers",
-    ],
     # What a PATCH needs, it needs.
     "COMPONENT_SPLIT_PATCH": False,
     "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "accounts.openapi.describe_headers",
+        "transcription.api.document.finish",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "TaskStatus": "transcription.models.TranscriptionTask.Status",
         "TaskPriority": "transcription.models.TranscriptionTask.Priority",
@@ -275,6 +310,7 @@ SPECTACULAR_SETTINGS = {
     },
     "SWAGGER_UI_SETTINGS": {
         "persistAuthorization": True,
+        "deepLinking": True,
         "displayRequestDuration": True,
     },
 }

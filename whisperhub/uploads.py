@@ -16,6 +16,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
+from django.utils.functional import Promise
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import override
+
+from whisperhub.languages import VARIES_BY, language_of_scope
+from whisperhub.problems import status_title
 from whisperhub.request_id import request_id_from
 
 logger = logging.getLogger(__name__)
@@ -73,7 +80,9 @@ class UploadGuard:
             return
         await self._pass_counted(scope, receive, send)
 
-    def _refusal(self, length: int | None) -> tuple[HTTPStatus, str, str] | None:
+    def _refusal(
+        self, length: int | None
+    ) -> tuple[HTTPStatus, str, str | Promise] | None:
         if length is None:
             return None
         if length > self.max_body_bytes:
@@ -85,16 +94,18 @@ class UploadGuard:
                 return (
                     HTTPStatus.INSUFFICIENT_STORAGE,
                     "storage_full",
-                    "The server has no room for this upload. Try again later.",
+                    _("The server has no room for this upload. Try again later."),
                 )
         return None
 
-    def _too_large(self) -> tuple[HTTPStatus, str, str]:
+    def _too_large(self) -> tuple[HTTPStatus, str, str | Promise]:
         return (
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "file_too_large",
-            f"The file is larger than the {readable(self.max_file_bytes)} "
-            "this server takes.",
+            format_lazy(
+                _("The file is larger than the {size} this server takes."),
+                size=readable(self.max_file_bytes),
+            ),
         )
 
     async def _pass_counted(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,22 +141,24 @@ class UploadGuard:
         send: Send,
         status: HTTPStatus,
         code: str,
-        detail: str,
+        detail: str | Promise,
     ) -> None:
         headers = dict(scope["headers"])
         request_id = request_id_from(
             headers.get(b"x-request-id", b"").decode("latin-1")
         )
-        body = json.dumps(
-            {
-                "type": "about:blank",
-                "title": status.phrase,
-                "status": status,
-                "code": code,
-                "detail": detail,
-                "request_id": request_id,
-            }
-        ).encode()
+        language = language_of_scope(scope)
+        with override(language):
+            body = json.dumps(
+                {
+                    "type": "about:blank",
+                    "title": status_title(status),
+                    "status": status,
+                    "code": code,
+                    "detail": str(detail),
+                    "request_id": request_id,
+                }
+            ).encode()
         logger.info("Refused %s: %s", scope["path"], code)
         await send(
             {
@@ -153,6 +166,8 @@ class UploadGuard:
                 "status": status,
                 "headers": [
                     (b"content-type", b"application/problem+json"),
+                    (b"content-language", language.encode()),
+                    (b"vary", ", ".join(VARIES_BY).encode()),
                     (b"content-length", str(len(body)).encode()),
                     (b"connection", b"close"),
                     (b"x-request-id", request_id.encode()),

@@ -1,17 +1,13 @@
 """Addresses of the web process."""
 
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
-from drf_spectacular.views import (
-    SpectacularAPIView,
-    SpectacularRedocView,
-    SpectacularSwaggerView,
-)
 
 from accounts.logins import hold_back_guesses
 from transcription.api.health import readyz
+from whisperhub.pages import DocumentView, RedocPage, SignInPage, SwaggerPage
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -19,34 +15,13 @@ def healthz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
-# Ours: with a link to sign in, after which the page acts for the person.
-swagger = SpectacularSwaggerView.as_view(
-    url_name="schema", template_name="swagger.html"
-)
-# Ours: the package's own page fetches fonts from another server.
-redoc = SpectacularRedocView.as_view(url_name="schema", template_name="redoc.html")
-
-# The admin's own is for staff only.
-login = hold_back_guesses(
-    LoginView.as_view(
-        template_name="admin/login.html",
-        redirect_authenticated_user=True,
-        next_page="docs",
-        extra_context={"title": "Sign in"},
-    )
-)
-
 urlpatterns = [
-    path("", swagger, name="docs"),
-    path("redoc/", redoc, name="redoc"),
+    path("", SwaggerPage.as_view(url_name="schema"), name="docs"),
+    path("redoc/", RedocPage.as_view(url_name="schema"), name="redoc"),
     # Public, so nothing that a key could use up.
-    path(
-        "api/v1/schema/",
-        SpectacularAPIView.as_view(throttle_classes=[]),
-        name="schema",
-    ),
+    path("api/v1/schema/", DocumentView.as_view(throttle_classes=[]), name="schema"),
     path("api/v1/", include("transcription.api.urls")),
-    path("login/", login, name="login"),
+    path("login/", hold_back_guesses(SignInPage.as_view()), name="login"),
     path("logout/", LogoutView.as_view(next_page="docs"), name="logout"),
     # Found before the same address of the admin.
     path("admin/login/", hold_back_guesses(admin.site.login)),

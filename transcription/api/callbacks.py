@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models.functions import Length
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import override
 from drf_spectacular.utils import (
     OpenApiCallback,
     OpenApiResponse,
@@ -16,6 +17,7 @@ from drf_spectacular.utils import (
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 
+from transcription.api import examples
 from transcription.api.serializers import ResultSerializer, TaskDetailSerializer
 from transcription.models import Callback, Transcript, TranscriptionTask
 
@@ -93,7 +95,9 @@ class TestEventSerializer(serializers.Serializer[Callback]):
 def event_body(callback: Callback) -> bytes:
     """The document that a receiver gets, from what the database says now."""
     kind = EventSerializer if callback.task else TestEventSerializer
-    body: bytes = JSONRenderer().render(kind(callback).data)
+    # Receivers are programs, and nobody has asked for a language.
+    with override("en"):
+        body: bytes = JSONRenderer().render(kind(callback).data)
     return body
 
 
@@ -112,6 +116,7 @@ TEST_EVENT = OpenApiCallback(
         summary="A test event",
         description=f"Sent to `callback_url`, once. {SIGNED}",
         request={"application/json": TestEventSerializer},
+        examples=[examples.asks("A test event", examples.TEST_EVENT)],
         responses={"2XX": OpenApiResponse(description="The event is taken.")},
     ),
 )
@@ -126,6 +131,7 @@ TASK_ENDED = OpenApiCallback(
             f"without one, it is sent again, for some days. {SIGNED}"
         ),
         request={"application/json": EventSerializer},
+        examples=[examples.asks("A transcript", examples.TASK_EVENT)],
         responses={"2XX": OpenApiResponse(description="The event is taken.")},
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from typing import Any
@@ -25,6 +26,7 @@ from transcription.errors import UnsupportedOptionError, WhisperHubError
 from transcription.services.database import will_pass
 from whisperhub.problems import PROBLEM_JSON, problem_document
 from whisperhub.request_id import current_request_id
+from whisperhub.sentences import translated
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,8 @@ def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
     headers: dict[str, str] = {}
     errors: dict[str, Any] | None = None
     if isinstance(exc, WhisperHubError | AccountError):
-        http_status, code, detail = exc.http_status, exc.code, exc.message
+        http_status, code = exc.http_status, exc.code
+        detail = translated(exc.message)
         if isinstance(exc, UnsupportedOptionError):
             errors = {n: [{"code": code, "message": detail}] for n in exc.names}
     elif isinstance(exc, exceptions.ValidationError):
@@ -71,7 +74,7 @@ def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
         detail = _("The request has invalid fields.")
         errors = _field_errors(exc.get_full_details())
     elif isinstance(exc, exceptions.APIException):
-        http_status, detail = exc.status_code, str(exc.detail)
+        http_status, detail = exc.status_code, _detail_of(exc)
         code = str(getattr(exc.detail, "code", exc.default_code))
         if auth_header := getattr(exc, "auth_header", None):
             headers["WWW-Authenticate"] = auth_header
@@ -91,6 +94,22 @@ def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
         headers=headers,
         content_type=PROBLEM_JSON,
     )
+
+
+def _detail_of(exc: exceptions.APIException) -> str:
+    """The sentence of one of DRF's errors; some of its words are English only."""
+    if str(exc.detail).startswith("CSRF Failed"):
+        return _(
+            "A signed-in browser must send the CSRF token of its page. Reload the page."
+        )
+    if not isinstance(exc, exceptions.ParseError):
+        return str(exc.detail)
+    fault = exc.__context__
+    if isinstance(fault, json.JSONDecodeError):
+        return _("The body is not valid JSON: line {line}, column {column}.").format(
+            line=fault.lineno, column=fault.colno
+        )
+    return _("The body cannot be read as what its Content-Type says.")
 
 
 def _field_errors(details: Any) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from whisperhub import languages
 from whisperhub.network.egress import BlockedAddressError, configured_policy
 from whisperhub.network.links import LENGTH, Fault, fault_of, target_of
+from whisperhub.sentences import translated
 
 
 def flatten(request: Request) -> dict[str, Any]:
@@ -26,12 +28,19 @@ def flatten(request: Request) -> dict[str, Any]:
     """
     if not isinstance(request.data, Mapping):
         raise serializers.ValidationError(_("The body must be an object."))
-    return _values(request.query_params) | _values(request.data)
+    return _values(_asked_in(request)) | _values(request.data)
 
 
 def query_values(request: Request) -> dict[str, Any]:
     """The query string as one dict, in the same way."""
-    return _values(request.query_params)
+    return _values(_asked_in(request))
+
+
+def _asked_in(request: Request) -> QueryDict:
+    """The query string without what no operation is asked: the language."""
+    query = request.query_params.copy()
+    query.pop(languages.PARAMETER, None)
+    return query
 
 
 def _values(source: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,6 +228,14 @@ class FileUrlField(UrlTextField):
                 code=error.code,
             ) from error
         return url
+
+
+class SentenceField(serializers.CharField):
+    """What a worker wrote in English for people, said in the request's language."""
+
+    def to_representation(self, value: Any) -> str:
+        """Translated, if somebody knows it."""
+        return translated(value)
 
 
 class NullableNumberField(serializers.FloatField):

@@ -18,6 +18,7 @@ from transcription.api.fields import (
     CallbackUrlField,
     FileUrlField,
     OneOfField,
+    SentenceField,
     TextField,
     refuse_unknown,
 )
@@ -208,7 +209,7 @@ class LanguageDetectionSerializer(serializers.Serializer[Any]):
     language_probabilities = serializers.DictField(child=serializers.FloatField())
     duration = serializers.FloatField(source="duration_seconds")
     model = serializers.SerializerMethodField()
-    notices = serializers.ListField(child=serializers.CharField())
+    notices = serializers.ListField(child=SentenceField())
 
     @extend_schema_field(ModelUsedSerializer)
     def get_model(self, transcript: Transcript) -> Any:
@@ -374,7 +375,7 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
         """Code and sentence, or null."""
         if not task.error_code:
             return None
-        return {"code": task.error_code, "message": task.error_message}
+        return {"code": task.error_code, "message": task.error_sentence.translated()}
 
     @extend_schema_field(TaskLinksSerializer)
     def get_links(self, task: TranscriptionTask) -> dict[str, str]:
@@ -520,7 +521,7 @@ class ResultSerializer(serializers.ModelSerializer[Transcript]):
     model = serializers.SerializerMethodField()
     timings = serializers.SerializerMethodField()
     notices = serializers.ListField(
-        child=serializers.CharField(), help_text=_("What a reader must know.")
+        child=SentenceField(), help_text=_("What a reader must know.")
     )
 
     class Meta:
@@ -588,10 +589,10 @@ class ServedModelSerializer(serializers.Serializer[Any]):
         choices=["loading", "ready", "draining", "stopped", "failed"]
     )
     slots = serializers.IntegerField(help_text=_("Processes that hold it now."))
-    notice = serializers.CharField(
+    notice = SentenceField(
         help_text=_("What readers of its results must know; usually empty.")
     )
-    message = serializers.CharField(help_text=_("Why it failed; usually empty."))
+    message = SentenceField(help_text=_("Why it failed; usually empty."))
 
 
 class ModelListSerializer(serializers.Serializer[Any]):

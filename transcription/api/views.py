@@ -121,7 +121,7 @@ def transcript_of(task: TranscriptionTask) -> Transcript:
         TaskHasNoResultError: it failed or was cancelled.
     """
     if task.status == TranscriptionTask.Status.FAILED:
-        raise TaskHasNoResultError(task.error_code, task.error_message)
+        raise TaskHasNoResultError(task.error_code, task.error_sentence.translated())
     if task.status == TranscriptionTask.Status.CANCELLED:
         raise TaskHasNoResultError("cancelled", _("The task was cancelled."))
     return Transcript.objects.select_related("task").get(task=task)

@@ -46,13 +46,18 @@ from transcription.engines.lanes import ChunkLanes
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
 from transcription.errors import ModelUnavailableError
+from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
 # What CTranslate2's wheel opens by itself, and where it comes from.
 CUDA_LIBRARIES = {
-    "libcuda.so.1": "install the NVIDIA driver, or use the device cpu.",
-    "libcublas.so.12": "run `pip install -r requirements/cuda.txt`.",
+    "libcuda.so.1": Sentence(
+        "libcuda.so.1 is missing: install the NVIDIA driver, or use the device cpu."
+    ),
+    "libcublas.so.12": Sentence(
+        "libcublas.so.12 is missing: run `pip install -r requirements/cuda.txt`."
+    ),
 }
 
 
@@ -306,13 +311,19 @@ class FasterWhisperEngine:
         if path.is_dir():
             if not (path / "model.bin").is_file():
                 raise ModelUnavailableError(
-                    f"The folder of the model {self._slot.model!r} holds no model.bin: "
-                    "it is no CTranslate2 model."
+                    Sentence(
+                        "The folder of the model {name!r} holds no model.bin: it is no "
+                        "CTranslate2 model.",
+                        name=self._slot.model,
+                    )
                 )
             return str(path)
         if path.is_absolute() or wanted.startswith((".", "~")):
             raise ModelUnavailableError(
-                f"The folder of the model {self._slot.model!r} does not exist."
+                Sentence(
+                    "The folder of the model {name!r} does not exist.",
+                    name=self._slot.model,
+                )
             )
         return wanted
 
@@ -358,14 +369,14 @@ def check_cuda_libraries() -> None:
     Raises:
         ModelUnavailableError: one is missing.
     """
-    for name, remedy in CUDA_LIBRARIES.items():
+    for name, missing in CUDA_LIBRARIES.items():
         try:
             ctypes.CDLL(name)
         except OSError:
-            raise ModelUnavailableError(f"{name} is missing: {remedy}") from None
+            raise ModelUnavailableError(missing) from None
 
 
-def explain_load_failure(slot: SlotPlan, error: Exception) -> str:
+def explain_load_failure(slot: SlotPlan, error: Exception) -> Sentence:
     """One sentence for the operator on why a model did not load."""
     folder = Path(slot.model_size_or_path).expanduser()
     names_a_folder = folder.is_dir()
@@ -375,20 +386,31 @@ def explain_load_failure(slot: SlotPlan, error: Exception) -> str:
         reason = reason.replace(str(folder), slot.model)
     reason = reason[:200].rstrip(". ")
     if isinstance(error, ValueError) and "Invalid model size" in reason:
-        return (
-            f"{slot.model!r} is no Whisper model that faster-whisper knows. Name one "
-            "(tiny, base, small, medium, large-v3, turbo …) or a local folder."
+        return Sentence(
+            "{name!r} is no Whisper model that faster-whisper knows. Name one "
+            "(tiny, base, small, medium, large-v3, turbo …) or a local folder.",
+            name=slot.model,
         )
     if names_a_folder:
-        return f"The model {slot.model!r} could not be loaded: {reason}."
+        return Sentence(
+            "The model {name!r} could not be loaded: {reason}.",
+            name=slot.model,
+            reason=reason,
+        )
     hub_errors = (OSError, ValueError, RuntimeError)
     if isinstance(error, hub_errors) and "CUDA" not in reason.upper():
-        return (
-            f"The model {slot.model!r} is not on this machine and could not be "
-            "downloaded. Connect the machine to the network, or name a local folder "
-            "that holds the model."
+        return Sentence(
+            "The model {name!r} is not on this machine and could not be downloaded. "
+            "Connect the machine to the network, or name a local folder that holds "
+            "the model.",
+            name=slot.model,
         )
-    return f"The model {slot.model!r} could not be loaded on {slot.device}: {reason}."
+    return Sentence(
+        "The model {name!r} could not be loaded on {device}: {reason}.",
+        name=slot.model,
+        device=slot.device,
+        reason=reason,
+    )
 
 
 def _arguments(options: DecodeOptions) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from whisper.tokenizer import LANGUAGES, get_tokenizer
 from transcription.audio import SAMPLE_RATE, Samples, to_float
 from transcription.engines.base import Progress
 from transcription.errors import EngineError
+from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Watch:
         before, looks = self._window
         self._window = (frame, looks + 1 if frame == before else 1)
         if self._window[1] > MAX_LOOKS_AT_ONE_WINDOW:
-            raise EngineError("The engine does not advance in this audio.")
+            raise EngineError(Sentence("The engine does not advance in this audio."))
         self.seconds_done = max(self.seconds_done, frame / FRAMES_PER_SECOND)
         self._next_check = 0.0
         self.check()

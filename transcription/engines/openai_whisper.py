@@ -40,10 +40,11 @@ from transcription.engines.devices import resolve_device
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
 from transcription.errors import ModelUnavailableError, SubmissionError
+from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
-NOT_INSTALLED: Final = (
+NOT_INSTALLED: Final = Sentence(
     "The engine openai-whisper is not installed here. Install it with `pip install -r "
     "requirements/openai-whisper.txt`, or start with `make run ENGINE=openai-whisper`."
 )
@@ -221,9 +222,12 @@ class OpenAIWhisperEngine:
             return kind
         if index >= torch.cuda.device_count():
             raise ModelUnavailableError(
-                f"PyTorch finds no device {self._slot.device} on this machine: the GPU "
-                "is missing, its driver is too old, or this PyTorch is a build for "
-                "the CPU."
+                Sentence(
+                    "PyTorch finds no device {device} on this machine: the GPU is "
+                    "missing, its driver is too old, or this PyTorch is a build for "
+                    "the CPU.",
+                    device=self._slot.device,
+                )
             )
         return f"{kind}:{index}"
 
@@ -256,18 +260,29 @@ class OpenAIWhisperEngine:
             files = sorted(path.glob("*.pt"))
             if len(files) != 1:
                 raise ModelUnavailableError(
-                    f"The folder of the model {name!r} must hold one checkpoint of "
-                    f"openai-whisper (.pt); it holds {len(files) or 'none'}."
+                    Sentence(
+                        "The folder of the model {name!r} must hold one checkpoint of "
+                        "openai-whisper (.pt); it holds {count}.",
+                        name=name,
+                        count=len(files),
+                    )
                 )
             return files[0]
         if path.is_absolute() or wanted.startswith((".", "~")):
             raise ModelUnavailableError(
-                f"The file or folder of the model {name!r} does not exist."
+                Sentence(
+                    "The file or folder of the model {name!r} does not exist.",
+                    name=name,
+                )
             )
         if wanted not in official_names:
             raise ModelUnavailableError(
-                f"{name!r} is no Whisper model that openai-whisper knows. Name one "
-                "(tiny, base, small, medium, large-v3, turbo …) or a local file (.pt)."
+                Sentence(
+                    "{name!r} is no Whisper model that openai-whisper knows. Name one "
+                    "(tiny, base, small, medium, large-v3, turbo …) or a local file "
+                    "(.pt).",
+                    name=name,
+                )
             )
         return None
 
@@ -290,8 +305,11 @@ class OpenAIWhisperEngine:
         known = library.known_languages(self.model)
         if options.language and options.language not in known and len(known) > 1:
             raise SubmissionError(
-                f"The model {self._slot.model!r} does not know the language "
-                f"{options.language!r}."
+                Sentence(
+                    "The model {name!r} does not know the language {language!r}.",
+                    name=self._slot.model,
+                    language=options.language,
+                )
             )
 
     def _settle_language(
@@ -327,29 +345,43 @@ def resolve_compute_type(slot: SlotPlan, device: str) -> str:
         return possible[0]
     if slot.compute_type not in possible:
         raise ModelUnavailableError(
-            f"openai-whisper computes in {' or '.join(possible)} on {slot.device}, "
-            f"not in {slot.compute_type}."
+            Sentence(
+                "openai-whisper computes in {possible} on {device}, not in "
+                "{compute_type}.",
+                possible=", ".join(possible),
+                device=slot.device,
+                compute_type=slot.compute_type,
+            )
         )
     return slot.compute_type
 
 
-def explain_load_failure(slot: SlotPlan, error: Exception) -> str:
+def explain_load_failure(slot: SlotPlan, error: Exception) -> Sentence:
     """One sentence for the operator on why a model did not load."""
     reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
     if slot.model_size_or_path == DEMO or "CUDA" in reason.upper():
-        return (
-            f"The model {slot.model!r} could not be loaded on {slot.device}: {reason}"
+        return Sentence(
+            "The model {name!r} could not be loaded on {device}: {reason}",
+            name=slot.model,
+            device=slot.device,
+            reason=reason,
         )
     if Path(slot.model_size_or_path).expanduser().exists():
         if isinstance(error, (KeyError, TypeError, pickle.UnpicklingError)):
-            return (
-                f"The file of the model {slot.model!r} is no openai-whisper checkpoint."
+            return Sentence(
+                "The file of the model {name!r} is no openai-whisper checkpoint.",
+                name=slot.model,
             )
-        return f"The model {slot.model!r} could not be loaded: {reason}"
-    return (
-        f"The model {slot.model!r} is not on this machine and could not be downloaded. "
+        return Sentence(
+            "The model {name!r} could not be loaded: {reason}",
+            name=slot.model,
+            reason=reason,
+        )
+    return Sentence(
+        "The model {name!r} is not on this machine and could not be downloaded. "
         "Connect the machine to the network, or name a local file (.pt) or a folder "
-        "that holds one."
+        "that holds one.",
+        name=slot.model,
     )
 
 

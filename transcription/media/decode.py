@@ -46,6 +46,7 @@ from transcription.media.probe import (
     choose_audio_stream,
     read_facts,
 )
+from whisperhub.sentences import Sentence
 
 SAMPLE_BYTES = 2
 SAMPLE_DTYPE = np.dtype("<i2")
@@ -71,8 +72,10 @@ FORMATS_WITHOUT_DURATION = frozenset({"aac", "ac3", "amr", "eac3", "mp3"})
 
 PACKETS_BETWEEN_STOP_CHECKS = 32
 
-DAMAGED = "The audio in the file is damaged and cannot be decoded."
-UNSUPPORTED = "The audio in the file is of a kind that cannot be decoded here."
+DAMAGED = Sentence("The audio in the file is damaged and cannot be decoded.")
+UNSUPPORTED = Sentence(
+    "The audio in the file is of a kind that cannot be decoded here."
+)
 
 
 @dataclass(frozen=True)
@@ -206,7 +209,7 @@ class _AudioReader:
             error = InvalidMediaError(DAMAGED)
             error.__cause__ = self._read_error
             return error
-        return NoAudioError("The file has an audio track with nothing in it.")
+        return NoAudioError(Sentence("The file has an audio track with nothing in it."))
 
     def _read_frames(self) -> Iterator[AudioFrame]:
         for packet in self._read_packets():
@@ -239,11 +242,13 @@ class _AudioReader:
         packets = self._container.demux(timed)
         for number in itertools.count():
             if number % PACKETS_BETWEEN_STOP_CHECKS == 0 and self._should_stop():
-                raise TaskCancelledError("The task was cancelled.")
+                raise TaskCancelledError(Sentence("The task was cancelled."))
             try:
                 packet = next(packets, None)
             except ExitError as error:
-                raise InvalidMediaError("Reading the file took too long.") from error
+                raise InvalidMediaError(
+                    Sentence("Reading the file took too long.")
+                ) from error
             except MEDIA_ERRORS as error:
                 # What was decoded so far stands, as for a file cut short.
                 self._read_error = error
@@ -328,7 +333,10 @@ def _claims_more_than(max_seconds: float, facts: MediaFacts) -> bool:
 
 def _too_long(max_seconds: float) -> MediaTooLongError:
     return MediaTooLongError(
-        f"The media is longer than the {max_seconds:g} seconds allowed."
+        Sentence(
+            "The media is longer than the {seconds:g} seconds allowed.",
+            seconds=max_seconds,
+        )
     )
 
 

@@ -21,6 +21,7 @@ import av.error
 from av.container import InputContainer
 
 from transcription.errors import InvalidMediaError
+from whisperhub.sentences import Sentence
 
 # Demuxers that read one file and follow no reference out of it. FFmpeg accepts a
 # demuxer when any of its names is in the list, so "mov" covers mp4, m4a and 3gp.
@@ -39,7 +40,7 @@ MEDIA_ERRORS = (
     OSError,
 )
 
-NOT_MEDIA = "The file is not audio or video that can be read."
+NOT_MEDIA = Sentence("The file is not audio or video that can be read.")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def open_media(
         )
     try:
         if len(container.streams) > limits.max_streams:
-            raise InvalidMediaError("The file has too many tracks.")
+            raise InvalidMediaError(Sentence("The file has too many tracks."))
         yield container
     finally:
         container.close()
@@ -111,7 +112,7 @@ def media_errors(message: str) -> Iterator[None]:
     try:
         yield
     except av.error.ExitError as error:
-        raise InvalidMediaError("Reading the file took too long.") from error
+        raise InvalidMediaError(Sentence("Reading the file took too long.")) from error
     except MEDIA_ERRORS as error:
         raise InvalidMediaError(message) from error
 
@@ -122,7 +123,7 @@ def _check_file(path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise InvalidMediaError(NOT_MEDIA)
     if status.st_size == 0:
-        raise InvalidMediaError("The file is empty.")
+        raise InvalidMediaError(Sentence("The file is empty."))
 
 
 def _audio_decoder_names() -> str:

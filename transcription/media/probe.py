@@ -18,6 +18,7 @@ from transcription.media.opening import (
     media_errors,
     open_media,
 )
+from whisperhub.sentences import Sentence
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def choose_audio_stream(container: InputContainer) -> AudioStream:
     """
     streams = container.streams.audio
     if not streams:
-        raise NoAudioError("The file has no audio.")
+        raise NoAudioError(Sentence("The file has no audio."))
     # max() keeps the first of equals.
     return max(
         streams,

@@ -22,6 +22,7 @@ from transcription.errors import TooManySecretsError
 from transcription.models import CallbackSecret
 from transcription.services.database import despite_conflicts
 from transcription.services.lease_columns import after_now
+from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +63,10 @@ def rotate(owner_id: int) -> list[CallbackSecret]:
     valid = secrets_of(owner_id)
     if len(valid) >= MOST_VALID:
         raise TooManySecretsError(
-            f"{MOST_VALID} secrets are valid still. Wait until the oldest expires."
+            Sentence(
+                "{count} secrets are valid still. Wait until the oldest expires.",
+                count=MOST_VALID,
+            )
         )
     _add(owner_id, number=valid[0].number + 1)
     return secrets_of(owner_id)

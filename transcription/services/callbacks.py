@@ -27,6 +27,7 @@ from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.publishing import breaker, publish
 from transcription.services.retry_schedule import delay_after
 from whisperhub.queues import CALLBACKS
+from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,9 @@ def send_test(owner: User, url: str, headers: Mapping[str, str]) -> Callback:
     tests = Callback.objects.filter(owner=owner, event=Event.TEST)
     waiting = tests.filter(state__in=[State.PENDING, State.DELIVERING])
     if waiting.count() >= MOST_TESTS_WAITING:
-        raise TooManyTestsError("Wait until your other test events have ended.")
+        raise TooManyTestsError(
+            Sentence("Wait until your other test events have ended.")
+        )
     with transaction.atomic():
         test = Callback.objects.create(
             owner=owner,
@@ -326,7 +329,9 @@ def replay(callback: Callback) -> None:
         DeliveryUnderWayError: an attempt is under way.
     """
     if not begin_again(callback.pk):
-        raise DeliveryUnderWayError("It is being sent now. Try again in a moment.")
+        raise DeliveryUnderWayError(
+            Sentence("It is being sent now. Try again in a moment.")
+        )
 
 
 @despite_conflicts

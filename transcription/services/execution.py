@@ -38,6 +38,7 @@ from transcription.services.turns import Chosen
 from transcription.storage import TaskFolder
 from whisperhub.queues import PRIORITIES
 from whisperhub.request_id import current_request_id
+from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +225,9 @@ def _transcribe(
     try:
         samples = load_samples(TaskFolder(task.public_id).samples)
     except OSError as error:
-        raise EngineError("The prepared audio of the task cannot be read.") from error
+        raise EngineError(
+            Sentence("The prepared audio of the task cannot be read.")
+        ) from error
     try:
         options = DecodeOptions.from_dict(
             {**task.options, "language": task.language, "task": task.task_type}
@@ -245,7 +248,10 @@ def _transcribe(
         # An engine may raise anything; the edge between it and the queue is here.
         logger.exception("Task %s: the engine raised", task.public_id)
         raise EngineError(
-            f"The engine failed on this audio ({type(error).__name__})."
+            Sentence(
+                "The engine failed on this audio ({reason}).",
+                reason=type(error).__name__,
+            )
         ) from error
 
 

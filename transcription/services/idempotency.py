@@ -23,6 +23,7 @@ from django.db.models.functions import Now
 from accounts.models import User
 from transcription.errors import InvalidKeyError, KeyReusedError, KeySpentError
 from transcription.models import IdempotencyKey, TranscriptionTask
+from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def identify(owner: User, key: str, asked: dict[str, Any]) -> KeyedRequest:
     """
     if not KEY_FORM.fullmatch(key):
         raise InvalidKeyError(
-            "An Idempotency-Key has 1 to 255 printable ASCII characters."
+            Sentence("An Idempotency-Key has 1 to 255 printable ASCII characters.")
         )
     return KeyedRequest(
         owner,
@@ -99,13 +100,17 @@ def first_task(asked: KeyedRequest) -> TranscriptionTask | None:
         return None
     if first.request_digest != asked.request_digest:
         raise KeyReusedError(
-            "Another request came with this Idempotency-Key. Use a new key for a new "
-            "request."
+            Sentence(
+                "Another request came with this Idempotency-Key. Use a new key for a "
+                "new request."
+            )
         )
     if first.task is None:
         raise KeySpentError(
-            "The task of this request was deleted. Use a new Idempotency-Key to submit "
-            "it again."
+            Sentence(
+                "The task of this request was deleted. Use a new Idempotency-Key to "
+                "submit it again."
+            )
         )
     return first.task
 

@@ -16,6 +16,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from transcription.errors import LeaseLostError, TaskCancelledError
 from transcription.services import transitions
 from transcription.services.transitions import Lease
+from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class HeldLease:
         """
         self.check_lost()
         if self.cancel_requested.is_set():
-            raise TaskCancelledError("The task was cancelled.")
+            raise TaskCancelledError(Sentence("The task was cancelled."))
 
 
 class Heartbeat:

@@ -22,6 +22,7 @@ from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.transitions import Lease, Outcome, Served
 from transcription.storage import TaskFolder
 from whisperhub.request_id import current_request_id
+from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
             lambda: transitions.retry_or_fail(
                 lease,
                 code="storage_error",
-                message="The server could not read or store the media.",
+                message=Sentence("The server could not read or store the media."),
             )
         )
     outcome = persistently(lambda: transitions.finish_preparation(lease, decoded))

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from transcription.engines.plan import DEMO, parse_plan
 from transcription.errors import UnknownModelError
 from transcription.models import WorkerSlot
+from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def served_models() -> list[ServedModel]:
             state=min((_state(slot, live) for slot in slots), key=STATE_ORDER.index),
             slots=sum(slot.pk in live for slot in slots),
             notice=slots[0].notice,
-            message=next((slot.message for slot in slots if slot.message), ""),
+            message=next((slot.sentence for slot in slots if slot.message), ""),
         )
         for name, slots in sorted(by_name.items())
     ]
@@ -108,8 +109,14 @@ def resolve_model(name: str) -> tuple[str, str]:
         return name, served[name].engine
     if name in planned:
         return name, planned[name]
-    known = ", ".join(sorted({*served, *planned})) or "none yet"
-    raise UnknownModelError(f"No model {name!r} is served here. Served: {known}.")
+    known = ", ".join(sorted({*served, *planned}))
+    raise UnknownModelError(
+        Sentence(
+            "No model {name!r} is served here. Served: {known}.", name=name, known=known
+        )
+        if known
+        else Sentence("No model {name!r} is served here, nor any other yet.", name=name)
+    )
 
 
 def _planned_models() -> dict[str, str]:

@@ -22,6 +22,7 @@ from transcription.services import hints, retention, transitions
 from transcription.services.database import persistently
 from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
+from whisperhub.sentences import Sentence, parts_of
 
 logger = logging.getLogger(__name__)
 
@@ -58,13 +59,18 @@ class SlotRecord:
         self._write(running_jobs=heartbeat.held_count, memory_bytes=memory_bytes)
         limit = settings.SLOT_MEMORY_BYTES
         if limit and memory_bytes > limit and not self.draining.is_set():
-            self.drain(f"{memory_bytes} bytes are above WHISPERHUB_SLOT_MEMORY_LIMIT.")
+            self.drain(
+                Sentence(
+                    "{bytes} bytes are above WHISPERHUB_SLOT_MEMORY_LIMIT.",
+                    bytes=memory_bytes,
+                )
+            )
 
     def drain(self, reason: str) -> None:
         """Take no more jobs, finish those that run, and be started anew."""
         logger.warning("Slot %s: draining, %s", self.name, reason)
         self.draining.set()
-        self._write(state=State.DRAINING, message=reason)
+        self._write(state=State.DRAINING, **_message(reason))
         os.kill(os.getpid(), signal.SIGTERM)
 
     def ready(self, info: ModelInfo) -> None:
@@ -74,14 +80,14 @@ class SlotRecord:
                 state=State.READY,
                 model_revision=info.revision,
                 compute_type=info.compute_type,
-                notice=info.notice,
-                message="",
+                notice=str(info.notice),
+                **_message(""),
             )
         )
 
     def fail(self, message: str) -> None:
         """Say why the model cannot be served."""
-        persistently(lambda: self._write(state=State.FAILED, message=message))
+        persistently(lambda: self._write(state=State.FAILED, **_message(message)))
 
     def stop(self) -> None:
         """Say that the process ends by itself."""
@@ -91,6 +97,10 @@ class SlotRecord:
         WorkerSlot.objects.filter(name=self.name, boot_id=self.boot_id).update(
             last_seen_at=Now(), **changes
         )
+
+
+def _message(said: str) -> dict[str, object]:
+    return {"message": str(said), "message_parts": parts_of(said)}
 
 
 def slot_name(name: str) -> str:
@@ -125,7 +135,7 @@ def register(plan: SlotPlan) -> SlotRecord:
                     "model_revision": "",
                     "notice": "",
                     "state": State.LOADING,
-                    "message": "",
+                    **_message(""),
                     "running_jobs": 0,
                     "memory_bytes": 0,
                     "started_at": Now(),

@@ -30,6 +30,7 @@ from transcription.storage import TaskFolder
 from whisperhub.network.links import name_in
 from whisperhub.queues import PREPARE, queue_name
 from whisperhub.request_id import current_request_id
+from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
@@ -206,9 +207,11 @@ def submit_upload(
         UnsupportedOptionError: its engine cannot honour an option.
     """
     if not upload.size:
-        raise EmptyUploadError("The uploaded file is empty.")
+        raise EmptyUploadError(Sentence("The uploaded file is empty."))
     if upload.size > settings.MAX_UPLOAD_BYTES:
-        raise UploadTooLargeError("The file is larger than this server takes.")
+        raise UploadTooLargeError(
+            Sentence("The file is larger than this server takes.")
+        )
     client = client or client_without_key(owner.pk)
     asked = _asked(owner, request, client)
     public_id = uuid.uuid4()

@@ -28,6 +28,7 @@ from transcription.services.database import despite_conflicts
 from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.storable import storable
 from transcription.services.turns import MAY_START
+from whisperhub.sentences import Sentence, parts_of
 
 if TYPE_CHECKING:
     # At run time these would bring numpy and FFmpeg into the web process.
@@ -59,7 +60,7 @@ MOMENTS_OF_AN_ATTEMPT: Final = (
     "cancel_requested_at",
 )
 WORKER_LOST: Final = "worker_lost"
-WORKER_LOST_MESSAGE: Final = (
+WORKER_LOST_MESSAGE: Final = Sentence(
     "The worker process died each time it worked on this file. Convert the file to "
     "another format and submit it again."
 )
@@ -345,7 +346,7 @@ def complete(
             ),
             options=storable(transcription.options),
             model=model.as_dict(),
-            notices=[model.notice] if model.notice else [],
+            notices=[str(model.notice)] if model.notice else [],
         )
         TranscriptPart.objects.filter(task_id=lease.task_id).delete()
 
@@ -371,8 +372,7 @@ def retry_or_fail(
     if held.filter(cancel_requested_at=None, attempts__lt=settings.MAX_ATTEMPTS).update(
         **_put_back(),
         not_before=_next_attempt(at_least_seconds),
-        error_code=code,
-        error_message=storable(message),
+        **_error(code, message),
     ):
         return Outcome.RETRIED
     if held.filter(cancel_requested_at__isnull=False).exists():
@@ -387,12 +387,12 @@ def fail(lease: Lease, *, code: str, message: str) -> Outcome:
     Args:
         lease: the right to write.
         code: stable, for programs.
-        message: a sentence for people, without server paths.
+        message: a sentence for people in English, without server paths.
 
     Raises:
         LeaseLostError: the lease is no longer ours.
     """
-    _end_held(lease, Status.FAILED, error_code=code, error_message=storable(message))
+    _end_held(lease, Status.FAILED, **_error(code, message))
     return Outcome.FAILED
 
 
@@ -460,6 +460,14 @@ def _next_attempt(at_least_seconds: float) -> Any:
         *(When(attempts=number, then=wait) for number, wait in enumerate(first, 1)),
         default=last,
     )
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {
+        "error_code": code,
+        "error_message": storable(str(message)),
+        "error_parts": storable(parts_of(message)),
+    }
 
 
 def _held(lease: Lease) -> Any:
@@ -557,8 +565,7 @@ def take_back(
         taken,
         Status.FAILED,
         losses=F("losses") + 1,
-        error_code=WORKER_LOST,
-        error_message=WORKER_LOST_MESSAGE,
+        **_error(WORKER_LOST, WORKER_LOST_MESSAGE),
     ):
         return Outcome.FAILED
     return None

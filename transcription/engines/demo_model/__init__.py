@@ -19,9 +19,10 @@ from transcription.engines.demo_model.packed import (
     revision,
     samples,
 )
+from whisperhub.sentences import Sentence
 
 NAME = "demo"
-NOTICE = "demo model: knows only the sample vocabulary"
+NOTICE = Sentence("demo model: knows only the sample vocabulary")
 
 __all__ = [
     "NAME",

@@ -1,0 +1,130 @@
+"""Examples of problem documents: which codes a response may carry, and what it says.
+
+The codes are those that the response's description names; the sentences are those of
+the errors themselves, so that both are translated once.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
+
+from transcription.errors import UnsupportedOptionError
+from whisperhub.problems import status_title
+from whisperhub.sentences import Sentence, translated
+
+REQUEST_ID: Final = "9b2f0c6a4d6e4f0f8f5f3f1d0a7c5e21"
+CODE: Final = re.compile(r"`([a-z]+(?:_[a-z]+)+)`")
+SENTENCES: Final[dict[str, str]] = {
+    "not_authenticated": _("Authentication credentials were not provided."),
+    "invalid_api_key": _("This API key is unknown."),
+    "api_key_expired": _("This API key has expired. Use another one."),
+    "api_key_revoked": _("This API key was revoked. Use another one."),
+    "account_closed": _("The account of this API key is closed."),
+    "staff_only": _("Only staff may do this."),
+    "not_found": _("Not found."),
+    "invalid": _("The request has invalid fields."),
+    "invalid_idempotency_key": Sentence(
+        "An Idempotency-Key has 1 to 255 printable ASCII characters."
+    ),
+    "idempotency_key_reused": Sentence(
+        "Another request came with this Idempotency-Key. Use a new key for a new "
+        "request."
+    ),
+    "idempotent_task_deleted": Sentence(
+        "The task of this request was deleted. Use a new Idempotency-Key to submit it "
+        "again."
+    ),
+    "file_too_large": Sentence(
+        "The file is larger than the {size} this server takes.", size="2 GiB"
+    ),
+    "storage_full": _("The server has no room for this upload. Try again later."),
+    "unsupported_option": UnsupportedOptionError(
+        "openai-whisper", ["hotwords"]
+    ).message,
+    "not_waiting": _("The task no longer waits."),
+    "already_ended": _("The task has ended already."),
+    "not_retryable": _("Only a task that failed or was cancelled can start again."),
+    "media_gone": _("The media of this task is no longer here. Submit it again."),
+    "invalid_media": Sentence("The file is not audio or video that can be read."),
+    "delivery_under_way": Sentence("It is being sent now. Try again in a moment."),
+    "too_many_tests": Sentence("Wait until your other test events have ended."),
+    "too_many_secrets": Sentence(
+        "{count} secrets are valid still. Wait until the oldest expires.", count=5
+    ),
+    "key_not_rotatable": _(
+        "This key is revoked, expired or replaced. Make a new one instead."
+    ),
+}
+# For a response whose description names no code.
+USUAL: Final = {
+    "400": "invalid",
+    "401": "not_authenticated",
+    "403": "insufficient_scope",
+    "404": "not_found",
+    "409": "invalid_media",
+    "413": "file_too_large",
+    "507": "storage_full",
+}
+
+
+def problem_examples(
+    status: str, description: str, operation: dict[str, Any]
+) -> dict[str, Any]:
+    """Examples of a response, by code, in the current language.
+
+    Args:
+        status: of HTTP, as the document has it.
+        description: of the response, in English.
+        operation: of the document, in English.
+    """
+    codes = CODE.findall(description)
+    if status == "400" or not codes:
+        codes = [USUAL.get(status, "error"), *codes]
+    return {
+        code: {
+            "value": _problem(int(status), code, description, operation),
+        }
+        for code in codes
+    }
+
+
+def _problem(
+    status: int, code: str, description: str, operation: dict[str, Any]
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": status_title(status),
+        "status": status,
+        "code": code,
+        "detail": _detail(code, description, operation),
+        "request_id": REQUEST_ID,
+    }
+    if code == "invalid":
+        body["errors"] = _field_errors(operation)
+    return body
+
+
+def _detail(code: str, description: str, operation: dict[str, Any]) -> str:
+    if code == "insufficient_scope":
+        needed = gettext("This needs a key with the scope %(scope)s.")
+        return needed % {"scope": operation.get("x-required-scope", "read")}
+    return translated(SENTENCES.get(code, description))
+
+
+def _field_errors(operation: dict[str, Any]) -> dict[str, Any]:
+    """An error that this operation may find."""
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    if "limit" in names:
+        message = gettext("This must be a whole number from %(least)d to %(most)d.")
+        said = message % {"least": 1, "most": 100}
+        return {"limit": [{"code": "invalid", "message": said}]}
+    if "output_format" in names:
+        choice = gettext('"{input}" is not one of: {allowed}.')
+        said = choice.format(input="doc", allowed="srt, vtt")
+        return {"output_format": [{"code": "invalid_choice", "message": said}]}
+    said = gettext("There is no such field.")
+    return {"prioritty": [{"code": "unknown_field", "message": said}]}

@@ -1,0 +1,181 @@
+"""The pages of the API's documentation, and the sign-in page, in two languages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.views import LoginView
+from django.utils.translation import get_language, gettext, gettext_lazy
+from django.utils.translation import gettext_noop as _
+from drf_spectacular.plumbing import set_query_parameters
+from drf_spectacular.utils import extend_schema
+from drf_spectacular.views import (
+    SpectacularAPIView,
+    SpectacularRedocView,
+    SpectacularSwaggerView,
+)
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from whisperhub import languages
+
+# Words that Swagger UI and ReDoc write themselves; neither speaks another language.
+WORDS_OF_VIEWERS = (
+    _("Authorize"),
+    _("Available authorizations"),
+    _("Authorized"),
+    _("Logout"),
+    _("Close"),
+    _("Value:"),
+    _("Try it out"),
+    _("Cancel"),
+    _("Execute"),
+    _("Clear"),
+    _("Reset"),
+    _("Servers"),
+    _("Parameters"),
+    _("No parameters"),
+    _("Name"),
+    _("Description"),
+    _("Request body"),
+    _("required"),
+    _("Required"),
+    _("Responses"),
+    _("Response"),
+    _("Response body"),
+    _("Response headers"),
+    _("Request duration"),
+    _("Request URL"),
+    _("Server response"),
+    _("Code"),
+    _("Details"),
+    _("Links"),
+    _("No links"),
+    _("Media type"),
+    _("Controls"),
+    _("header."),
+    _("Headers:"),
+    _("Type"),
+    _("(query)"),
+    _("(path)"),
+    _("(header)"),
+    _("Example Value"),
+    _("Example Description"),
+    _("Examples"),
+    _("Examples:"),
+    _("Example"),
+    _("Schema"),
+    _("Schemas"),
+    _("Model"),
+    _("Callbacks"),
+    _("Callback"),
+    _("Download"),
+    _("Loading..."),
+    _("Loading"),
+    _("Send empty value"),
+    _("Default value"),
+    _("Default value :"),
+    _("Available values"),
+    _("Expand all"),
+    _("Collapse all"),
+    _("Choose File"),
+    _("Search..."),
+    _("Authorizations:"),
+    _("Download OpenAPI specification"),
+    _("Authentication"),
+    _("path Parameters"),
+    _("query Parameters"),
+    _("header Parameters"),
+    _("Request Body schema:"),
+    _("Request samples"),
+    _("Response samples"),
+    _("Callback payload samples"),
+    _("Payload"),
+    _("Content type"),
+    _("Copy"),
+    _("Copied"),
+    _("Response Schema:"),
+    _("Response Headers"),
+    _("Default:"),
+    _("Enum"),
+    _("Items Enum"),
+    _("Items"),
+    _("Security Scheme Type:"),
+    _("HTTP Authorization Scheme:"),
+    _("Bearer format:"),
+    _("API docs by Redocly"),
+    _("non-empty"),
+    _("or"),
+    _("characters"),
+    _("items"),
+    _("properties"),
+)
+# What the catalogues of Django and DRF lack of what our clients may see.
+WORDS_OF_FRAMEWORKS = (
+    _("Error:"),
+    _("Integer value too large to convert to float"),
+)
+
+
+def words_of_viewers() -> dict[str, str]:
+    """Those words by their English, in the current language; none in English."""
+    said = {word: gettext(word) for word in WORDS_OF_VIEWERS}
+    return {word: text for word, text in said.items() if word != text}
+
+
+class DocumentView(SpectacularAPIView):
+    """The OpenAPI document; `LanguageMiddleware` has chosen the language."""
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The document. The package would take any `lang` for a language."""
+        answer: Response = self._get_schema_response(request)  # type: ignore[no-untyped-call]
+        return answer
+
+
+class InOneLanguage:
+    """A page whose viewer loads the document in the page's language.
+
+    Attributes:
+        page: the name of its address.
+    """
+
+    page = ""
+
+    @extend_schema(exclude=True)
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The page, with the words that its viewer lacks."""
+        response: Response = super().get(request, *args, **kwargs)  # type: ignore[misc]
+        response.data.update(
+            page=self.page, words=words_of_viewers(), languages=settings.LANGUAGES
+        )
+        return response
+
+    def _get_schema_url(self, request: Request) -> str:
+        address = str(super()._get_schema_url(request))  # type: ignore[misc]
+        asked = {languages.PARAMETER: get_language()}
+        return str(set_query_parameters(address, **asked))
+
+
+class SwaggerPage(InOneLanguage, SpectacularSwaggerView):
+    """Swagger UI, with a link to sign in, after which it acts for the person."""
+
+    page = "docs"
+    template_name = "swagger.html"
+
+
+class RedocPage(InOneLanguage, SpectacularRedocView):
+    """ReDoc, without the fonts that the package's own page fetches elsewhere."""
+
+    page = "redoc"
+    template_name = "redoc.html"
+
+
+class SignInPage(LoginView):
+    """Signs anybody in; the admin's own is for staff only."""
+
+    template_name = "admin/login.html"
+    redirect_authenticated_user = True
+    next_page = "docs"
+    extra_context = {"title": gettext_lazy("Sign in")}
