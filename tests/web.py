@@ -24,6 +24,7 @@ def running_web(media_root: Path, broker_url: str = "") -> Iterator[str]:
         [
             *("-m", "uvicorn", "whisperhub.asgi:application", "--no-access-log"),
             *("--port", address.rpartition(":")[2], "--lifespan", "off"),
+            *("--http", "whisperhub.punctual:PunctualProtocol"),
         ],
         {
             **os.environ,

@@ -423,6 +423,7 @@ class Stack:
             "web",
             *("-m", "uvicorn", "whisperhub.asgi:application"),
             *("--host", self.host, "--port", str(self.port)),
+            *("--http", "whisperhub.punctual:PunctualProtocol"),
             *("--no-access-log", "--lifespan", "off"),
             # A browser that listens for events would keep it for ever.
             *("--timeout-graceful-shutdown", "5"),
