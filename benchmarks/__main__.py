@@ -57,6 +57,13 @@ BENCHMARKS: Final = {
         "submissions and the list's filters with a million tasks, four clients",
         repeat=50,
     ),
+    "upload": Benchmark(
+        "memory and writes of the largest upload, with its length and in chunks",
+        repeat=1,
+    ),
+    "slow-uploaders": Benchmark(
+        "the list of tasks beside 50 and 500 uploads at 10 kB/s", repeat=5
+    ),
     "wer": Benchmark(
         "whether chunks are heard as well as the library hears the whole", repeat=1
     ),
@@ -79,6 +86,9 @@ def main() -> int:
         "--rows", type=int, default=0, help="tasks to fill the database with"
     )
     parser.add_argument(
+        "--bytes", type=int, default=0, help="size of the file that is uploaded"
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         default=Path("var/benchmarks"),
@@ -87,7 +97,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.name is None:
         for name, benchmark in BENCHMARKS.items():
-            print(f"{name:<12} {benchmark.question}")
+            print(f"{name:<14} {benchmark.question}")
         return 0
     run_as_a_slot(arguments.device)
     chosen = BENCHMARKS[arguments.name]
@@ -98,6 +108,7 @@ def main() -> int:
         device=arguments.device,
         seconds=arguments.seconds,
         rows=arguments.rows,
+        file_bytes=arguments.bytes,
     )
     with tempfile.TemporaryDirectory(prefix="whisperhub-bench-") as folder:
         os.environ["WHISPERHUB_DATA_DIR"] = folder

@@ -22,6 +22,7 @@ class Report:
         device: where.
         seconds: length of the recording of benchmarks that use a long one; 0: its own.
         rows: tasks in the database of benchmarks that fill it; 0: its own.
+        file_bytes: size of the file of benchmarks that upload one; 0: its own.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Report:
         device: str = "cpu",
         seconds: float = 0.0,
         rows: int = 0,
+        file_bytes: int = 0,
     ) -> None:
         """Begin with nothing measured."""
         self.name = name
@@ -41,6 +43,7 @@ class Report:
         self.device = device
         self.seconds = seconds
         self.rows = rows
+        self.file_bytes = file_bytes
         self.figures: dict[str, str] = {}
         self.data: dict[str, Any] = {}
         self.target = ""

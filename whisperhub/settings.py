@@ -141,14 +141,19 @@ DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191
 # --- Uploads and media ---------------------------------------------------------------
 
 MAX_UPLOAD_BYTES = env.size("MAX_UPLOAD_SIZE", "2GiB")
+# Everything but a file: JSON, and the fields of a form.
+MAX_REQUEST_BYTES = env.size("MAX_REQUEST_SIZE", "1MiB")
+DATA_UPLOAD_MAX_MEMORY_SIZE = FILE_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 MIN_FREE_BYTES = env.size("MIN_FREE_SPACE", "512MiB")
+UPLOAD_SILENCE_SECONDS = env.number("UPLOAD_SILENCE_SECONDS", 30, least=0.1)
+HEADER_SECONDS = env.number("HEADER_SECONDS", 10, least=0.1)
 MAX_MEDIA_SECONDS = env.integer("MAX_MEDIA_SECONDS", 86_400, least=1)
 KEEP_ORIGINALS = env.boolean("KEEP_ORIGINALS", default=False)
 FILE_UPLOAD_TEMP_DIR = MEDIA_ROOT / "incoming"
 # An upload is a file on the media volume from its first byte: moving it into its task's
 # folder is then a rename.
 FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True, mode=0o700)
-FILE_UPLOAD_HANDLERS = ["transcription.api.uploads.DigestingUploadHandler"]
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 FILE_UPLOAD_PERMISSIONS = 0o600
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
 IDEMPOTENCY_SECONDS = env.number("IDEMPOTENCY_SECONDS", 86_400, least=1)

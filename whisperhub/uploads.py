@@ -1,7 +1,8 @@
-"""Refuses bodies that are too large, or that the disk cannot take, before Django.
+"""Takes the bodies of requests in before Django, and refuses those that are too large.
 
 Django reads the whole body before a view runs. This layer answers from Content-Length
-alone, and cuts a body that turns out longer than announced.
+alone, cuts a body that turns out longer than announced, gives up on one that does not
+come, and has the file of a form on the disk when Django begins.
 """
 
 from __future__ import annotations
@@ -9,20 +10,26 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import shutil
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
 
-from django.utils.functional import Promise
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import override
 
+from whisperhub.forms import (
+    SCOPE_KEY,
+    Form,
+    FormReader,
+    RefusedError,
+    free_bytes,
+    request_too_large,
+    storage_full,
+)
 from whisperhub.languages import VARIES_BY, language_of_scope
-from whisperhub.problems import status_title
+from whisperhub.problems import PROBLEM_JSON, problem_document
 from whisperhub.request_id import request_id_from
 
 logger = logging.getLogger(__name__)
@@ -33,73 +40,99 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# Multipart boundaries and the other fields around the file.
-FORM_OVERHEAD_BYTES: Final = 2**20
-# The body spool and the upload cut out of it exist at the same time for a moment.
-COPIES: Final = 2
+FORM_TYPE: Final = b"multipart/form-data"
+# Below this a form is never refused for want of space: its file is small, and what has
+# none, such as a cancellation, must work on a full disk.
+SMALL_FORM_BYTES: Final = 2**20
 # A client that is still sending does not see an answer on a connection that is reset:
 # so much of its body is read and dropped first.
 LINGER_SECONDS: Final = 2.0
 LINGER_BYTES: Final = 64 * 2**20
 
 
+class ClientGoneError(Exception):
+    """The client left before its body was complete."""
+
+
 class UploadGuard:
     """ASGI middleware around the whole application.
 
     Args:
-        application: what answers the requests that pass.
-        max_bytes: largest file that may be uploaded.
-        min_free_bytes: what must stay free on the volume that takes the bodies.
-        folder: a folder on that volume.
+        application: what answers the requests that pass. It finds the form of a
+            request in its scope, any other body in one message.
+        max_file_bytes: largest file that may be uploaded, in a form.
+        max_request_bytes: largest body of another kind, and most that the fields of a
+            form may come to.
+        min_free_bytes: what must stay free on the volume that takes the files.
+        silence_seconds: how long a client may send nothing of a body it owes.
     """
 
     def __init__(
         self,
         application: Application,
         *,
-        max_bytes: int,
+        max_file_bytes: int,
+        max_request_bytes: int,
         min_free_bytes: int,
-        folder: Path,
+        silence_seconds: float,
     ) -> None:
         """Wrap an application."""
         self.application = application
-        self.max_file_bytes = max_bytes
-        self.max_body_bytes = max_bytes + FORM_OVERHEAD_BYTES
+        self.max_file_bytes = max_file_bytes
+        self.max_request_bytes = max_request_bytes
+        # Boundaries, headers of parts and the fields stand beside the file.
+        self.max_form_bytes = max_file_bytes + max_request_bytes
         self.min_free_bytes = min_free_bytes
-        self.folder = folder
+        self.silence_seconds = silence_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
+        """Pass a request on when its body is here, or refuse it."""
         if scope["type"] != "http":
             await self.application(scope, receive, send)
             return
-        length = _content_length(scope)
-        refusal = self._refusal(length)
-        if refusal is not None:
-            await self._refuse(scope, receive, send, *refusal)
+        headers = dict(scope["headers"])
+        content_type = headers.get(b"content-type", b"")
+        is_form = content_type.partition(b";")[0].strip().lower() == FORM_TYPE
+        body = Body(receive, self._limit(is_form), self.silence_seconds)
+        try:
+            self._judge(_content_length(headers), is_form=is_form)
+            if is_form:
+                form = await self._form(content_type.decode("latin-1"), body)
+                scope = {**scope, SCOPE_KEY: form}
+                content = b""
+            else:
+                content = b"".join([block async for block in body])
+        except RefusedError as refused:
+            await _refuse(scope, body, send, refused)
             return
-        await self._pass_counted(scope, receive, send)
+        except ClientGoneError:
+            return
+        scope = {**scope, "headers": _with_length(scope["headers"], body.received)}
+        await self.application(scope, _replayed(content, receive), send)
 
-    def _refusal(
-        self, length: int | None
-    ) -> tuple[HTTPStatus, str, str | Promise] | None:
+    def _judge(self, length: int | None, *, is_form: bool) -> None:
+        """Refuse a body by what is announced of it.
+
+        Raises:
+            RefusedError: it is too long, or the disk has no room for it.
+        """
         if length is None:
-            return None
-        if length > self.max_body_bytes:
-            return self._too_large()
-        # Small requests are never refused: cancelling must work on a full disk.
-        if length > FORM_OVERHEAD_BYTES:
-            needed = length * COPIES + self.min_free_bytes
-            if shutil.disk_usage(self.folder).free < needed:
-                return (
-                    HTTPStatus.INSUFFICIENT_STORAGE,
-                    "storage_full",
-                    _("The server has no room for this upload. Try again later."),
-                )
-        return None
+            return
+        limit, refusal = self._limit(is_form)
+        if length > limit:
+            raise refusal
+        if (
+            is_form
+            and length > SMALL_FORM_BYTES
+            and free_bytes() < length + self.min_free_bytes
+        ):
+            raise storage_full()
 
-    def _too_large(self) -> tuple[HTTPStatus, str, str | Promise]:
-        return (
+    def _limit(self, is_form: bool) -> tuple[int, RefusedError]:
+        """How long a body may be, and what becomes of a longer one."""
+        if not is_form:
+            return self.max_request_bytes, request_too_large()
+        return self.max_form_bytes, RefusedError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "file_too_large",
             format_lazy(
@@ -108,78 +141,131 @@ class UploadGuard:
             ),
         )
 
-    async def _pass_counted(self, scope: Scope, receive: Receive, send: Send) -> None:
-        received = 0
-        too_large = started = False
+    async def _form(self, content_type: str, body: Body) -> Form | None:
+        """The form of a body; None for a body without a byte.
 
-        async def counting_receive() -> Message:
-            nonlocal received, too_large
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self.max_body_bytes:
-                    # Django drops what it has of a client that went away.
-                    too_large = True
-                    return {"type": "http.disconnect"}
-            return message
+        Raises:
+            RefusedError: it is not taken; nothing of it is left.
+            ClientGoneError: likewise.
+        """
+        reader: FormReader | None = None
+        try:
+            async for block in body:
+                reader = reader or FormReader(
+                    content_type,
+                    max_fields_bytes=self.max_request_bytes,
+                    min_free_bytes=self.min_free_bytes,
+                )
+                await reader.feed(block)
+            return reader and reader.finish()
+        except BaseException:
+            # The server's stop among them.
+            if reader is not None:
+                reader.discard()
+            raise
 
-        async def noting_send(message: Message) -> None:
-            nonlocal started
-            if too_large and not started:
-                return
-            started = True
-            await send(message)
 
-        await self.application(scope, counting_receive, noting_send)
-        if too_large and not started:
-            await self._refuse(scope, receive, send, *self._too_large())
+class Body:
+    """The bytes of a request as they come, as far as its limits go.
 
-    async def _refuse(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        status: HTTPStatus,
-        code: str,
-        detail: str | Promise,
+    Args:
+        receive: the server's.
+        limit: how many bytes may come, and what to raise for more.
+        silence_seconds: how long nothing may come.
+
+    Attributes:
+        receive: the server's.
+        received: bytes that have come.
+        owed: whether more may come.
+    """
+
+    def __init__(
+        self, receive: Receive, limit: tuple[int, RefusedError], silence_seconds: float
     ) -> None:
-        headers = dict(scope["headers"])
-        request_id = request_id_from(
-            headers.get(b"x-request-id", b"").decode("latin-1")
-        )
-        language = language_of_scope(scope)
-        with override(language):
-            body = json.dumps(
-                {
-                    "type": "about:blank",
-                    "title": status_title(status),
-                    "status": status,
-                    "code": code,
-                    "detail": str(detail),
-                    "request_id": request_id,
-                }
-            ).encode()
-        logger.info("Refused %s: %s", scope["path"], code)
-        await send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    (b"content-type", b"application/problem+json"),
-                    (b"content-language", language.encode()),
-                    (b"vary", ", ".join(VARIES_BY).encode()),
-                    (b"content-length", str(len(body)).encode()),
-                    (b"connection", b"close"),
-                    (b"x-request-id", request_id.encode()),
-                ],
-            }
-        )
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-        # A client that waits for "100 Continue" has sent nothing and gets its answer at
-        # once: asking for its body would invite it.
-        if headers.get(b"expect", b"").lower() != b"100-continue":
-            await _drop_body(receive)
-        await send({"type": "http.response.body", "body": b""})
+        self.receive = receive
+        self._max_bytes, self._too_long = limit
+        self._silence_seconds = silence_seconds
+        self.received = 0
+        self.owed = True
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Give each block that is not empty.
+
+        Raises:
+            RefusedError: more came than may, or nothing for too long.
+            ClientGoneError: the client left.
+        """
+        while self.owed:
+            try:
+                async with asyncio.timeout(self._silence_seconds):
+                    message = await self.receive()
+            except TimeoutError:
+                # Who is silent has nothing on the way.
+                self.owed = False
+                raise RefusedError(
+                    HTTPStatus.REQUEST_TIMEOUT,
+                    "request_timeout",
+                    _("Nothing of the request came for too long. Send it again."),
+                ) from None
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            self.owed = message.get("more_body", False)
+            block = message.get("body", b"")
+            self.received += len(block)
+            if self.received > self._max_bytes:
+                raise self._too_long
+            if block:
+                yield block
+
+
+def _replayed(content: bytes, receive: Receive) -> Receive:
+    """What the application receives: the body at once, then what the server says."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return replay
+
+
+async def _refuse(scope: Scope, body: Body, send: Send, refused: RefusedError) -> None:
+    headers = dict(scope["headers"])
+    request_id = request_id_from(headers.get(b"x-request-id", b"").decode("latin-1"))
+    language = language_of_scope(scope)
+    with override(language):
+        document = json.dumps(
+            problem_document(
+                refused.status,
+                refused.code,
+                str(refused.detail),
+                request_id=request_id,
+            )
+        ).encode()
+    logger.info("Refused %s: %s", scope["path"], refused.code)
+    await send(
+        {
+            "type": "http.response.start",
+            "status": refused.status,
+            "headers": [
+                (b"content-type", PROBLEM_JSON.encode()),
+                (b"content-language", language.encode()),
+                (b"vary", ", ".join(VARIES_BY).encode()),
+                (b"content-length", str(len(document)).encode()),
+                (b"connection", b"close"),
+                (b"x-request-id", request_id.encode()),
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": document, "more_body": True})
+    # A client that waits for "100 Continue" has sent nothing and gets its answer at
+    # once: asking for its body would invite it.
+    if body.owed and headers.get(b"expect", b"").lower() != b"100-continue":
+        await _drop_body(body.receive)
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _drop_body(receive: Receive) -> None:
@@ -194,11 +280,24 @@ async def _drop_body(receive: Receive) -> None:
             return
 
 
-def _content_length(scope: Scope) -> int | None:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return None
+def _content_length(headers: MutableMapping[bytes, bytes]) -> int | None:
+    value = headers.get(b"content-length", b"")
+    return int(value) if value.isdigit() else None
+
+
+def _with_length(
+    headers: list[tuple[bytes, bytes]], length: int
+) -> list[tuple[bytes, bytes]]:
+    """Headers that tell how long a body was that came in chunks.
+
+    Without it, what reads the body takes it for none.
+    """
+    if not any(name == b"transfer-encoding" for name, _value in headers):
+        return headers
+    return [
+        *((name, value) for name, value in headers if name != b"transfer-encoding"),
+        (b"content-length", str(length).encode()),
+    ]
 
 
 def readable(number: int) -> str:

@@ -424,6 +424,7 @@ class Stack:
             *("-m", "uvicorn", "whisperhub.asgi:application"),
             *("--http", "whisperhub.http_protocol:LimitedHttpProtocol"),
             *("--host", self.host, "--port", str(self.port)),
+            *("--http", "whisperhub.punctual:PunctualProtocol"),
             *("--no-access-log", "--lifespan", "off"),
             # A browser that listens for events would keep it for ever.
             *("--timeout-graceful-shutdown", "5"),

@@ -1,22 +1,42 @@
-"""The guard in front of Django: what it refuses, and how early."""
+"""The guard in front of Django: what it refuses, how early, and what it hands on."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections import namedtuple
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.asgi import get_asgi_application
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from tests.problems import check_problem
-from whisperhub import uploads
-from whisperhub.uploads import FORM_OVERHEAD_BYTES, UploadGuard, readable
+from whisperhub import forms, uploads
+from whisperhub.forms import SCOPE_KEY, Form
+from whisperhub.uploads import SMALL_FORM_BYTES, UploadGuard, readable
 
-MAX_BYTES = 10_000
-LIMIT = MAX_BYTES + FORM_OVERHEAD_BYTES
+MAX_FILE_BYTES = 3 * SMALL_FORM_BYTES
+MAX_REQUEST_BYTES = 10_000
+MAX_FORM_BYTES = MAX_FILE_BYTES + MAX_REQUEST_BYTES
+FORM_TYPE = "multipart/form-data; boundary=limit"
 Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture(autouse=True)
+def incoming(tmp_path, settings) -> Path:
+    """Where the files of forms grow."""
+    settings.FILE_UPLOAD_TEMP_DIR = tmp_path
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def short_linger(monkeypatch) -> None:
+    """A refusal does not wait long for a client that has no more to say."""
+    monkeypatch.setattr(uploads, "LINGER_SECONDS", 0.05)
 
 
 class Exchange:
@@ -24,15 +44,22 @@ class Exchange:
 
     Attributes:
         events: "receive" and the types of the messages sent.
-        passed: bytes that the application behind the guard received; None: not called.
+        passed: the body that the application behind the guard received; None: not
+            called.
+        form: the form that it found.
+        headers_passed: those that it found.
     """
 
     def __init__(self, *chunks: bytes, headers: dict[str, str] | None = None) -> None:
         self.chunks = list(chunks)
         self.headers = headers or {}
+        self.silence_seconds = 5.0
+        self.leaves = False
         self.events: list[str] = []
         self.sent: list[Any] = []
-        self.passed: int | None = None
+        self.passed: bytes | None = None
+        self.form: Form | None = None
+        self.headers_passed: dict[bytes, bytes] = {}
 
     @property
     def status(self) -> int:
@@ -53,8 +80,10 @@ class Exchange:
             return {
                 "type": "http.request",
                 "body": body,
-                "more_body": bool(self.chunks),
+                "more_body": bool(self.chunks) or self.leaves,
             }
+        if self.leaves:
+            return {"type": "http.disconnect"}
         # A client that says no more.
         await asyncio.Event().wait()
         return None
@@ -64,21 +93,21 @@ class Exchange:
         self.sent.append(message)
 
     async def application(self, scope: Any, receive: Any, send: Any) -> None:
-        self.passed = 0
-        more = scope["type"] == "http"
-        while more:
-            message = await receive()
-            self.passed += len(message.get("body", b""))
-            more = message.get("more_body", False)
+        message = await receive()
+        self.passed = message.get("body", b"")
+        assert not message.get("more_body", False)
+        self.form = scope.get(SCOPE_KEY)
+        self.headers_passed = dict(scope["headers"])
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b'"passed"'})
 
-    def through(self, application: Any, folder: Any, kind: str = "http") -> Exchange:
+    def run(self, kind: str = "http") -> Exchange:
         guard = UploadGuard(
-            application,
-            max_bytes=MAX_BYTES,
+            self.application,
+            max_file_bytes=MAX_FILE_BYTES,
+            max_request_bytes=MAX_REQUEST_BYTES,
             min_free_bytes=1_000_000,
-            folder=folder,
+            silence_seconds=self.silence_seconds,
         )
         scope = {
             "type": kind,
@@ -93,9 +122,6 @@ class Exchange:
         asyncio.run(asyncio.wait_for(guard(scope, self.receive, self.send), 20))
         return self
 
-    def run(self, folder: Any, kind: str = "http") -> Exchange:
-        return self.through(self.application, folder, kind)
-
 
 @pytest.fixture
 def full_disk(monkeypatch) -> None:
@@ -106,34 +132,96 @@ def of_length(length: int, *chunks: bytes, **headers: str) -> Exchange:
     return Exchange(*chunks, headers={"Content-Length": str(length), **headers})
 
 
-def test_a_body_within_the_limit_passes(tmp_path):
-    exchange = of_length(6, b"abc", b"def").run(tmp_path)
+def form_of(*parts: tuple[str, bytes], end: bytes = b"--limit--\r\n") -> bytes:
+    """A form of parts: what stands in Content-Disposition, and the content."""
+    return (
+        b"".join(
+            b"--limit\r\nContent-Disposition: form-data; %s\r\n\r\n%s\r\n"
+            % (disposition.encode(), content)
+            for disposition, content in parts
+        )
+        + end
+    )
+
+
+def a_file(content: bytes, name: str = "talk.mp3") -> tuple[str, bytes]:
+    return f'name="file"; filename="{name}"', content
+
+
+def a_field(name: str, content: bytes) -> tuple[str, bytes]:
+    return f'name="{name}"', content
+
+
+def sent_form(body: bytes, *, chunk_bytes: int = 65_536, **headers: str) -> Exchange:
+    """A form that comes in chunks, without its length."""
+    chunks = [body[at : at + chunk_bytes] for at in range(0, len(body), chunk_bytes)]
+    return Exchange(*chunks or [b""], headers={"Content-Type": FORM_TYPE, **headers})
+
+
+def test_a_body_within_the_limit_passes_in_one_message():
+    exchange = of_length(6, b"abc", b"def").run()
 
     assert exchange.status == 200
-    assert exchange.passed == 6
+    assert exchange.passed == b"abcdef"
 
 
-def test_a_body_of_exactly_the_limit_passes(tmp_path):
-    exchange = of_length(LIMIT, b"x" * LIMIT).run(tmp_path)
+def test_a_body_of_exactly_the_limit_passes():
+    exchange = of_length(MAX_REQUEST_BYTES, b"x" * MAX_REQUEST_BYTES).run()
 
     assert exchange.status == 200
-    assert exchange.passed == LIMIT
+    assert exchange.passed == b"x" * MAX_REQUEST_BYTES
 
 
-def test_too_long_a_body_is_refused_before_it_is_read(tmp_path):
-    exchange = of_length(LIMIT + 1, b"x").run(tmp_path)
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "text/plain",
+        "audio/mpeg",
+        "multipart/mixed; boundary=limit",
+        "multipart/form-datas; boundary=limit",
+        "",
+    ],
+)
+@pytest.mark.parametrize("announced", [True, False], ids=["length", "chunked"])
+def test_what_is_no_form_may_not_be_large(content_type, announced, incoming):
+    length = MAX_REQUEST_BYTES + 1
+    headers = {"Content-Type": content_type} if content_type else {}
+    if announced:
+        headers["Content-Length"] = str(length)
+
+    exchange = Exchange(b"x" * length, headers=headers).run()
+
+    check_problem(exchange.body, 413, "request_too_large")
+    assert exchange.passed is None
+    assert not list(incoming.iterdir())
+
+
+def test_too_long_a_body_is_refused_before_it_is_read():
+    exchange = of_length(MAX_REQUEST_BYTES + 1, b"x").run()
 
     assert exchange.status == 413
+    assert exchange.events.index("http.response.body") < exchange.events.index(
+        "receive"
+    )
+
+
+def test_too_long_a_form_is_refused_before_it_is_read():
+    exchange = of_length(
+        MAX_FORM_BYTES + 1, b"x", **{"Content-Type": FORM_TYPE.upper()}
+    ).run()
+
+    check_problem(exchange.body, 413, "file_too_large")
     assert exchange.passed is None
     assert exchange.events.index("http.response.body") < exchange.events.index(
         "receive"
     )
-    check_problem(exchange.body, 413, "file_too_large")
-    assert "9.8 KiB" in exchange.body["detail"]
+    assert "3 MiB" in exchange.body["detail"]
 
 
-def test_a_refusal_closes_the_connection(tmp_path):
-    exchange = of_length(LIMIT + 1, b"x").run(tmp_path)
+def test_a_refusal_closes_the_connection():
+    exchange = of_length(MAX_REQUEST_BYTES + 1, b"x").run()
 
     headers = exchange.answer_headers
     assert headers[b"content-type"] == b"application/problem+json"
@@ -141,97 +229,327 @@ def test_a_refusal_closes_the_connection(tmp_path):
     assert int(headers[b"content-length"]) == len(json.dumps(exchange.body))
 
 
-def test_a_refusal_carries_the_request_id(tmp_path):
+def test_a_refusal_carries_the_request_id():
     headers = {"X-Request-ID": "mine"}
-    exchange = of_length(LIMIT + 1, b"x", **headers).run(tmp_path)
+    exchange = of_length(MAX_REQUEST_BYTES + 1, b"x", **headers).run()
 
     assert exchange.answer_headers[b"x-request-id"] == b"mine"
     assert exchange.body["request_id"] == "mine"
 
 
-def test_the_rest_of_a_refused_body_is_read_and_dropped(tmp_path):
-    exchange = of_length(LIMIT + 1, b"x", b"y", b"z").run(tmp_path)
+def test_the_rest_of_a_refused_body_is_read_and_dropped():
+    exchange = of_length(MAX_REQUEST_BYTES + 1, b"x", b"y", b"z").run()
 
     assert exchange.events.count("receive") == 3
     assert exchange.events[-1] == "http.response.body"
     assert not exchange.sent[-1].get("more_body")
 
 
-def test_a_client_that_waits_for_100_continue_is_not_asked_for_its_body(tmp_path):
-    exchange = of_length(LIMIT + 1, Expect="100-continue").run(tmp_path)
+def test_no_more_is_read_of_a_body_that_is_here():
+    """The server would let us wait until the client leaves."""
+    exchange = sent_form(b"no form").run()
+
+    assert exchange.status == 400
+    assert exchange.events.count("receive") == 1
+
+
+def test_a_client_that_waits_for_100_continue_is_not_asked_for_its_body():
+    exchange = of_length(MAX_REQUEST_BYTES + 1, Expect="100-continue").run()
 
     assert exchange.status == 413
     assert "receive" not in exchange.events
 
 
-def test_a_client_that_falls_silent_does_not_hold_the_refusal(tmp_path, monkeypatch):
-    monkeypatch.setattr(uploads, "LINGER_SECONDS", 0.05)
-
-    exchange = of_length(LIMIT + 1).run(tmp_path)
+def test_a_client_that_falls_silent_does_not_hold_the_refusal():
+    exchange = of_length(MAX_REQUEST_BYTES + 1).run()
 
     assert exchange.status == 413
     assert not exchange.sent[-1].get("more_body")
 
 
-def test_an_unannounced_body_is_cut_at_the_limit(tmp_path):
-    chunks = [b"x" * (LIMIT // 2)] * 6
+def test_a_form_that_came_in_chunks_is_cut_at_the_limit(incoming):
+    body = form_of(a_file(b"x" * (MAX_FORM_BYTES + 1)))
 
-    exchange = Exchange(*chunks).run(tmp_path)
+    exchange = sent_form(body).run()
 
-    assert exchange.status == 413
-    assert exchange.passed == LIMIT // 2 * 2
     check_problem(exchange.body, 413, "file_too_large")
+    assert exchange.passed is None
+    assert not list(incoming.iterdir())
 
 
-def test_django_behind_the_guard_answers_413_to_an_unannounced_body(tmp_path, settings):
-    settings.FILE_UPLOAD_TEMP_DIR = tmp_path
-    chunks = [b"x" * (LIMIT // 2)] * 4
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 1000])
+def test_a_form_is_there_before_the_application_begins(incoming, chunk_bytes):
+    body = form_of(a_field("language", b"en"), a_file(b"\r\n--limi sound"))
 
-    exchange = Exchange(*chunks).through(get_asgi_application(), tmp_path)
+    exchange = sent_form(body, chunk_bytes=chunk_bytes).run()
 
-    assert exchange.status == 413
-    assert not list(tmp_path.iterdir())
+    assert exchange.passed == b""
+    form = exchange.form
+    assert form is not None
+    assert form.fields.dict() == {"language": "en"}
+    (file,) = form.files.getlist("file")
+    assert (file.name, file.size) == ("talk.mp3", 14)
+    assert file.read() == b"\r\n--limi sound"
+    assert file.sha256 == hashlib.sha256(b"\r\n--limi sound").hexdigest()  # type: ignore[attr-defined]
+    assert Path(file.temporary_file_path()).parent == incoming  # type: ignore[attr-defined]
+    form.discard()
+    assert not list(incoming.iterdir())
 
 
-def test_an_answer_that_has_begun_is_not_replaced(tmp_path):
-    async def hasty(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        await send({"type": "http.response.body", "body": b"1"})
+def test_a_large_file_is_stored_block_by_block(monkeypatch):
+    stored: list[int] = []
+    write = forms.FileSink.write
 
-    exchange = Exchange(b"x" * LIMIT, b"x").through(hasty, tmp_path)
+    def noting_write(sink: Any, block: bytes) -> None:
+        stored.append(len(block))
+        write(sink, block)
+
+    monkeypatch.setattr(forms.FileSink, "write", noting_write)
+    content = bytes(range(256)) * (2**20 // 256)
+
+    exchange = sent_form(form_of(a_file(content))).run()
+
+    assert exchange.form is not None
+    assert exchange.form.files["file"].read() == content
+    assert max(stored) < 2 * forms.BLOCK_BYTES
+    exchange.form.discard()
+
+
+def test_the_length_of_a_body_in_chunks_is_told():
+    """What reads the body takes one without a length for none."""
+    chunked = {"Transfer-Encoding": "chunked"}
+
+    exchange = Exchange(b'{"a"', b": 1}", headers=chunked).run()
+
+    assert exchange.headers_passed == {b"content-length": b"8"}
+
+
+def test_a_request_that_only_says_that_it_is_a_form_passes():
+    exchange = Exchange(b"", headers={"Content-Type": "multipart/form-data"}).run()
 
     assert exchange.status == 200
-    assert exchange.body == 1
+    assert exchange.form is None
 
 
-def test_an_upload_that_the_disk_cannot_take_is_refused(tmp_path, full_disk):
-    length = FORM_OVERHEAD_BYTES + 1
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"no parts", id="no-parts"),
+        pytest.param(b"--limit\r\n\r\n", id="no-disposition"),
+        pytest.param(form_of(a_file(b"cut"), end=b""), id="cut"),
+        pytest.param(
+            b"--limit\r\nContent-Disposition: attachment; name=file\r\n\r\n"
+            b"x\r\n--limit--\r\n",
+            id="attachment",
+        ),
+        pytest.param(
+            b"--limit\r\nContent-Disposition: form-data; name=file; filename=a\r\n"
+            b"Content-Transfer-Encoding: base64\r\n\r\nYWJj\r\n--limit--\r\n",
+            id="base64",
+        ),
+        pytest.param(b"--limit\r\n" + b"x" * 100_000, id="endless-header"),
+    ],
+)
+def test_a_malformed_form_is_refused(body, incoming):
+    exchange = sent_form(body).run()
 
-    exchange = of_length(length, b"x" * length).run(tmp_path)
+    check_problem(exchange.body, 400, "parse_error")
+    assert exchange.passed is None
+    assert not list(incoming.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data;="],
+)
+def test_a_form_without_a_boundary_is_refused(content_type):
+    headers = {"Content-Type": content_type}
+
+    exchange = Exchange(form_of(a_file(b"x")), headers=headers).run()
+
+    check_problem(exchange.body, 400, "parse_error")
+
+
+def test_two_files_are_refused(incoming):
+    exchange = sent_form(form_of(a_file(b"one"), a_file(b"two"))).run()
+
+    check_problem(exchange.body, 400, "bad_request")
+    assert not list(incoming.iterdir())
+
+
+def test_too_many_fields_are_refused(settings):
+    fields = [a_field(f"f{number}", b"") for number in range(1001)]
+
+    exchange = sent_form(form_of(*fields)).run()
+
+    check_problem(exchange.body, 400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        pytest.param([a_field("prompt", b"x" * MAX_REQUEST_BYTES)], id="long"),
+        pytest.param([a_field("x" * 500, b"") for _ in range(30)], id="names"),
+        pytest.param([a_field("f", b"x" * 1000) for _ in range(11)], id="many"),
+    ],
+)
+def test_fields_beside_the_file_may_not_be_large(parts, incoming):
+    exchange = sent_form(form_of(a_file(b"sound"), *parts)).run()
+
+    check_problem(exchange.body, 413, "request_too_large")
+    assert not list(incoming.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("disposition", "name"),
+    [
+        ('filename="talk.mp3"', "talk.mp3"),
+        ('filename="C:\\\\talks\\\\one.mp3"', "one.mp3"),
+        ('filename="../../etc/passwd"', "passwd"),
+        ('filename="谈话.mp3"', "谈话.mp3"),
+        ("filename*=utf-8''%E8%B0%88.mp3", "谈.mp3"),
+        ('filename="a\x00b.mp3"', "ab.mp3"),
+        (f'filename="{"n" * 300}.mp3"', "n" * 251 + ".mp3"),
+    ],
+    ids=["plain", "windows", "path", "unicode", "extended", "zero", "long"],
+)
+def test_the_name_of_a_file_is_a_label(disposition, name):
+    exchange = sent_form(form_of((f'name="file"; {disposition}', b"sound"))).run()
+
+    assert exchange.form is not None
+    assert exchange.form.files["file"].name == name
+    exchange.form.discard()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/.."])
+def test_a_file_without_a_name_counts_for_none(name, incoming):
+    exchange = sent_form(form_of(a_file(b"sound", name))).run()
+
+    assert exchange.form is not None
+    assert not exchange.form.files
+    assert not exchange.form.fields
+    assert not list(incoming.iterdir())
+
+
+def test_an_empty_file_is_a_file():
+    exchange = sent_form(form_of(a_file(b""))).run()
+
+    assert exchange.form is not None
+    assert exchange.form.files["file"].size == 0
+    exchange.form.discard()
+
+
+@hypothesis_settings(
+    max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    content=st.lists(
+        st.sampled_from([b"\r", b"\n", b"--", b"limit", b"\r\n--limit", b"-", b"sound"])
+    ).map(b"".join),
+    value=st.text(alphabet="ab\r\n-é"),
+    chunk_bytes=st.integers(1, 80),
+)
+def test_a_form_says_the_same_however_it_is_cut(content, value, chunk_bytes):
+    if b"\r\n--limit" in content:
+        # That would be the end of the part.
+        content = content.replace(b"\r\n--limit", b"\r\n--limi")
+    body = form_of(a_field("text", value.encode()), a_file(content))
+
+    exchange = sent_form(body, chunk_bytes=chunk_bytes).run()
+
+    form = exchange.form
+    assert form is not None, exchange.body
+    assert form.fields["text"] == value
+    assert form.files["file"].read() == content
+    form.discard()
+
+
+def test_a_client_that_leaves_leaves_no_file(incoming):
+    exchange = sent_form(form_of(a_file(b"x" * 10 * forms.BLOCK_BYTES)))
+    exchange.chunks = exchange.chunks[:12]
+    exchange.leaves = True
+
+    exchange.run()
+
+    assert exchange.sent == []
+    assert exchange.passed is None
+    assert not list(incoming.iterdir())
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"Content-Type": FORM_TYPE}], ids=["body", "form"]
+)
+def test_a_client_that_falls_silent_is_dropped(headers, incoming):
+    body = form_of(a_file(b"x" * 10 * forms.BLOCK_BYTES))[: MAX_REQUEST_BYTES - 1]
+    exchange = Exchange(body, headers={"Content-Length": "9999", **headers})
+    exchange.silence_seconds = 0.05
+    receive = exchange.receive
+
+    async def owing_receive() -> Any:
+        return {**await receive(), "more_body": True}
+
+    exchange.receive = owing_receive  # type: ignore[method-assign]
+
+    exchange.run()
+
+    check_problem(exchange.body, 408, "request_timeout")
+    assert exchange.answer_headers[b"connection"] == b"close"
+    assert exchange.passed is None
+    assert not list(incoming.iterdir())
+
+
+def test_an_upload_that_the_disk_cannot_take_is_refused(full_disk):
+    length = SMALL_FORM_BYTES + 1
+
+    exchange = of_length(length, b"x" * length, **{"Content-Type": FORM_TYPE}).run()
 
     assert exchange.status == 507
     assert exchange.passed is None
     check_problem(exchange.body, 507, "storage_full")
 
 
-def test_a_small_request_passes_on_a_full_disk(tmp_path, full_disk):
-    exchange = of_length(3, b"abc").run(tmp_path)
+def test_an_upload_of_unknown_length_ends_when_the_disk_is_full(
+    full_disk, monkeypatch, incoming
+):
+    monkeypatch.setattr(forms, "LOOK_BYTES", 2 * forms.BLOCK_BYTES)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(1, 1, 999_999))
+
+    exchange = sent_form(form_of(a_file(b"x" * 2 * SMALL_FORM_BYTES))).run()
+
+    check_problem(exchange.body, 507, "storage_full")
+    assert not list(incoming.iterdir())
+
+
+def test_a_write_that_fails_is_an_answer(monkeypatch, settings, incoming):
+    settings.FILE_UPLOAD_TEMP_DIR = incoming / "gone"
+
+    exchange = sent_form(form_of(a_file(b"sound"))).run()
+
+    check_problem(exchange.body, 507, "storage_full")
+
+
+def test_a_small_form_passes_on_a_full_disk(full_disk):
+    exchange = sent_form(form_of(a_field("priority", b"high"))).run()
 
     assert exchange.status == 200
 
 
-def test_a_request_without_a_body_passes_on_a_full_disk(tmp_path, full_disk):
-    exchange = Exchange(b"").run(tmp_path)
+def test_a_small_request_passes_on_a_full_disk(full_disk):
+    exchange = of_length(3, b"abc").run()
 
     assert exchange.status == 200
 
 
-def test_other_connections_are_none_of_its_business(tmp_path):
-    exchange = Exchange().run(tmp_path, kind="websocket")
+def test_a_request_without_a_body_passes_on_a_full_disk(full_disk):
+    exchange = Exchange(b"").run()
 
-    assert exchange.passed == 0
+    assert exchange.status == 200
+
+
+def test_other_connections_are_none_of_its_business():
+    exchange = Exchange(b"").run(kind="websocket")
+
+    assert exchange.passed == b""
 
 
 @pytest.mark.parametrize(

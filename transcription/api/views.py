@@ -58,7 +58,6 @@ from transcription.api.serializers import (
     TaskSerializer,
     TaskUploadSerializer,
 )
-from transcription.api.uploads import IDEMPOTENCY_KEY
 from transcription.api.waiting import waiting_view
 from transcription.errors import AlreadyEndedError
 from transcription.media.subtitles import SRT, Cue, render_srt, render_vtt
@@ -73,6 +72,7 @@ from transcription.services import (
 
 # What a client of an ordinary time-out still waits for.
 DETECTION_SECONDS = 30.0
+IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
 SUBTITLE_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt"}
 
