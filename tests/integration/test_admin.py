@@ -13,7 +13,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from accounts.models import ApiKey, digest_of
+from accounts import usage
+from accounts.keys import rotate_key
+from accounts.models import ApiKey, DailyUsage, digest_of
 from tests.factories import (
     ApiKeyFactory,
     AttemptFactory,
@@ -595,3 +597,74 @@ def test_moments_are_shown_in_iso_8601(console):
     ApiKeyFactory(expires_at=datetime(2099, 1, 31, 23, 5, 7, tzinfo=UTC))
 
     assert "2099-01-31T23:05:07Z" in page(console, KEYS)
+
+
+def test_limits_are_set_for_a_key_and_for_those_rotated_from_it(console):
+    key = ApiKeyFactory(unfinished_tasks=5)
+    new, _ = rotate_key(key)
+
+    console.post(
+        reverse("admin:accounts_apikey_change", args=[key.pk]),
+        {
+            "name": "captions",
+            "scopes": ["read"],
+            "expires_at_0": "",
+            "expires_at_1": "",
+            "requests_per_minute": "60",
+            "unfinished_tasks": "",
+            "highest_priority": "low",
+        },
+    )
+
+    for row in ApiKey.objects.in_line(new.line):
+        assert row.limits == {
+            "requests_per_minute": 60,
+            "audio_seconds_per_day": None,
+            "unfinished_tasks": None,
+            "highest_priority": "low",
+        }
+    assert "low" in page(console, "admin:accounts_apikey_change", new.pk)
+
+
+def test_a_new_key_has_the_limits_of_the_form(console, operator):
+    response = console.post(
+        reverse("admin:accounts_apikey_add"),
+        {
+            "owner": operator.pk,
+            "name": "captions",
+            "scopes": ["read"],
+            "expires_at_0": "",
+            "expires_at_1": "",
+            "audio_seconds_per_day": "3600",
+            "requests_per_minute": "1000001",
+        },
+    )
+
+    assert "less than or equal to 1000000" in response.content.decode()
+    console.post(
+        reverse("admin:accounts_apikey_add"),
+        {
+            "owner": operator.pk,
+            "name": "captions",
+            "scopes": ["read"],
+            "expires_at_0": "",
+            "expires_at_1": "",
+            "audio_seconds_per_day": "3600",
+        },
+    )
+    assert ApiKey.objects.get().limits["audio_seconds_per_day"] == 3600
+
+
+def test_usage_is_shown_and_goes_with_its_owner(console):
+    key = ApiKeyFactory()
+    usage.charge(key.line, key.owner_id, audio_seconds=12.5, tasks=1)
+    row = DailyUsage.objects.get()
+
+    assert "12.5" in page(console, "admin:accounts_dailyusage_changelist")
+    assert "12.5" in page(console, "admin:accounts_dailyusage_change", row.pk)
+    forged = reverse("admin:accounts_dailyusage_change", args=[row.pk])
+    assert console.post(forged, {"audio_seconds": "0"}).status_code == 403
+    assert console.get(reverse("admin:accounts_dailyusage_add")).status_code == 403
+    gone = reverse("admin:accounts_user_delete", args=[key.owner_id])
+    assert console.post(gone, {"post": "yes"}).status_code == 302
+    assert not DailyUsage.objects.exists()

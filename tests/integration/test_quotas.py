@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -20,7 +21,7 @@ from tests.integration.databases import in_threads
 from tests.integration.steps import DECODED, finish_preparation, lease_of
 from tests.integration.test_list_plans import explain
 from tools import many_tasks
-from transcription.errors import QuotaError
+from transcription.errors import LeaseLostError, QuotaError
 from transcription.models import TranscriptionTask
 from transcription.services import quotas, steering, transitions
 from transcription.services.submission import (
@@ -74,7 +75,7 @@ def test_what_is_undone_is_not_counted():
 def test_a_task_that_is_not_queued_is_not_counted(state):
     task = TaskFactory(leased=True)
     if state == "lost":
-        with pytest.raises(transitions.LeaseLostError):
+        with pytest.raises(LeaseLostError):
             transitions.finish_preparation(
                 replace(lease_of(task), token=task.public_id), DECODED
             )
@@ -228,7 +229,7 @@ def test_of_many_retries_at_once_no_more_get_in_than_there_is_room(no_hints):
             return False
         return True
 
-    let_in = in_threads([lambda task=task: retry(task) for task in tasks])
+    let_in = in_threads([partial(retry, task) for task in tasks])
 
     assert sum(let_in) == 2
     assert quotas.unfinished_tasks(key.line, most=10) == 2
@@ -263,7 +264,7 @@ def test_no_audio_is_lost_when_many_tasks_are_prepared_at_once():
         gate.wait()
         finish_preparation(task)
 
-    in_threads([lambda task=task: prepare(task) for task in tasks])
+    in_threads([partial(prepare, task) for task in tasks])
 
     assert days() == [(key.line, 48.0, 12)]
 

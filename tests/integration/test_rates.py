@@ -11,6 +11,7 @@ import pytest
 from tests.integration.databases import in_threads
 from tests.waiting import wait_for
 from whisperhub import rates
+from whisperhub.broker import redis_url
 from whisperhub.rates import MemoryRates, Rate, Standing
 from workers.broker import running_broker
 
@@ -102,7 +103,7 @@ def test_a_redis_that_is_silent_holds_nobody_up(tmp_path, monkeypatch, point_at_
     with running_broker(tmp_path / "broker") as url:
         point_at_broker(url)
         rates.take("x", MINUTE)
-        client: Any = rates._client(rates.redis_url())
+        client: Any = rates._client(redis_url())
         # It takes commands, and answers none.
         client.execute_command("CLIENT", "PAUSE", 20_000, "ALL")
         began = time.perf_counter()

@@ -64,6 +64,7 @@ from transcription.media.subtitles import SRT, Cue, render_srt, render_vtt
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services import (
     cancellation,
+    quotas,
     retention,
     serving,
     steering,
@@ -260,14 +261,19 @@ class TaskViewSet(
     )
     def create(self, request: Request) -> Response:
         """Queue the task of an upload or a link, once for each key."""
+        client = client_of(request)
+        key = request.headers.get(IDEMPOTENCY_KEY)
+        if key is None:
+            # Before the file is cut out of the body. A request with a key may have
+            # been let in before.
+            quotas.check_room(client)
         form = TaskCreateSerializer(data=flatten(request))
         form.is_valid(raise_exception=True)
         owner = cast(User, request.user)
         headers: dict[str, str] = {}
-        key = request.headers.get(IDEMPOTENCY_KEY)
         if key is None:
             task = submission.submit(
-                owner, form.media, form.task_request(), client=client_of(request)
+                owner, form.media, form.task_request(), client=client
             )
         else:
             answer = submission.submit_once(
@@ -275,7 +281,7 @@ class TaskViewSet(
                 form.media,
                 form.task_request(),
                 key=key,
-                client=client_of(request),
+                client=client,
             )
             task = answer.task
             if answer.replayed:
@@ -487,13 +493,16 @@ class DetectLanguageView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Submit the recording."""
+        client = client_of(request)
+        # As for any other task.
+        quotas.check_room(client)
         form = SourceSerializer(data=flatten(request))
         form.is_valid(raise_exception=True)
         task = submission.submit(
             cast(User, request.user),
             form.media,
             form.task_request(task_type=TranscriptionTask.TaskType.DETECT_LANGUAGE),
-            client=client_of(request),
+            client=client,
         )
         return pending(task)
 

@@ -50,34 +50,40 @@ def admit(client: Client) -> None:
     so that of several requests at once no more get in than there is room for.
 
     Raises:
+        QuotaError: see `check_room`.
+    """
+    if client.limits.unfinished_tasks:
+        usage.hold_today(client.line, client.owner_id)
+    check_room(client)
+
+
+def check_room(client: Client) -> None:
+    """Tell whether a task could enter at this moment.
+
+    Raises:
         AudioQuotaError: the audio of this day is used up.
         QueueQuotaError: too many tasks have not ended.
     """
-    limits = client.limits
-    if limits.unfinished_tasks:
-        usage.hold_today(client.line, client.owner_id)
-        waiting = unfinished_tasks(client.line, most=limits.unfinished_tasks)
-        if waiting >= limits.unfinished_tasks:
-            raise QueueQuotaError(
-                _(
-                    "This API key may have %(count)d unfinished tasks. Wait until some "
-                    "have ended."
-                )
-                % {"count": limits.unfinished_tasks},
-                wait=QUEUE_RETRY_SECONDS,
-            )
-    if (
-        limits.audio_seconds_per_day
-        and usage.audio_seconds_today(client.line) >= limits.audio_seconds_per_day
-    ):
+    seconds = client.limits.audio_seconds_per_day
+    if seconds and usage.audio_seconds_today(client.line) >= seconds:
         left = usage.midnight() - datetime.now(UTC)
         raise AudioQuotaError(
             _(
                 "This API key has used its %(count)d seconds of audio of this day. Go "
                 "on after midnight UTC."
             )
-            % {"count": limits.audio_seconds_per_day},
+            % {"count": seconds},
             wait=max(1, math.ceil(left.total_seconds())),
+        )
+    most = client.limits.unfinished_tasks
+    if most and unfinished_tasks(client.line, most=most) >= most:
+        raise QueueQuotaError(
+            _(
+                "This API key may have %(count)d unfinished tasks. Wait until some "
+                "have ended."
+            )
+            % {"count": most},
+            wait=QUEUE_RETRY_SECONDS,
         )
 
 
