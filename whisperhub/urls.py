@@ -13,8 +13,11 @@ from drf_spectacular.views import (
 from transcription.api.health import readyz
 
 
-def healthz(request: HttpRequest) -> JsonResponse:
-    """Answer that this process lives; touches nothing else."""
+async def healthz(request: HttpRequest) -> JsonResponse:
+    """Answer that this process lives; touches nothing else.
+
+    Not in the threads of other views, which may all wait for a database.
+    """
     return JsonResponse({"status": "ok"})
 
 
