@@ -34,18 +34,30 @@ def send_hint(task_id: int) -> bool:
     )
     if task is None:
         return False  # Deleted a moment ago.
+    return send_marked(task)
+
+
+def send_marked(task: TranscriptionTask) -> bool:
+    """Send the hint of a row that says already that one is on its way.
+
+    Args:
+        task: as it stands in the database.
+
+    Returns:
+        Whether it is; if not, the row does not say so any more.
+    """
     preparing = task.status == TranscriptionTask.Status.PREPARING
     start = task.attempts + task.losses + 1
     kind = PREPARE if preparing else task.model
     error = publish(
         PREPARE_TASK if preparing else INFERENCE_TASK,
-        args=[task_id],
+        args=[task.pk],
         # One id for each start, so that Flower and the result table list them all.
         message_id=f"{task.public_id}-{'p' if preparing else 'a'}{start}",
         queue_name=f"{kind}.{task.effective_priority}",
     )
     if error is not None:
-        transitions.mark_undispatched(task_id)
+        transitions.mark_undispatched(task.pk)
         logger.warning("Task %s: hint not sent (%s)", task.public_id, error)
         return False
     return True
