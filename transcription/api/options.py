@@ -13,6 +13,7 @@ from transcription.api.fields import (
     JsonObjectField,
     NumbersField,
     OneOfField,
+    RequestSerializer,
     ZeroIsNoneField,
 )
 from transcription.engines.languages import LANGUAGE_CODES
@@ -72,7 +73,7 @@ class LanguageField(OneOfField):
         super().__init__(choices=[(code, code) for code in LANGUAGE_CODES], **kwargs)
 
 
-class DecodeOptionsSerializer(serializers.Serializer[Any]):
+class DecodeOptionsSerializer(RequestSerializer):
     """Fields left out keep the engine's defaults; see `engines.options`."""
 
     temperature = NumbersField(

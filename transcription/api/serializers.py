@@ -18,6 +18,7 @@ from transcription.api.fields import (
     CallbackUrlField,
     FileUrlField,
     OneOfField,
+    RequestSerializer,
     refuse_unknown,
 )
 from transcription.api.options import DecodeOptionsSerializer, LanguageField
@@ -31,7 +32,7 @@ SOME_ID: Final = str(uuid.UUID(int=0))
 NULL_SECONDS = {"type": "number", "nullable": True}
 
 
-class SourceSerializer(serializers.Serializer[Any]):
+class SourceSerializer(RequestSerializer):
     """Where the media comes from: exactly one source."""
 
     file = serializers.FileField(

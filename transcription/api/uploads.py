@@ -18,6 +18,8 @@ class DigestingUploadHandler(TemporaryFileUploadHandler):
     a request its answer. The file has it as `sha256`.
     """
 
+    # Sixteen times Django's: each piece of a form costs it as much as this many bytes.
+    chunk_size = 2**20
     _wanted = False
 
     def handle_raw_input(
