@@ -255,6 +255,9 @@ def digest_of(secret: str) -> str:
 
 def find_key(secret: str) -> ApiKey | None:
     """The key with this secret, its owner loaded, in whatever state; None: unknown."""
-    found: Any = ApiKey.objects.select_related("owner").filter(digest=digest_of(secret))
-    key: ApiKey | None = found.first()
+    found: Any = ApiKey.objects.select_related("owner")
+    try:
+        key: ApiKey = found.get(digest=digest_of(secret))
+    except ApiKey.DoesNotExist:
+        return None
     return key

@@ -54,7 +54,7 @@ BENCHMARKS: Final = {
         "what jobs add to the private memory of a worker", repeat=1, model="demo"
     ),
     "api": Benchmark(
-        "submissions and the list's filters with a million tasks, four clients",
+        "submissions and the list's filters with a million tasks, 4 and 200 clients",
         repeat=50,
     ),
     "upload": Benchmark(
@@ -80,7 +80,10 @@ def main() -> int:
     )
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
-        "--seconds", type=float, default=0.0, help="length of the long recording"
+        "--seconds",
+        type=float,
+        default=0.0,
+        help="length of the long recording, or how long a crowd of clients asks",
     )
     parser.add_argument(
         "--rows", type=int, default=0, help="tasks to fill the database with"

@@ -1,9 +1,10 @@
 """The web process: Django behind the guard of uploads, all under a request id."""
 
+import gc
 import os
+from typing import Final
 
 import django
-from django.core.handlers.asgi import ASGIHandler
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "whisperhub.settings")
 
@@ -12,26 +13,28 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402  (needs the line above)
 
 from whisperhub.descriptors import allow_many_descriptors  # noqa: E402
-from whisperhub.forms import FormRequest  # noqa: E402
+from whisperhub.handler import Handler  # noqa: E402
 from whisperhub.request_id import RequestIdLayer  # noqa: E402
 from whisperhub.uploads import UploadGuard  # noqa: E402
 
-
-class Handler(ASGIHandler):
-    """Django's own, for requests whose form is there already."""
-
-    request_class = FormRequest
-
+# They take turns with the interpreter: more of them only wait for each other. Fewer
+# would let it idle while they wait for the database.
+THREADS: Final = 4
 
 # Each upload that comes in holds a connection and a file.
 allow_many_descriptors()
 
 application = RequestIdLayer(
     UploadGuard(
-        Handler(),  # type: ignore[arg-type]
+        Handler(threads=THREADS),
         max_file_bytes=settings.MAX_UPLOAD_BYTES,
         max_request_bytes=settings.MAX_REQUEST_BYTES,
         min_free_bytes=settings.MIN_FREE_BYTES,
         silence_seconds=settings.UPLOAD_SILENCE_SECONDS,
     )
 )
+
+# What is loaded by now stays. To look through it again and again for garbage would
+# stop all requests for a tenth of a second each time.
+gc.collect()
+gc.freeze()

@@ -1,16 +1,19 @@
 """How the web process reads HTTP: uvicorn's way, with limits, and errors of our shape.
 
-uvicorn takes an address and headers of any length into memory, and answers what is no
-HTTP at all with a line of text that has no request id.
+uvicorn takes an address and headers of any length into memory, waits for them without
+limit (slow loris), and answers what is no HTTP at all with a line of text that has no
+request id. The body is the business of `uploads.py`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
+from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -44,11 +47,49 @@ REFUSALS: Final = {
 class LimitedHttpProtocol(HttpToolsProtocol):
     """One connection. `uvicorn --http whisperhub.http_protocol:LimitedHttpProtocol`."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Wait for nothing yet."""
+        super().__init__(*args, **kwargs)
+        self._refusal = HTTPStatus.BAD_REQUEST
+        self._header_bytes = 0
+        # Until the head of a request is complete.
+        self._timer: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._begin_to_wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in.
+
+        A header that does not end is never shown to `on_header`.
+        """
+        super().data_received(data)
+        if self._timer is None or self.transport.is_closing():
+            return
+        self._unread_bytes += len(data)
+        if self._unread_bytes > MAX_ADDRESS_BYTES + MAX_HEADER_BYTES:
+            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            self.send_400_response("")
+
     def on_message_begin(self) -> None:
-        """Begin to count."""
+        """Begin to count, and wait for the rest of a head."""
         super().on_message_begin()
         self._refusal = HTTPStatus.BAD_REQUEST
         self._header_bytes = 0
+        self._begin_to_wait()
+
+    def on_headers_complete(self) -> None:
+        """A head is complete."""
+        self._stop_waiting()
+        super().on_headers_complete()
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the address, unless it grows too long."""
@@ -63,6 +104,18 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self._header_bytes > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
+    def _begin_to_wait(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(
+                settings.HEADER_SECONDS, self.transport.close
+            )
+
+    def _stop_waiting(self) -> None:
+        self._unread_bytes = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _refuse(self, status: HTTPStatus) -> None:
         self._refusal = status
         # The parser stops, and uvicorn asks for the answer below.
@@ -70,9 +123,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what could not be read, and hang up."""
-        fields = getattr(self, "headers", [])
-        request_id = request_id_of(fields)
-        status = getattr(self, "_refusal", HTTPStatus.BAD_REQUEST)
+        # What is no HTTP from its first byte on has none.
+        request_id = request_id_of(self.headers or [])
+        status = self._refusal
         code, detail = REFUSALS[status]
         logger.info("Refused a connection's request: %s", code)
         body = json.dumps(

@@ -32,6 +32,8 @@ DEBUG = env.boolean("DEBUG", default=False)
 SECRET_KEY = env.text("SECRET_KEY") or secrets.read_or_create(DATA_DIR / "secret_key")
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.integer("PORT", 8000, least=1)
+# 0: by the cores of the machine.
+WEB_PROCESSES = env.integer("WEB_PROCESSES", 0, least=0)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("TRUSTED_ORIGINS")
 HTTPS = env.boolean("HTTPS", default=False)
@@ -81,8 +83,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    # Innermost, because it is sync only: what is outside of one runs in the thread of
-    # the view, what is inside goes to the event loop and back for each middleware.
+    # Innermost, because it is sync only: for an async view, what is outside of it runs
+    # in one thread, and what is inside goes there and back for each middleware.
     "whisperhub.static.StaticFilesMiddleware",
 ]
 

@@ -10,8 +10,11 @@ from transcription.api.health import readyz
 from whisperhub.pages import DocumentView, RedocPage, SignInPage, SwaggerPage
 
 
-def healthz(request: HttpRequest) -> JsonResponse:
-    """Answer that this process lives; touches nothing else."""
+async def healthz(request: HttpRequest) -> JsonResponse:
+    """Answer that this process lives; touches nothing else.
+
+    Not in the threads of other views, which may all wait for a database.
+    """
     return JsonResponse({"status": "ok"})
 
 

@@ -40,6 +40,11 @@ PARTS: Final = (
 # A killed stack's guard ends what it left within seconds and keeps the lock until then.
 LOCK_SECONDS: Final = 10.0
 POLL_SECONDS: Final = 0.1
+# One answers a hundred submissions or two hundred pages a second.
+MOST_WEB_PROCESSES: Final = 4
+# A web process that hangs for so long is replaced. uvicorn's 5 s are soon over where a
+# model computes on every core.
+HANGING_SECONDS: Final = 30
 
 
 class StackError(Exception):
@@ -56,6 +61,18 @@ def slots_for(model: str, engine: str) -> str:
         # The workers may run in another folder than the person who named it.
         model = str(Path(model).expanduser().resolve())
     return f"{device}={model}@{engine}"
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def web_processes(count: int) -> int:
+    """How many a machine with so many cores has, if its operator does not say."""
+    return min(count, MOST_WEB_PROCESSES)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -424,7 +441,8 @@ class Stack:
             *("-m", "uvicorn", "whisperhub.asgi:application"),
             *("--http", "whisperhub.http_protocol:LimitedHttpProtocol"),
             *("--host", self.host, "--port", str(self.port)),
-            *("--http", "whisperhub.punctual:PunctualProtocol"),
+            *("--workers", str(settings.WEB_PROCESSES or web_processes(cores()))),
+            *("--timeout-worker-healthcheck", str(HANGING_SECONDS)),
             *("--no-access-log", "--lifespan", "off"),
             # A browser that listens for events would keep it for ever.
             *("--timeout-graceful-shutdown", "5"),

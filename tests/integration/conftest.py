@@ -93,6 +93,9 @@ def no_hints(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return True
 
     monkeypatch.setattr("transcription.services.hints.send_hint", note)
+    monkeypatch.setattr(
+        "transcription.services.hints.send_marked", lambda task: note(task.pk)
+    )
     return sent
 
 

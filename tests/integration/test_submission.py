@@ -17,6 +17,7 @@ from transcription.errors import (
 )
 from transcription.models import TranscriptionTask
 from transcription.services.file_names import clean_file_name
+from transcription.services.publishing import breaker
 from transcription.services.submission import (
     TaskRequest,
     submit_upload,
@@ -75,7 +76,8 @@ def test_the_row_says_what_was_asked(make_upload, no_hints):
     assert (task.model, task.engine) == ("small", "openai-whisper")
     assert task.options == {"word_timestamps": True}
     assert (task.file_name, task.file_size_bytes) == ("talk.mp3", 5)
-    assert task.dispatched_at is None
+    # Its hint leaves after the commit, with no further change of the row.
+    assert task.dispatched_at is not None
 
 
 def test_an_upload_in_memory_is_written(no_hints):
@@ -95,15 +97,39 @@ def test_the_hint_leaves_after_the_commit(make_upload, no_hints):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_hint_that_fails_does_not_fail_the_request(make_upload, monkeypatch, caplog):
-    def fail(task_id: int) -> bool:
+    def fail(task: TranscriptionTask) -> bool:
         raise RuntimeError("no")
 
-    monkeypatch.setattr("transcription.services.hints.send_hint", fail)
+    monkeypatch.setattr("transcription.services.hints.send_marked", fail)
 
     submit_upload(UserFactory(), make_upload(b"sound"), TaskRequest())
 
     assert TranscriptionTask.objects.count() == 1
     assert "on_commit" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_submission_wakes_a_media_worker(broker, make_upload):
+    request = TaskRequest(priority="high")
+
+    task = submit_upload(UserFactory(), make_upload(b"sound"), request)
+
+    (hint,) = broker.hints("prepare.high")
+    assert (hint.args, hint.id) == ([task.pk], f"{task.public_id}-p1")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_broker_the_dispatcher_sends_the_hint_later(make_upload):
+    first, second = (
+        submit_upload(UserFactory(), make_upload(b"sound"), TaskRequest())
+        for _ in range(2)
+    )
+
+    # The first finds out, the second is told so.
+    assert breaker.is_open()
+    for task in (first, second):
+        task.refresh_from_db()
+        assert (task.status, task.dispatched_at) == ("preparing", None)
 
 
 def test_no_row_means_no_file(make_upload, no_hints, media_root, monkeypatch):

@@ -10,7 +10,12 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from accounts.models import User
-from transcription.api.fields import OneOfField, query_values, refuse_unknown
+from transcription.api.fields import (
+    OneOfField,
+    RequestSerializer,
+    query_values,
+    refuse_unknown,
+)
 from transcription.api.options import LanguageField
 from transcription.api.owners import user_named
 from transcription.api.pagination import TaskListPagination
@@ -38,7 +43,7 @@ LOOKUPS: Final = {
 }
 
 
-class TaskQuerySerializer(serializers.Serializer[Any]):
+class TaskQuerySerializer(RequestSerializer):
     """The query string of the list; all of it narrows or orders, nothing is needed."""
 
     status = OneOfField(choices=TranscriptionTask.Status.choices, required=False)

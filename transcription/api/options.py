@@ -14,6 +14,7 @@ from transcription.api.fields import (
     NullableNumberField,
     NumbersField,
     OneOfField,
+    RequestSerializer,
     TextField,
     ZeroIsNoneField,
 )
@@ -74,7 +75,7 @@ class LanguageField(OneOfField):
         super().__init__(choices=[(code, code) for code in LANGUAGE_CODES], **kwargs)
 
 
-class DecodeOptionsSerializer(serializers.Serializer[Any]):
+class DecodeOptionsSerializer(RequestSerializer):
     """Fields left out keep the engine's defaults; see `engines.options`."""
 
     temperature = NumbersField(

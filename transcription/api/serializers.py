@@ -18,6 +18,7 @@ from transcription.api.fields import (
     CallbackUrlField,
     FileUrlField,
     OneOfField,
+    RequestSerializer,
     SentenceField,
     TextField,
     refuse_unknown,
@@ -47,7 +48,7 @@ FILE_URL_HELP = _(
 )
 
 
-class SourceSerializer(serializers.Serializer[Any]):
+class SourceSerializer(RequestSerializer):
     """Where the media comes from: exactly one source."""
 
     file = serializers.FileField(

@@ -38,6 +38,18 @@ def send_hint(task_id: int) -> bool:
     )
     if task is None:
         return False  # Deleted a moment ago.
+    return send_marked(task)
+
+
+def send_marked(task: TranscriptionTask) -> bool:
+    """Send the hint of a row that says already that one is on its way.
+
+    Args:
+        task: as it stands in the database.
+
+    Returns:
+        Whether it is; if not, the row does not say so any more.
+    """
     preparing = task.status == TranscriptionTask.Status.PREPARING
     start = task.attempts + task.losses + 1
     lane = lane_of(task)
@@ -49,7 +61,7 @@ def send_hint(task_id: int) -> bool:
         queue_name=lane,
     )
     if error is not None:
-        transitions.mark_undispatched(task_id)
+        transitions.mark_undispatched(task.pk)
         logger.warning("Task %s: hint not sent (%s)", task.public_id, error)
         return False
     return True

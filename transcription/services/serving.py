@@ -97,16 +97,15 @@ def resolve_model(name: str) -> tuple[str, str]:
     Raises:
         UnknownModelError: nobody serves this model; the message lists those served.
     """
-    served = {model.name: model for model in served_models()}
+    served = _served_engines()
     planned = _planned_models()
     if not name:
         # Before the first slot has reported, tasks wait for what the plan names.
-        live = [model.name for model in served.values() if model.state == State.READY]
-        name = settings.DEFAULT_MODEL or next(iter([*planned, *live, *served]), DEMO)
+        name = settings.DEFAULT_MODEL or next(iter(planned), "") or _first_served()
         if name not in served:
             return name, planned.get(name, settings.ENGINE)
     if name in served:
-        return name, served[name].engine
+        return name, served[name]
     if name in planned:
         return name, planned[name]
     known = ", ".join(sorted({*served, *planned}))
@@ -117,6 +116,22 @@ def resolve_model(name: str) -> tuple[str, str]:
         if known
         else Sentence("No model {name!r} is served here, nor any other yet.", name=name)
     )
+
+
+def _served_engines() -> dict[str, str]:
+    """The engine of each served model: less than `served_models`, for every request."""
+    slots = WorkerSlot.objects.filter(last_seen_at__gt=Now() - REMEMBERED)
+    engines: dict[str, str] = {}
+    for model, engine in slots.values_list("model", "engine"):
+        engines.setdefault(model, engine)
+    return engines
+
+
+def _first_served() -> str:
+    """The default model where no setting names one: ready ones first."""
+    served = served_models()
+    ready = [model for model in served if model.state == State.READY]
+    return next((model.name for model in [*ready, *served]), DEMO)
 
 
 def _planned_models() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 
 from accounts.limits import Client, client_without_key
 from accounts.models import User
@@ -25,6 +26,7 @@ from transcription.models import TranscriptionTask
 from transcription.services import hints, idempotency, quotas, turns
 from transcription.services.database import despite_conflicts
 from transcription.services.file_names import clean_file_name
+from transcription.services.publishing import breaker
 from transcription.services.serving import resolve_model
 from transcription.storage import TaskFolder
 from whisperhub.network.links import name_in
@@ -273,11 +275,22 @@ def _insert(
     with transaction.atomic():
         quotas.admit(client)
         lane = queue_name(PREPARE, values["effective_priority"])
-        turn = turns.next_turn(lane, values["owner"].pk)
-        task = TranscriptionTask.objects.create(turn=turn, **values)
-        if also is not None:
-            also(task)
+        values["turn"] = turns.next_turn(lane, values["owner"].pk)
+        if breaker.is_open():
+            return _insert_row(also, **values)
+        # The row is written once, not once more for its hint. If we end before the
+        # hint has left, the dispatcher finds that it is nowhere.
+        task = _insert_row(also, **values, dispatched_at=Now())
         # No partial: Django reports a hook that raised by its name, which a partial
         # has not, and then raises itself.
-        transaction.on_commit(lambda: hints.send_hint(task.pk), robust=True)
+        transaction.on_commit(lambda: hints.send_marked(task), robust=True)
+    return task
+
+
+def _insert_row(
+    also: Callable[[TranscriptionTask], None] | None, **values: Any
+) -> TranscriptionTask:
+    task = TranscriptionTask.objects.create(**values)
+    if also is not None:
+        also(task)
     return task

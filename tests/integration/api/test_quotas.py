@@ -18,7 +18,6 @@ from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.test_reading import address
 from tests.integration.api.test_steering import with_media
 from tests.problems import read_problem
-from transcription.api.uploads import DigestingUploadHandler
 from transcription.models import TranscriptionTask
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_hints")]
@@ -258,15 +257,3 @@ def test_a_refusal_is_told_before_the_media_are_stored(limited, media_root):
 
     read_problem(refused, 403, "priority_not_allowed")
     assert files_below(media_root) == []
-
-
-def test_what_has_no_room_is_refused_before_its_file_is_read(limited, monkeypatch):
-    client = limited(unfinished_tasks=1)
-    send(client)
-
-    def read(*args: Any) -> None:
-        raise AssertionError("The body was read.")
-
-    monkeypatch.setattr(DigestingUploadHandler, "new_file", read)
-
-    read_problem(send(client), 429, "queue_quota_exceeded")

@@ -1,0 +1,162 @@
+"""Django as an ASGI application: sync views in threads that stay.
+
+Django's own handler makes a thread for each request, and with it a connection to the
+database, and passes a request back and forth between this thread and the event loop.
+Here a sync view with all its middleware is one call, in one of a few threads that keep
+their connections. Async views are answered as Django does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import IO, Any, Final, TypeAlias
+
+from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction, sync_to_async
+from django.core import signals
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.core.handlers.base import BaseHandler
+from django.db import connections
+from django.http import HttpResponseBase
+from django.urls import Resolver404, resolve, set_script_prefix
+
+from whisperhub.forms import FormRequest
+
+Receive: TypeAlias = Callable[[], Awaitable[Any]]
+Send: TypeAlias = Callable[[Any], Awaitable[None]]
+
+# Django replaces an older connection before a request, and a broken one at once.
+CONNECTION_SECONDS: Final = 60
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response as ASGI has it: made in a thread, sent by the event loop."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    @classmethod
+    def of(cls, response: Any) -> Answer:
+        """What a response that does not stream says."""
+        headers = [
+            (name.encode("ascii"), value.encode("latin-1"))
+            for name, value in response.items()
+        ]
+        headers += [
+            (b"Set-Cookie", cookie.output(header="").encode("ascii").strip())
+            for cookie in response.cookies.values()
+        ]
+        return cls(response.status_code, headers, response.content)
+
+    async def send(self, send: Send) -> None:
+        """Hand it to the server."""
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status,
+                "headers": self.headers,
+            }
+        )
+        await send({"type": "http.response.body", "body": self.body})
+
+
+class Handler(ASGIHandler):
+    """One for each web process.
+
+    Args:
+        threads: how many requests of sync views are answered at the same time. None
+            waits for a client: `uploads.py` has taken its body in.
+    """
+
+    request_class = FormRequest
+
+    def __init__(self, *, threads: int) -> None:
+        """Load the middleware for both kinds of views."""
+        super().__init__()
+        self._sync_handler = BaseHandler()
+        self._sync_handler.load_middleware()
+        self._threads = _pool("web", threads)
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or _leads_to_coroutine(scope):
+            await super().__call__(scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Any, receive: Receive, send: Send) -> None:
+        try:
+            body = await self.read_body(receive)
+        except RequestAborted:
+            return
+        # In a context of its own: its id and language are those of no other request.
+        answered = await asyncio.get_running_loop().run_in_executor(
+            self._threads,
+            contextvars.copy_context().run,
+            self._respond,
+            scope,
+            body,
+        )
+        if isinstance(answered, Answer):
+            await answered.send(send)
+        else:
+            await self._stream(answered, send)
+
+    async def _stream(self, response: HttpResponseBase, send: Send) -> None:
+        async with ThreadSensitiveContext():
+            try:
+                await self.send_response(response, send)
+            finally:
+                await sync_to_async(response.close)()
+
+    def _respond(self, scope: Any, body: IO[bytes]) -> Answer | HttpResponseBase:
+        """All of a request that Django sees; in a thread.
+
+        Returns:
+            The answer; a response that streams is still to be sent and closed.
+        """
+        with body:
+            set_script_prefix(get_script_prefix(scope))
+            signals.request_started.send(sender=type(self), scope=scope)
+            request, refusal = self.create_request(scope, body)
+            response: Any = refusal
+            if request is not None:
+                response = self._sync_handler.get_response(request)
+            response._handler_class = type(self)
+            if response.streaming:
+                return response  # type: ignore[no-any-return]
+            try:
+                return Answer.of(response)
+            finally:
+                response.close()
+
+
+def _pool(name: str, threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, name, initializer=_keep_connections)
+
+
+def _keep_connections() -> None:
+    """Have the connections of this thread outlive a request.
+
+    No setting: it would hold for other processes too, and for the threads of async
+    views, which end with their request and would leave a connection behind each.
+    """
+    for connection in connections.all():
+        connection.settings_dict = {
+            **connection.settings_dict,
+            "CONN_MAX_AGE": CONNECTION_SECONDS,
+        }
+
+
+def _leads_to_coroutine(scope: Any) -> bool:
+    path = scope["path"].removeprefix(get_script_prefix(scope).rstrip("/"))
+    try:
+        return iscoroutinefunction(resolve(path or "/").func)
+    except Resolver404:
+        return False
