@@ -115,7 +115,7 @@ def test_a_submission_wakes_a_media_worker(broker, make_upload):
     task = submit_upload(UserFactory(), make_upload(b"sound"), request)
 
     (hint,) = broker.hints("prepare.high")
-    assert (hint.args, hint.id) == ([task.pk], f"{task.public_id}-p1")
+    assert (hint.args, hint.id) == (["prepare.high"], f"{task.public_id}-p1")
 
 
 @pytest.mark.django_db(transaction=True)

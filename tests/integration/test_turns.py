@@ -33,10 +33,7 @@ def owners() -> list[User]:
 def submit(owner: User, count: int = 1, priority: str = "normal") -> list[int]:
     """Submit tasks, whose hints are noted as sent."""
     request = TaskRequest(priority=priority)
-    ids = [submission.submit_link(owner, LINK, request).pk for _ in range(count)]
-    for task_id in ids:
-        assert transitions.mark_dispatched(task_id)
-    return ids
+    return [submission.submit_link(owner, LINK, request).pk for _ in range(count)]
 
 
 def start(lane: str = LANE) -> int | None:
