@@ -57,6 +57,9 @@ BENCHMARKS: Final = {
         "submissions and the list's filters with a million tasks, four clients",
         repeat=50,
     ),
+    "limits": Benchmark(
+        "what rates and quotas cost a request, on one key beside another", repeat=300
+    ),
     "wer": Benchmark(
         "whether chunks are heard as well as the library hears the whole", repeat=1
     ),
