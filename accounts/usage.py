@@ -43,23 +43,25 @@ def charge(line: int, owner_id: int, *, audio_seconds: float, tasks: int) -> Non
         "audio_seconds": F("audio_seconds") + audio_seconds,
         "tasks": F("tasks") + tasks,
     }
-    day = _day_of(line)
-    if not day.update(**used):
-        _begin_day(line, owner_id)
-        day.update(**used)
+    day = today()
+    if not _row(line, day).update(**used):
+        _begin(line, owner_id, day)
+        _row(line, day).update(**used)
 
 
 def hold_today(line: int, owner_id: int) -> None:
     """Let no other transaction pass here for the same line until this one ends."""
-    day = _day_of(line).select_for_update()
-    if day.first() is None:
-        _begin_day(line, owner_id)
-        day.first()
+    day = today()
+    held = _row(line, day).select_for_update()
+    if held.first() is None:
+        _begin(line, owner_id, day)
+        held.first()
 
 
 def audio_seconds_today(line: int) -> float:
     """Seconds of audio that a line has used today."""
-    return _day_of(line).values_list("audio_seconds", flat=True).first() or 0.0
+    seconds = _row(line, today()).values_list("audio_seconds", flat=True)
+    return seconds.first() or 0.0
 
 
 def used_by_line(line: int, *, days: int = 1) -> Used:
@@ -86,12 +88,12 @@ def _sum(rows: QuerySet[DailyUsage], days: int) -> Used:
     return Used(found["audio_seconds"] or 0.0, found["tasks"] or 0)
 
 
-def _day_of(line: int) -> QuerySet[DailyUsage]:
-    return DailyUsage.objects.filter(line=line, day=today())
+def _row(line: int, day: date) -> QuerySet[DailyUsage]:
+    return DailyUsage.objects.filter(line=line, day=day)
 
 
-def _begin_day(line: int, owner_id: int) -> None:
+def _begin(line: int, owner_id: int, day: date) -> None:
     # Another transaction may have begun it: its row is as good.
     DailyUsage.objects.bulk_create(
-        [DailyUsage(line=line, owner_id=owner_id, day=today())], ignore_conflicts=True
+        [DailyUsage(line=line, owner_id=owner_id, day=day)], ignore_conflicts=True
     )

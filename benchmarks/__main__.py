@@ -64,6 +64,9 @@ BENCHMARKS: Final = {
     "slow-uploaders": Benchmark(
         "the list of tasks beside 50 and 500 uploads at 10 kB/s", repeat=5
     ),
+    "limits": Benchmark(
+        "what rates and quotas cost a request, on one key beside another", repeat=300
+    ),
     "wer": Benchmark(
         "whether chunks are heard as well as the library hears the whole", repeat=1
     ),

@@ -58,8 +58,10 @@ def text(name: str, default: str = "") -> str:
     return read(name, default, str)
 
 
-def integer(name: str, default: int, *, least: int | None = None) -> int:
-    """A whole number, at least `least`."""
+def integer(
+    name: str, default: int, *, least: int | None = None, most: int | None = None
+) -> int:
+    """A whole number, at least `least` and at most `most`."""
 
     def parse(raw: str) -> int:
         try:
@@ -68,6 +70,8 @@ def integer(name: str, default: int, *, least: int | None = None) -> int:
             raise ValueError(f"{raw!r} is not a whole number.") from None
         if least is not None and number < least:
             raise ValueError(f"{number} is below the least allowed, {least}.")
+        if most is not None and number > most:
+            raise ValueError(f"{number} is above the most allowed, {most}.")
         return number
 
     return read(name, str(default), parse)

@@ -209,15 +209,19 @@ BATCH_SIZE = env.integer("BATCH_SIZE", 0, least=0)
 # --- Limits --------------------------------------------------------------------------
 
 # Of keys that have none of their own, and of requests without a key; 0: no limit.
-KEY_REQUESTS_PER_MINUTE = env.integer("KEY_REQUESTS_PER_MINUTE", 0, least=0)
+KEY_REQUESTS_PER_MINUTE = env.integer(
+    "KEY_REQUESTS_PER_MINUTE", 0, least=0, most=1_000_000
+)
 KEY_AUDIO_SECONDS_PER_DAY = env.integer("KEY_AUDIO_SECONDS_PER_DAY", 0, least=0)
 KEY_UNFINISHED_TASKS = env.integer("KEY_UNFINISHED_TASKS", 0, least=0)
 KEY_HIGHEST_PRIORITY = env.choice(
     "KEY_HIGHEST_PRIORITY", "high", ["high", "normal", "low"]
 )
 # Attempts to sign in within ten minutes; 0: no limit.
-LOGIN_ATTEMPTS = env.integer("LOGIN_ATTEMPTS", 10, least=0)
-LOGIN_ADDRESS_ATTEMPTS = env.integer("LOGIN_ADDRESS_ATTEMPTS", 100, least=0)
+LOGIN_ATTEMPTS = env.integer("LOGIN_ATTEMPTS", 10, least=0, most=1_000_000)
+LOGIN_ADDRESS_ATTEMPTS = env.integer(
+    "LOGIN_ADDRESS_ATTEMPTS", 100, least=0, most=1_000_000
+)
 
 # --- Viewers -------------------------------------------------------------------------
 

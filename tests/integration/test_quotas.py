@@ -139,6 +139,17 @@ def test_days_are_rows_of_their_own(monkeypatch):
     assert usage.used_by_line(9) == usage.Used(0.0, 0)
 
 
+def test_nothing_is_lost_at_midnight(monkeypatch):
+    """The day may turn while a use is counted."""
+    now = usage.today()
+    turning = iter(now + timedelta(days=n) for n in range(100))
+    monkeypatch.setattr(usage, "today", lambda: next(turning))
+
+    usage.charge(7, UserFactory().pk, audio_seconds=4.0, tasks=1)
+
+    assert days() == [(7, 4.0, 1)]
+
+
 def test_the_dispatcher_forgets_days_that_nobody_asks_for(monkeypatch):
     now, owner = usage.today(), UserFactory().pk
     for age in (0, 400, 401):

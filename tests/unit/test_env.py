@@ -35,6 +35,14 @@ def test_an_unset_variable_has_its_default(declared):
     assert declared == {"TRIED": "7"}
 
 
+def test_a_number_above_the_most_is_refused(given):
+    given("11")
+
+    with pytest.raises(ImproperlyConfigured, match="above the most allowed, 10"):
+        env.integer("TRIED", 7, most=10)
+    assert env.integer("TRIED", 7, most=11) == 11
+
+
 @pytest.mark.parametrize("value", ["", "  "])
 def test_a_blank_variable_has_its_default(given, value):
     given(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import requests
 from rest_framework.test import APIClient
 
 from accounts.keys import limit_key, rotate_key
@@ -11,7 +12,9 @@ from tests.factories import ApiKeyFactory, SlotFactory, UserFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.operations import OPERATIONS
 from tests.integration.api.test_permissions import call, documented
+from tests.integration.databases import in_threads
 from tests.problems import read_problem
+from tests.web import running_web
 from transcription.models import TranscriptionTask
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
@@ -162,6 +165,31 @@ def test_redis_away_refuses_nobody_and_still_counts(key, point_at_broker, settin
     client = client_with(key.secret)
 
     assert ask(client, 4) == [200, 200, 200, 429]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_requests_at_once_to_a_real_server_get_no_more_than_the_rate(
+    media_root, broker_server
+):
+    key = ApiKeyFactory(requests_per_minute=10)
+    with running_web(media_root, broker_server) as address:
+
+        def get() -> requests.Response:
+            return requests.get(
+                f"{address}{TASKS}",
+                headers={"Authorization": f"Bearer {key.secret}"},
+                timeout=60,
+            )
+
+        answers = in_threads([get] * 25)
+
+    allowed = [answer for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    # One comes back in six seconds.
+    assert 10 <= len(allowed) <= 12
+    assert len(allowed) + len(refused) == 25
+    assert {answer.headers["RateLimit-Limit"] for answer in answers} == {"10"}
+    assert all(1 <= int(answer.headers["Retry-After"]) <= 6 for answer in refused)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
