@@ -57,6 +57,9 @@ BENCHMARKS: Final = {
         "submissions and the list's filters with a million tasks, four clients",
         repeat=50,
     ),
+    "claims": Benchmark(
+        "finding whose turn it is, with 120,000 tasks that wait", repeat=300
+    ),
     "wer": Benchmark(
         "whether chunks are heard as well as the library hears the whole", repeat=1
     ),
