@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import accumulate, islice
@@ -43,7 +44,13 @@ ENDED: Final = {Status.COMPLETED: 94, Status.FAILED: 4, Status.CANCELLED: 2}
 UNFINISHED: Final = {Status.QUEUED: 85, Status.PREPARING: 10, Status.PROCESSING: 5}
 
 
-def fill(count: int, *, owners: int = 300, seed: int = 1) -> list[User]:
+def fill(
+    count: int,
+    *,
+    owners: int = 300,
+    seed: int = 1,
+    unfinished_share: float = UNFINISHED_SHARE,
+) -> list[User]:
     """Insert tasks, oldest first, and whose they are.
 
     Returns:
@@ -51,7 +58,8 @@ def fill(count: int, *, owners: int = 300, seed: int = 1) -> list[User]:
     """
     chosen = random.Random(seed)
     users = _owners(owners)
-    rows = _rows(count, [user.pk for user in users], chosen)
+    first_unfinished = int(count * (1 - unfinished_share))
+    rows = _rows(count, [user.pk for user in users], chosen, first_unfinished)
     with transaction.atomic():
         _insert(rows)
     return users
@@ -88,7 +96,7 @@ def _endless(weights: Mapping[Any, float], chosen: random.Random) -> Iterator[An
 
 
 def _rows(
-    count: int, owner_ids: list[int], chosen: random.Random
+    count: int, owner_ids: list[int], chosen: random.Random, first_unfinished: int
 ) -> Iterator[dict[str, Any]]:
     """What differs from row to row, by column."""
     # The owner of rank n has a share in proportion to 1/n.
@@ -98,7 +106,7 @@ def _rows(
     language, platform = _endless(LANGUAGES, chosen), _endless(PLATFORMS, chosen)
     ended, unfinished = _endless(ENDED, chosen), _endless(UNFINISHED, chosen)
     moment, step = timezone.now() - SPAN, SPAN / count
-    first_unfinished = int(count * (1 - UNFINISHED_SHARE))
+    turns: Counter[Any] = Counter()
     for number in range(count):
         moment += step
         row = {
@@ -114,7 +122,9 @@ def _rows(
             "file_size_bytes": 1_000_000,
         }
         if number >= first_unfinished:
-            row |= _waiting(next(unfinished), moment)
+            status, lane = next(unfinished), (row["owner_id"], name, asked)
+            turns[status, lane] += 1
+            row |= _waiting(status, moment) | {"turn": turns[status, lane]}
         else:
             row |= _ended(next(ended), moment, next(language), chosen)
         yield row

@@ -66,7 +66,7 @@ def retry(task: TranscriptionTask) -> Any:
 def prepare(task_id: int, *, owner: str = "media@tests/1") -> Outcome | None:
     """Have a worker get the hint of a task that is alone in its lane."""
     served = preparation.prepare(_hinted(task_id), owner=owner)
-    return served and served.outcome
+    return served.outcome if served else None
 
 
 def execute(
@@ -74,7 +74,7 @@ def execute(
 ) -> Outcome | None:
     """The same for a task that is prepared."""
     served = execution.execute(_hinted(task_id), engine=engine, owner=owner)
-    return served and served.outcome
+    return served.outcome if served else None
 
 
 def _hinted(task_id: int) -> str:

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from tests.factories import TaskFactory
+from tests.factories import TaskFactory, UserFactory
 from tests.integration.databases import (
     SERVERS_ONLY,
     in_threads,
@@ -18,9 +18,10 @@ from tests.integration.databases import (
 )
 from tests.integration.steps import complete, lease_of
 from transcription.errors import LeaseLostError
-from transcription.models import Transcript, TranscriptionTask
-from transcription.services import database, retention, transitions
+from transcription.models import OwnerInLane, Transcript, TranscriptionTask
+from transcription.services import database, retention, transitions, turns
 from transcription.services.database import persistently
+from transcription.services.submission import Link, TaskRequest, submit_link
 from transcription.services.transitions import Lease
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -52,6 +53,75 @@ def test_of_many_claims_of_one_task_one_wins():
 
     assert claims == dict.fromkeys(ids, 1)
     assert set(TranscriptionTask.objects.values_list("attempts", flat=True)) == {1}
+
+
+def test_workers_that_choose_the_same_task_take_each_once_and_leave_none():
+    owners = UserFactory.create_batch(3)
+    for turn in range(1, 13):
+        for owner in owners:
+            TaskFactory(owner=owner, queued=True, dispatched=True, turn=turn)
+    gate = threading.Barrier(4)
+
+    def claim_all() -> list[int]:
+        claimed = []
+        gate.wait()
+        while chosen := turns.first_in("demo.normal"):
+            lease = transitions.claim_inference(
+                chosen.task_id, owner="cpu-0@tests/1", only_if=chosen.still_first
+            )
+            if lease:
+                claimed.append(chosen.task_id)
+        return claimed
+
+    claims = Counter(task for won in in_threads([claim_all] * 4) for task in won)
+
+    tasks = TranscriptionTask.objects
+    assert claims == dict.fromkeys(tasks.values_list("pk", flat=True), 1)
+    assert not tasks.exclude(status=Status.PROCESSING).exists()
+    started = OwnerInLane.objects.filter(lane="demo.normal")
+    assert list(started.values_list("started_turn", flat=True)) == [12] * 3
+
+
+def test_tasks_that_come_at_once_have_turns_of_their_own(no_hints):
+    """Else an owner with many connections would have as many turns at once."""
+    owner = UserFactory()
+    gate = threading.Barrier(4)
+
+    def submit() -> None:
+        gate.wait()
+        for _ in range(5):
+            submit_link(owner, Link("http://127.0.0.1:9/a.wav"), TaskRequest())
+
+    in_threads([submit] * 4)
+
+    given = TranscriptionTask.objects.values_list("turn", flat=True)
+    assert sorted(given) == list(range(1, 21))
+
+
+def test_gaps_are_closed_while_tasks_start():
+    owners = UserFactory.create_batch(2)
+    for owner, first in zip(owners, (1, 100), strict=True):
+        for turn in range(first, first + 15):
+            TaskFactory(owner=owner, queued=True, dispatched=True, turn=turn)
+    gate = threading.Barrier(3)
+
+    def claim_all() -> None:
+        gate.wait()
+        while chosen := turns.first_in("demo.normal"):
+            transitions.claim_inference(
+                chosen.task_id, owner="cpu-0@tests/1", only_if=chosen.still_first
+            )
+
+    def close_gaps() -> None:
+        gate.wait()
+        while TranscriptionTask.objects.filter(status=Status.QUEUED).exists():
+            turns.close_gaps()
+
+    in_threads([claim_all, close_gaps, close_gaps])
+
+    given = TranscriptionTask.objects.values_list("turn", flat=True)
+    last = OwnerInLane.objects.order_by("-started_turn")[0]
+    assert last.started_turn == max(given)
 
 
 @SERVERS_ONLY

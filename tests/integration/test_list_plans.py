@@ -20,6 +20,8 @@ from tools import many_tasks
 from transcription.api.filters import LOOKUPS
 from transcription.api.pagination import MAX_LIMIT
 from transcription.models import TranscriptionTask
+from transcription.services import turns
+from workers.dispatcher import Dispatcher
 
 pytestmark = [
     pytest.mark.django_db,
@@ -149,6 +151,27 @@ def test_the_outlook_of_a_task_is_read_from_indexes(big_client, biggest_owner, s
     for plan in plans(big_client, f"{TASKS}{task.public_id}/", {}):
         assert not reads_all(plan), plan
         assert not sorts(plan), plan
+
+
+def test_whose_turn_it_is_is_read_from_an_index(big_client, biggest_owner):
+    owner_id = biggest_owner.pk
+    dispatcher = Dispatcher()
+    lane = "large-v3.normal"
+    with CaptureQueriesContext(connection) as captured, transaction.atomic():
+        assert turns.first_in(lane) is not None
+        assert turns.turn_to_come(lane, owner_id) > 1
+        turns.next_turn(lane, owner_id)
+        dispatcher.close_gaps()
+    statements = [entry["sql"] for entry in captured.captured_queries]
+    found = [
+        explain(statement) for statement in statements if f'FROM "{TABLE}"' in statement
+    ]
+
+    assert len(found) >= 4
+    for plan in found:
+        assert not reads_all(plan), plan
+        assert not sorts(plan), plan
+        assert re.search(r"\btask_turn", plan), plan
 
 
 def check(count: str, page: str) -> None:

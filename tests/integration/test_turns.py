@@ -50,7 +50,7 @@ def start(lane: str = LANE) -> int | None:
 
 def start_all(count: int = 1000, lane: str = LANE) -> str:
     """Claim one after the other; whose they were, a letter each."""
-    started = []
+    started: list[int] = []
     while len(started) < count and (task_id := start(lane)):
         started.append(task_id)
     return names_of(started)
@@ -148,17 +148,15 @@ def test_prepared_tasks_are_in_the_order_of_their_preparation(owners):
     a, b, _ = owners
     submit(a, 3)
     submit(b, 1)
-    first, of_b, second, third = (start() for _ in range(4))
-    for task_id in (third, second, first, of_b):
-        task = TranscriptionTask.objects.get(pk=task_id)
+    assert start_all() == "abaa"
+    first, second, third, of_b = TranscriptionTask.objects.order_by("pk")
+    for task in (third, second, first, of_b):
         finish_preparation(task)
         transitions.mark_dispatched(task.pk)
 
-    lane = TranscriptionTask.objects.filter(lane=f"{task.model}.normal")
-    order = list(lane.order_by("turn", "id").values_list("pk", flat=True))
+    lane = TranscriptionTask.objects.filter(lane=f"{first.model}.normal")
 
-    assert order == [third, of_b, second, first]
-    assert turns.first_in(f"{task.model}.normal").task_id == third
+    assert list(lane.order_by("turn", "id")) == [third, of_b, second, first]
 
 
 # --- What waits for something --------------------------------------------------------
@@ -192,8 +190,9 @@ def test_a_task_that_comes_back_does_not_turn_the_clock_back(owners):
     a, b, _ = owners
     first, *_ = submit(a, 20)
     start_all(10)
-    task = TranscriptionTask.objects.get(pk=first)
-    transitions.take_back(first, task.lease_token, only_expired=False)
+    token = TranscriptionTask.objects.get(pk=first).lease_token
+    assert token is not None
+    transitions.take_back(first, token, only_expired=False)
     transitions.mark_dispatched(first)
 
     submit(b, 5)

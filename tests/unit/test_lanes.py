@@ -112,6 +112,34 @@ def test_the_least_served_job_is_next(make, callers):
     assert order == ["b0", "a1", "b1", "a2", "a3"]
 
 
+def test_owners_share_the_lanes_however_many_jobs_they_have(make, callers):
+    lanes = make(2)
+    gates = [Gate() for _ in range(2)]
+    order: list[str] = []
+
+    def chunk(name: str) -> Callable[[], None]:
+        return lambda: order.append(name)
+
+    # One owner has both lanes, and three more jobs that were never served.
+    jobs = [run(callers, lanes, [gate.work], owner_id=1) for gate in gates]
+    for gate in gates:
+        assert gate.begun.wait(SECONDS)
+    jobs += [run(callers, lanes, [chunk(f"a{n}")], owner_id=1) for n in range(3)]
+    wait_for(lambda: len(lanes._jobs[1]) == 5)
+    other = [chunk("b0"), chunk("b1"), chunk("b2")]
+    jobs.append(run(callers, lanes, other, owner_id=2))
+    wait_for(lambda: len(lanes._jobs[1]) == 6)
+    # The other lane stays at work for the first owner.
+    gates[0].may_end.set()
+    wait_for(lambda: len(order) == 6)
+    gates[1].may_end.set()
+
+    for job in jobs:
+        job.result(SECONDS)
+    assert order[:3] == ["b0", "b1", "b2"]
+    assert order[3:] == ["a0", "a1", "a2"]
+
+
 def test_an_urgent_job_starts_though_all_other_lanes_are_taken(make, callers):
     lanes = make(2)
     gates = [Gate() for _ in range(4)]

@@ -60,6 +60,8 @@ class JobListener(Protocol):
 
     # 0 is the most urgent.
     priority: int
+    # Owners of one priority share the model; jobs without one count as of one owner.
+    owner_id: int | None
 
     def __call__(self, seconds_done: float) -> None:
         """Hear how many seconds of the media are done; raises if the job is to stop."""
@@ -82,6 +84,7 @@ class SilentListener:
     """A job that is never stopped and wants to know nothing; its priority is normal."""
 
     priority = 1
+    owner_id: int | None = None
 
     def __call__(self, seconds_done: float) -> None:
         """Hear of progress."""

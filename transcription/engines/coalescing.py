@@ -51,12 +51,14 @@ class Caller:
         priority: 0 is the most urgent.
         may_merge: whether its calls may share a model call with others.
         job: whose calls they are; None: no job's.
+        owner_id: whose job it is.
         failure: what the model raised for one of its calls; the job ends with that.
     """
 
     priority: int = 1
     may_merge: bool = True
     job: JobListener | None = None
+    owner_id: int | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
     failure: Exception | None = None
 

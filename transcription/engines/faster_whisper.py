@@ -235,7 +235,7 @@ class FasterWhisperEngine:
         self, listener: JobListener, *, may_merge: bool = True
     ) -> Iterator[Caller]:
         """Who makes a job's calls, which are withdrawn when the job is to stop."""
-        caller = Caller(listener.priority, may_merge, listener)
+        caller = Caller(listener.priority, may_merge, listener, listener.owner_id)
         listener.on_stop(lambda: self.lanes.stop(caller))
         listener(0.0)
         try:

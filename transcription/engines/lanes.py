@@ -1,11 +1,11 @@
-"""The chunks of many jobs on few threads: urgent jobs first, then the least served."""
+"""The chunks of many jobs on few threads: urgent first, then by owner, then by job."""
 
 from __future__ import annotations
 
 import itertools
 import queue
 import threading
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -50,6 +50,8 @@ class ChunkLanes:
         self._condition = threading.Condition()
         self._jobs: dict[int, list[_Job]] = defaultdict(list)
         self._threads: dict[int, int] = defaultdict(int)
+        # Chunks under way, by priority and owner.
+        self._at_work: Counter[tuple[int, int | None]] = Counter()
         self._closing = False
 
     def run(self, caller: Caller, works: Sequence[Work]) -> Iterator[tuple[int, Any]]:
@@ -120,20 +122,33 @@ class ChunkLanes:
                 job.done.put((position, result, None))
                 # Kept until the next chunk otherwise: a window's features are large.
                 del result
+            with self._condition:
+                self._at_work[priority, job.caller.owner_id] -= 1
             del taken, job, work
 
     def _take(self, priority: int) -> tuple[_Job, int, Work] | None:
-        """The next chunk of the least served job of this priority; None: the end."""
+        """The next chunk of this priority; None: the end.
+
+        It is of the owner with the fewest chunks under way, and of his jobs that of the
+        least served. So a stream of short jobs, each of them served least, leaves the
+        long one of another owner its share.
+        """
         with self._condition:
             while not self._closing:
                 ready = [job for job in self._jobs[priority] if job.pending]
                 if ready:
-                    job = min(ready, key=lambda job: (job.served, job.number))
+                    job = min(ready, key=self._rank)
                     position, work = job.pending.popleft()
                     job.served += 1
+                    self._at_work[priority, job.caller.owner_id] += 1
                     return job, position, work
                 self._condition.wait()
             return None
+
+    def _rank(self, job: _Job) -> tuple[int, int, int]:
+        caller = job.caller
+        at_work = self._at_work[caller.priority, caller.owner_id]
+        return at_work, job.served, job.number
 
 
 STOPPED: Final = -1

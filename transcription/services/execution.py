@@ -58,6 +58,7 @@ class JobReporter:
     def __init__(self, task: TranscriptionTask, held: HeldLease) -> None:
         """Report for one job that holds its lease."""
         self.priority = PRIORITIES.index(task.effective_priority)
+        self.owner_id: int | None = task.owner_id
         self.held = held
         self.duration_seconds = task.media_duration_seconds or 0.0
         self._unwritten: list[Segment] = []

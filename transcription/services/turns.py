@@ -13,10 +13,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from django.db import transaction
-from django.db.models import F, Min, Q, QuerySet
+from django.db.models import F, Min, Q
 from django.db.models.functions import Greatest, Now
 
 from transcription.models import OwnerInLane, TranscriptionTask
@@ -131,20 +131,31 @@ def close_gaps() -> int:
     Cancelled tasks, and those that changed their priority, leave the turns behind them
     empty. Whoever comes later would be served before what is left of that owner.
     """
-    heads: QuerySet[TranscriptionTask, Any] = (
+    heads = list(
         TranscriptionTask.objects.filter(lane__isnull=False)
         .order_by()
         .values_list("lane", "owner_id")
         .annotate(first=Min("turn"))
     )
-    found = list(heads)
-    owners = Counter(lane for lane, _, _ in found)
-    moved = 0
-    for lane, owner_id, first in found:
-        # Who is alone in a lane waits for nobody.
-        if owners[lane] > 1 and first > _clock(lane):
-            moved += _close_gap(lane, owner_id)
-    return moved
+    # Who is alone in a lane waits for nobody.
+    owners = Counter(lane for lane, _, _ in heads)
+    clocks = {lane: _clock(lane) for lane, count in owners.items() if count > 1}
+    late = [
+        (lane, owner_id, first)
+        for lane, owner_id, first in heads
+        if first > clocks.get(lane, first)
+    ]
+    started = {
+        (lane, owner_id): turn
+        for lane, owner_id, turn in OwnerInLane.objects.filter(
+            lane__in={lane for lane, _, _ in late}
+        ).values_list("lane", "owner_id", "started_turn")
+    }
+    return sum(
+        _close_gap(lane, owner_id)
+        for lane, owner_id, first in late
+        if first > started.get((lane, owner_id), 0) + 1
+    )
 
 
 @despite_conflicts
