@@ -17,7 +17,8 @@ import requests
 
 from tests.processes import is_alive, operators_environment, wait_until
 from tests.receivers import running_receiver
-from workers.stack import Stack, free_port
+from tests.waiting import wait_for
+from workers.stack import Stack, free_port, listens
 
 # Several starts in one test, each a dozen seconds on two busy cores.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -237,3 +238,35 @@ def test_a_with_block_runs_a_stack(tmp_path):
 
     assert not any(map(is_alive, pids))
     assert (tmp_path / "whisperhub.sqlite3").exists()
+
+
+def test_web_processes_share_the_port_and_are_replaced(tmp_path, settings):
+    settings.WEB_PROCESSES = 2
+    stack = Stack(
+        data_dir=tmp_path,
+        port=free_port(),
+        broker_url="",
+        parts=["broker", "migrate", "web"],
+    )
+
+    with stack:
+        first, second = two_serving(stack)
+        psutil.Process(first).kill()
+        now = two_serving(stack, without=first)
+        assert second in now
+        assert requests.get(f"{stack.url}/healthz", timeout=20).ok
+        family = [stack.pids()["web"], *now]
+
+    assert not any(map(is_alive, family))
+
+
+def two_serving(stack: Stack, *, without: int = 0) -> list[int]:
+    """The ids of the web server's processes, once there are two that listen."""
+    parent = psutil.Process(stack.pids()["web"])
+
+    def serving() -> list[int]:
+        pids = [child.pid for child in parent.children()]
+        return [pid for pid in pids if pid != without and listens(pid, stack.port)]
+
+    wait_for(lambda: len(serving()) == 2, seconds=60)
+    return serving()

@@ -8,7 +8,14 @@ import os
 import pytest
 
 from transcription.engines.plan import parse_plan
-from workers.stack import Stack, StackError, exclusive_lock, slots_for
+from workers.stack import (
+    Stack,
+    StackError,
+    cores,
+    exclusive_lock,
+    slots_for,
+    web_processes,
+)
 
 
 def test_model_and_engine_become_a_slot_plan():
@@ -43,6 +50,17 @@ def test_a_configured_broker_is_not_repeated_in_the_environment(tmp_path, settin
 
     assert stack.broker_url == "redis://:secret@broker.example/0"
     assert "WHISPERHUB_BROKER_URL" not in stack.environment
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, 1), (2, 2), (4, 4), (5, 4), (128, 4)]
+)
+def test_a_machine_has_a_web_process_for_each_core_up_to_four(count, expected):
+    assert web_processes(count) == expected
+
+
+def test_cores_that_others_have_do_not_count():
+    assert 1 <= cores() <= (os.cpu_count() or 1)
 
 
 def test_open_mode_is_not_served_to_others(tmp_path, settings):
