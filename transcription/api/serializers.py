@@ -39,6 +39,7 @@ TASK_TYPES = [
         TranscriptionTask.TaskType.TRANSLATE,
     )
 ]
+MODEL_STATES = ("loading", "ready", "draining", "stopped", "failed")
 FILE_HELP = _("Audio or video in any common format.")
 FILE_URL_HELP = _(
     "A direct link to audio or video, http or https, that opens without a login. "
@@ -581,9 +582,7 @@ class ServedModelSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     engine = serializers.CharField()
     revision = serializers.CharField()
-    state = serializers.ChoiceField(
-        choices=["loading", "ready", "draining", "stopped", "failed"]
-    )
+    state = serializers.ChoiceField(choices=MODEL_STATES)
     slots = serializers.IntegerField(help_text=_("Processes that hold it now."))
     notice = serializers.CharField(
         help_text=_("What readers of its results must know; usually empty.")
