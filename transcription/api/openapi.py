@@ -129,6 +129,13 @@ class ApiSchema(ScopedSchema):
         if direction == "request":
             # `refuse_unknown`, in all of them.
             schema["additionalProperties"] = False
+            if any(
+                isinstance(f, serializers.FileField) for f in serializer.fields.values()
+            ):
+                # A form has no null. Generated clients would write it as they like;
+                # the fields take the text `null`.
+                for field in schema["properties"].values():
+                    field.pop("nullable", None)
         return schema
 
     def _map_serializer_field(

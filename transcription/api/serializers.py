@@ -174,7 +174,10 @@ class SourceLinkSerializer(SourceSerializer):
 
 
 class TaskUploadSerializer(TaskCreateSerializer):
-    """A form with a recording. It may name a `file_url` in place of the file."""
+    """A form with a recording. It may name a `file_url` in place of the file.
+
+    The text `null` takes the place of JSON's null.
+    """
 
     file = serializers.FileField(help_text=FILE_HELP)
     file_url = None

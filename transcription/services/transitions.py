@@ -27,6 +27,7 @@ from transcription.services import callbacks
 from transcription.services.database import despite_conflicts
 from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.storable import storable
+from whisperhub.request_id import named_by_request
 
 if TYPE_CHECKING:
     # At run time these would bring numpy and FFmpeg into the web process.
@@ -553,6 +554,7 @@ def start_again(task_id: int) -> bool:
             progress=0.0,
             error_code="",
             error_message="",
+            **named_by_request(),
             **dict.fromkeys(MOMENTS_OF_AN_ATTEMPT),
             **NO_LEASE,
         )
