@@ -109,7 +109,9 @@ def generated(stack, tmp_path_factory) -> Iterator[Generated]:
     assert "skip" not in made.stdout.lower()
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.syspath_prepend(str(folder))
-        yield Generated(stack.key, stack.url)
+        generated = Generated(stack.key, stack.url)
+        with generated.client:
+            yield generated
         for name in [name for name in sys.modules if name.startswith(PACKAGE)]:
             monkeypatch.delitem(sys.modules, name)
 
@@ -196,6 +198,15 @@ def test_models_and_callbacks_are_typed(generated):
     assert shown.links.self_.endswith(f"/callbacks/{sent.id}/")
 
 
+@pytest.fixture
+def session(stack) -> Iterator[requests.Session]:
+    """Requests with the operator's key."""
+    with requests.Session() as session:
+        session.trust_env = False
+        session.headers["Authorization"] = f"Bearer {stack.key}"
+        yield session
+
+
 def lines_about(stack: RunStack, *names: str) -> list[str]:
     """What the log of all processes says of tasks and callbacks."""
     log = stack.data_dir / "logs" / "whisperhub.log"
@@ -206,10 +217,7 @@ def lines_about(stack: RunStack, *names: str) -> list[str]:
     ]
 
 
-def test_each_line_about_a_job_names_the_request_that_wanted_it(stack):
-    session = requests.Session()
-    session.trust_env = False
-    session.headers["Authorization"] = f"Bearer {stack.key}"
+def test_each_line_about_a_job_names_the_request_that_wanted_it(stack, session):
     tasks = f"{stack.url}/api/v1/tasks/"
     with running_receiver() as receiver:
         answer = session.post(
@@ -253,10 +261,7 @@ def test_each_line_about_a_job_names_the_request_that_wanted_it(stack):
     assert len({line.split("[")[1] for line in lines + told}) >= 4
 
 
-def test_a_task_that_starts_again_does_so_under_the_new_request(stack):
-    session = requests.Session()
-    session.trust_env = False
-    session.headers["Authorization"] = f"Bearer {stack.key}"
+def test_a_task_that_starts_again_does_so_under_the_new_request(stack, session):
     with running_receiver() as server:
         answer = session.post(
             f"{stack.url}/api/v1/tasks/",

@@ -134,8 +134,8 @@ class ApiSchema(ScopedSchema):
             ):
                 # A form has no null. Generated clients would write it as they like;
                 # the fields take the text `null`.
-                for field in schema["properties"].values():
-                    field.pop("nullable", None)
+                for described in schema["properties"].values():
+                    described.pop("nullable", None)
         return schema
 
     def _map_serializer_field(
