@@ -388,6 +388,8 @@ class Callback(Leased):
     url = models.CharField(max_length=2048)
     headers = models.JSONField(default=dict, blank=True)
     event = models.CharField(max_length=20, choices=Event)
+    # Of the request that it comes of: the task's, or one that wanted it sent again.
+    request_id = models.CharField(max_length=64, blank=True)
     state = models.CharField(
         max_length=13, choices=State, default=State.PENDING, editable=False
     )

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from whisperhub.request_id import current_request_id
 
+# Django logs each of them by its name, with a traceback through Django.
+SUSPICIONS: Final = (
+    "BadRequest",
+    "DisallowedHost",
+    "RequestDataTooBig",
+    "SuspiciousFileOperation",
+    "SuspiciousMultipartForm",
+    "SuspiciousOperation",
+    "TooManyFieldsSent",
+    "TooManyFilesSent",
+)
 LINE = "%(asctime)s %(levelname)s %(name)s [%(process)d] [%(request_id)s] %(message)s"
 
 
@@ -17,6 +28,15 @@ class RequestIdFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Add `request_id` to the record and let it pass."""
         record.request_id = current_request_id.get() or "-"
+        return True
+
+
+class WithoutTraceback(logging.Filter):
+    """Leaves the sentence of a record, for what anybody may cause from outside."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Drop the traceback and let the record pass."""
+        record.exc_info = record.exc_text = None
         return True
 
 
@@ -54,7 +74,10 @@ def logging_config(
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"request_id": {"()": RequestIdFilter}},
+        "filters": {
+            "request_id": {"()": RequestIdFilter},
+            "without_traceback": {"()": WithoutTraceback},
+        },
         "formatters": {"line": {"format": LINE}},
         "handlers": handlers,
         "root": {"level": level, "handlers": list(handlers)},
@@ -66,6 +89,11 @@ def logging_config(
             "uvicorn.access": {"level": "WARNING"},
             # It asks workers that are still starting.
             "flower.inspector": {"level": "ERROR"},
+            # A wrong Host, a form with a thousand fields.
+            **{
+                f"django.security.{error}": {"filters": ["without_traceback"]}
+                for error in SUSPICIONS
+            },
             "httpx": {"level": "WARNING"},
             # Its other messages hold addresses, which may hold a client's secrets.
             "urllib3": {"level": "ERROR"},

@@ -36,6 +36,12 @@ def request_id_from(given: str | None) -> str:
     return uuid.uuid4().hex
 
 
+def named_by_request() -> dict[str, str]:
+    """The column of a row whose work begins anew, if a request wants that."""
+    request_id = current_request_id.get()
+    return {"request_id": request_id} if request_id else {}
+
+
 def request_id_of(fields: list[tuple[bytes, bytes]]) -> str:
     """The id of a request with these header fields, their names in lower case."""
     given = [value for name, value in fields if name == FIELD]

@@ -2,97 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Self
 
 import psutil
 import pytest
 import requests
 
-from tests.processes import is_alive, operators_environment, wait_until
+from tests.processes import is_alive, wait_until
 from tests.receivers import running_receiver
+from tests.stacks import RunStack
 from tests.waiting import wait_for
 from workers.stack import Stack, free_port, listens
 
 # Several starts in one test, each a dozen seconds on two busy cores.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
-
-ROOT = Path(__file__).resolve().parents[2]
-# The parts that need no model.
-PARTS = "broker,migrate,web,media,callbacks,dispatcher,flower"
-
-
-class RunStack:
-    """`manage.py runstack` on a data folder of its own."""
-
-    def __init__(self, data_dir: Path, *, parts: str = PARTS) -> None:
-        self.data_dir = data_dir
-        self.port = free_port()
-        self.flower_port = free_port()
-        self.parts = parts
-        self.process: subprocess.Popen[str] | None = None
-        self.lines: list[str] = []
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "manage.py", "runstack", "--only", self.parts],
-            cwd=ROOT,
-            env=operators_environment(
-                WHISPERHUB_DATA_DIR=str(self.data_dir),
-                WHISPERHUB_PORT=str(self.port),
-                WHISPERHUB_FLOWER_PORT=str(self.flower_port),
-                WHISPERHUB_MEDIA_WORKERS="1",
-                # The receiver of callbacks.
-                WHISPERHUB_OUTGOING_ALLOWED="127.0.0.0/8",
-                WHISPERHUB_OUTGOING_PORTS="1024-65535",
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.lines = []
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
-            if "Press Ctrl-C" in line:
-                return
-        raise AssertionError("\n".join(self.lines))
-
-    def family(self) -> list[int]:
-        assert self.process is not None
-        parent = psutil.Process(self.process.pid)
-        return [child.pid for child in parent.children(recursive=True)]
-
-    def refused(self) -> str:
-        """Start it where it cannot start; its last words."""
-        with pytest.raises(AssertionError) as caught:
-            self.start()
-        self.end()
-        assert self.process is not None
-        assert self.process.returncode == 1
-        return str(caught.value).splitlines()[-1]
-
-    def end(self) -> str:
-        """Wait for its end; what it still had to say."""
-        assert self.process is not None
-        rest, _ = self.process.communicate(timeout=40)
-        return rest
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            self.end()
-        if self.process is not None and self.process.stdout is not None:
-            self.process.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -135,14 +60,12 @@ def test_flower_wants_its_password_and_sees_the_queues(stack):
 
 
 def test_the_end_of_a_task_is_told_to_its_client(stack):
-    # It was printed at the first start.
-    (key,) = re.findall(r"API key +(\S+)", "\n".join(stack.lines))
-    url = f"http://127.0.0.1:{stack.port}/api/v1/tasks/"
+    url = f"{stack.url}/api/v1/tasks/"
 
     with running_receiver() as receiver:
         submitted = requests.post(
             url,
-            headers={"Authorization": f"Bearer {key}"},
+            headers={"Authorization": f"Bearer {stack.key}"},
             files={"file": ("notes.txt", b"no recording")},
             data={"callback_url": receiver.url},
             timeout=20,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 from typing import Any
@@ -13,7 +14,9 @@ from django.test import AsyncRequestFactory, RequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.problems import check_problem
 from whisperhub.request_id import (
+    RequestIdLayer,
     RequestIdMiddleware,
     current_request_id,
     request_id_from,
@@ -102,3 +105,75 @@ def test_the_id_is_there_when_django_logs_the_answer(client):
         logger.removeHandler(handler)
 
     assert lines == ["mine"]
+
+
+# --- Around everything ---------------------------------------------------------------
+
+
+async def asked(application: Any, **scope: Any) -> list[Any]:
+    """What an ASGI application answers to a request under the id `mine`."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    made = {
+        "type": "http",
+        "path": "/api/",
+        "headers": [(b"x-request-id", b"mine"), (b"accept", b"*/*")],
+        **scope,
+    }
+    await RequestIdLayer(application)(made, receive, send)
+    return sent
+
+
+def test_the_layer_gives_every_answer_the_id_and_only_once():
+    seen = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        seen.append((current_request_id.get(), dict(scope["headers"])))
+        headers = [(b"X-Request-ID", b"another"), (b"a", b"b")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    start, _ = asyncio.run(asked(application))
+
+    assert seen == [("mine", {b"x-request-id": b"mine", b"accept": b"*/*"})]
+    assert start["headers"] == [(b"a", b"b"), (b"x-request-id", b"mine")]
+
+
+def test_an_error_that_nobody_caught_is_a_problem_and_is_logged(caplog):
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("a secret detail")
+
+    start, body = asyncio.run(asked(application))
+
+    assert start["status"] == 500
+    assert (b"x-request-id", b"mine") in start["headers"]
+    problem = json.loads(body["body"])
+    check_problem(problem, 500, "internal_error")
+    assert problem["request_id"] == "mine"
+    assert "a secret detail" in caplog.text
+
+
+def test_an_error_in_the_middle_of_an_answer_goes_to_the_server():
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        asyncio.run(asked(application))
+
+
+def test_other_protocols_pass_through_the_layer():
+    seen = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["type"])
+
+    asyncio.run(asked(application, type="lifespan"))
+
+    assert seen == ["lifespan"]

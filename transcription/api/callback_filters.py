@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
+from django.core.exceptions import ValidationError
 from django_filters import rest_framework as filters
+from django_filters.fields import IsoDateTimeField
 
 from transcription.models import Callback
+
+
+class MomentField(IsoDateTimeField):
+    """A moment that has one in UTC: some of the years 1 and 9999 have none."""
+
+    def to_python(self, value: Any) -> datetime | None:
+        """The moment in UTC."""
+        moment: datetime | None = super().to_python(value)
+        try:
+            return moment and moment.astimezone(UTC)
+        except OverflowError:
+            raise ValidationError(
+                self.error_messages["invalid"], code="invalid"
+            ) from None
+
+
+class MomentFilter(filters.IsoDateTimeFilter):
+    """Compares with a moment."""
+
+    field_class = MomentField
 
 
 class CallbackFilter(filters.FilterSet):
@@ -12,10 +37,10 @@ class CallbackFilter(filters.FilterSet):
 
     state = filters.ChoiceFilter(choices=Callback.State.choices)
     event = filters.ChoiceFilter(choices=Callback.Event.choices)
-    created_after = filters.IsoDateTimeFilter(
+    created_after = MomentFilter(
         field_name="created_at", lookup_expr="gte", label="At this moment or later."
     )
-    created_before = filters.IsoDateTimeFilter(
+    created_before = MomentFilter(
         field_name="created_at", lookup_expr="lt", label="Before this moment."
     )
 

@@ -158,10 +158,10 @@ class OneOfField(serializers.ChoiceField):
         return word
 
 
-# What no address may lack; `fault_of` finds the rest.
+# What no address may lack; `fault_of` finds the rest. The format "uri" has ASCII only,
+# and people copy addresses with names in their own writing.
 URL_SCHEMA = {
     "type": "string",
-    "format": "uri",
     "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@#\\]+$",
     "maxLength": LENGTH,
 }

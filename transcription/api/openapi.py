@@ -8,6 +8,7 @@ from typing import Any, Final
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
 from rest_framework import serializers
 
 from accounts.openapi import ScopedSchema
@@ -23,7 +24,10 @@ NO_NUL: Final = r"^[^\u0000]*$"
 NOT_BLANK: Final = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
 
 # Errors that belong to no operation of their own.
-BAD_VALUE: Final = _("A parameter, or the body, is not allowed or malformed.")
+BAD_REQUEST: Final = _(
+    "The request is malformed, or has a value that is not allowed, or a `Host` that is "
+    "not ours (`bad_request`)."
+)
 NOT_ACCEPTABLE: Final = _("`Accept` names no type that the answer has.")
 TOO_LARGE: Final = _("The body is larger than the server takes.")
 NOT_SUPPORTED: Final = _("The body has another `Content-Type` than those above.")
@@ -49,22 +53,36 @@ class ApiSchema(ScopedSchema):
             parameter["allowEmptyValue"] = True
         responses = operation["responses"]
         for status, told in self._common_errors(
-            takes_values=bool(query) or "requestBody" in operation,
-            has_body="requestBody" in operation,
+            has_body="requestBody" in operation
         ).items():
             if str(status.value) not in responses:
                 responses[str(status.value)] = self._error(str(told))
         operation["responses"] = dict(sorted(responses.items()))
         return operation
 
+    def _get_request_body(self, direction: Any = "request") -> Any:
+        body = super()._get_request_body(direction)
+        if body is not None:
+            # The package says so only of bodies that have one form.
+            body["required"] = any(
+                self._needs_something(media["schema"])
+                for media in body["content"].values()
+            )
+        return body
+
+    def _needs_something(self, schema: dict[str, Any]) -> bool:
+        """Whether a body must have any field at all."""
+        name = schema.get("$ref", "").rpartition("/")[2]
+        component = self.registry._components.get((name, ResolvedComponent.SCHEMA))
+        return component is not None and bool(component.schema.get("required"))
+
     @staticmethod
-    def _common_errors(*, takes_values: bool, has_body: bool) -> dict[HTTPStatus, Any]:
+    def _common_errors(*, has_body: bool) -> dict[HTTPStatus, Any]:
         errors: dict[HTTPStatus, Any] = {
+            HTTPStatus.BAD_REQUEST: BAD_REQUEST,
             HTTPStatus.NOT_ACCEPTABLE: NOT_ACCEPTABLE,
             HTTPStatus.SERVICE_UNAVAILABLE: AWAY,
         }
-        if takes_values:
-            errors[HTTPStatus.BAD_REQUEST] = BAD_VALUE
         if has_body:
             errors[HTTPStatus.REQUEST_ENTITY_TOO_LARGE] = TOO_LARGE
             errors[HTTPStatus.UNSUPPORTED_MEDIA_TYPE] = NOT_SUPPORTED
@@ -111,6 +129,13 @@ class ApiSchema(ScopedSchema):
         if direction == "request":
             # `refuse_unknown`, in all of them.
             schema["additionalProperties"] = False
+            if any(
+                isinstance(f, serializers.FileField) for f in serializer.fields.values()
+            ):
+                # A form has no null. Generated clients would write it as they like;
+                # the fields take the text `null`.
+                for described in schema["properties"].values():
+                    described.pop("nullable", None)
         return schema
 
     def _map_serializer_field(

@@ -118,10 +118,9 @@ class TaskPagination(BasePagination):
         raw = request.query_params.get(name)
         if raw is None or raw == "":
             return default
-        try:
-            value = int(raw)
-        except ValueError:
-            value = least - 1
+        # Python takes digits of any writing, and underscores between them.
+        is_number = raw.isascii() and raw.isdigit() and len(raw) <= len(str(most))
+        value = int(raw) if is_number else least - 1
         if not least <= value <= most:
             raise ValidationError(
                 {

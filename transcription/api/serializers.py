@@ -41,6 +41,7 @@ TASK_TYPES = [
         TranscriptionTask.TaskType.TRANSLATE,
     )
 ]
+MODEL_STATES = ("loading", "ready", "draining", "stopped", "failed")
 FILE_HELP = _("Audio or video in any common format.")
 FILE_URL_HELP = _(
     "A direct link to audio or video, http or https, that opens without a login. "
@@ -178,7 +179,10 @@ class SourceLinkSerializer(SourceSerializer):
 
 
 class TaskUploadSerializer(TaskCreateSerializer):
-    """A form with a recording. It may name a `file_url` in place of the file."""
+    """A form with a recording. It may name a `file_url` in place of the file.
+
+    The text `null` takes the place of JSON's null.
+    """
 
     file = serializers.FileField(help_text=FILE_HELP)
     file_url = None
@@ -586,9 +590,7 @@ class ServedModelSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     engine = serializers.CharField()
     revision = serializers.CharField()
-    state = serializers.ChoiceField(
-        choices=["loading", "ready", "draining", "stopped", "failed"]
-    )
+    state = serializers.ChoiceField(choices=MODEL_STATES)
     slots = serializers.IntegerField(help_text=_("Processes that hold it now."))
     notice = SentenceField(
         help_text=_("What readers of its results must know; usually empty.")

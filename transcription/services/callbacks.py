@@ -27,6 +27,7 @@ from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.publishing import breaker, publish
 from transcription.services.retry_schedule import delay_after
 from whisperhub.queues import CALLBACKS
+from whisperhub.request_id import current_request_id, named_by_request
 from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ def record(task_id: int, status: str) -> None:
     wanted = (
         TranscriptionTask.objects.filter(pk=task_id)
         .exclude(callback_url="")
-        .only("owner_id", "callback_url", "callback_headers")
+        .only("owner_id", "callback_url", "callback_headers", "request_id")
         .first()
     )
     if wanted is None:
@@ -117,6 +118,7 @@ def record(task_id: int, status: str) -> None:
         url=wanted.callback_url,
         headers=wanted.callback_headers,
         event=Event(f"task.{status}"),
+        request_id=wanted.request_id,
         next_attempt_at=Now(),
     )
     transaction.on_commit(lambda: send_hint(callback.pk), robust=True)
@@ -141,6 +143,7 @@ def send_test(owner: User, url: str, headers: Mapping[str, str]) -> Callback:
             url=url,
             headers=dict(headers),
             event=Event.TEST,
+            request_id=current_request_id.get(),
             next_attempt_at=Now(),
         )
         transaction.on_commit(lambda: send_hint(test.pk), robust=True)
@@ -365,6 +368,7 @@ def begin_undeliverable_again(
 def _beginning() -> dict[str, Any]:
     """The changes that put a callback at the start of its schedule."""
     return {
+        **named_by_request(),
         "state": State.PENDING,
         "ended_at": None,
         "failures": 0,

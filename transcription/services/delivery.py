@@ -45,7 +45,7 @@ def deliver(callback_id: int, *, owner: str, describe: Describe) -> State | None
     )
     if callback is None:
         return None
-    current_request_id.set(callback.task.request_id if callback.task else "")
+    current_request_id.set(callback.request_id)
     body = persistently(lambda: describe(callback))
     secrets = persistently(lambda: callback_secrets.secrets_of(callback.owner_id))
     reply = send(callback, body, [row.secret for row in secrets])

@@ -28,6 +28,7 @@ from transcription.services.database import despite_conflicts
 from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.storable import storable
 from transcription.services.turns import MAY_START
+from whisperhub.request_id import named_by_request
 from whisperhub.sentences import Sentence, parts_of
 
 if TYPE_CHECKING:
@@ -663,6 +664,7 @@ def start_again(task_id: int, *, key_line: int | None = None) -> bool:
             error_code="",
             error_message="",
             **({} if key_line is None else {"key_line": key_line}),
+            **named_by_request(),
             **dict.fromkeys(MOMENTS_OF_AN_ATTEMPT),
             **NO_LEASE,
         )

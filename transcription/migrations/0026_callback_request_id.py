@@ -1,0 +1,13 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("transcription", "0021_task_retried_at")]
+
+    operations = [
+        migrations.AddField(
+            model_name="callback",
+            name="request_id",
+            field=models.CharField(blank=True, max_length=64),
+        ),
+    ]
