@@ -112,6 +112,7 @@ def _rows(
             "platform": next(platform),
             "created_at": moment,
             "file_size_bytes": 1_000_000,
+            "media_sha256": f"{chosen.getrandbits(256):064x}",
         }
         if number >= first_unfinished:
             row |= _waiting(next(unfinished), moment)

@@ -44,6 +44,8 @@ SWEEP_SECONDS: Final = 600.0
 SEARCH_SECONDS: Final = 30.0
 # Ageing looks at every waiting task, and minutes are what it counts in.
 AGEING_LOOK_SECONDS: Final = 10.0
+# When room is short, uploads are refused until kept ones were looked at.
+EXPIRY_SECONDS: Final = 10.0
 
 PRIORITY_RANK: Final = Case(
     *(
@@ -64,6 +66,7 @@ class Dispatcher:
         self._sweep_at = time.monotonic()
         self._search_at = time.monotonic()
         self._age_at = time.monotonic()
+        self._expire_media_at = time.monotonic()
 
     def run(self) -> None:
         """Tick until told to stop."""
@@ -88,6 +91,9 @@ class Dispatcher:
         self.find_lost_hints()
         self.send_held_back()
         callbacks.send_due()
+        if time.monotonic() >= self._expire_media_at:
+            self._expire_media_at = time.monotonic() + EXPIRY_SECONDS
+            retention.discard_expired_media()
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEEP_SECONDS
             retention.sweep()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
@@ -36,19 +37,27 @@ def retry_task(task: TranscriptionTask) -> None:
         NotRetryableError: it has not ended, or it has its result.
         MediaGoneError: its media was deleted.
     """
-    if task.status in {
-        TranscriptionTask.Status.FAILED,
-        TranscriptionTask.Status.CANCELLED,
-    } and not _has_media(task):
-        raise MediaGoneError(
-            _("The media of this task is no longer here. Submit it again.")
-        )
-    if not transitions.start_again(task.pk):
+    may_start = task.status not in transitions.RETRYABLE or _has_media(task)
+    if not (may_start and transitions.start_again(task.pk)):
+        still = TranscriptionTask.objects.filter(pk=task.pk)
+        if still.filter(status__in=transitions.RETRYABLE).exists():
+            raise MediaGoneError(
+                _("The media of this task is no longer here. Submit it again.")
+            )
         raise NotRetryableError(
             _("Only a task that failed or was cancelled can start again.")
         )
     _hint_later(task.pk)
     logger.info("Task %s: started again", task.public_id)
+
+
+def can_retry(task: TranscriptionTask) -> bool:
+    """Whether a task could start again, by its row alone."""
+    return task.status in transitions.RETRYABLE and (
+        settings.KEEP_ORIGINALS
+        or task.source == TranscriptionTask.Source.LINK
+        or task.media_expires_at is not None
+    )
 
 
 def _has_media(task: TranscriptionTask) -> bool:

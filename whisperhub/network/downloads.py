@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
-from typing import Any, BinaryIO, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 import requests
@@ -62,6 +62,13 @@ class Download:
     name: str
 
 
+class Sink(Protocol):
+    """Takes what comes, block by block."""
+
+    def write(self, block: bytes, /) -> object:
+        """Add a block."""
+
+
 class DownloadError(Exception):
     """The file did not come.
 
@@ -85,7 +92,7 @@ class DownloadError(Exception):
 
 def download(
     url: str,
-    file: BinaryIO,
+    file: Sink,
     *,
     policy: Policy,
     deadline: Deadline,
@@ -210,7 +217,7 @@ def _check(response: requests.Response) -> None:
 
 def _read(
     response: requests.Response,
-    file: BinaryIO,
+    file: Sink,
     max_bytes: int,
     on_bytes: Callable[[int, int | None], None] | None,
 ) -> int:
