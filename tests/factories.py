@@ -126,9 +126,13 @@ class TaskFactory(factory.django.DjangoModelFactory):
             attempts=1,
             error_code="invalid_media",
             error_message="The file is not audio or video that can be read.",
+            media_expires_at=ago(-3600),
         )
         cancelled = factory.Trait(
-            status=Status.CANCELLED, finished_at=ago(1), cancel_requested_at=ago(1)
+            status=Status.CANCELLED,
+            finished_at=ago(1),
+            cancel_requested_at=ago(1),
+            media_expires_at=ago(-3600),
         )
 
     owner = factory.SubFactory(UserFactory)

@@ -120,6 +120,7 @@ def _rows(
             "platform": next(platform),
             "created_at": moment,
             "file_size_bytes": 1_000_000,
+            "media_sha256": f"{chosen.getrandbits(256):064x}",
         }
         if number >= first_unfinished:
             status, lane = next(unfinished), (row["owner_id"], name, asked)

@@ -222,6 +222,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
                     ("task_type", "language", "detected_language"),
                     ("engine", "model"),
                     "options",
+                    ("reuse", "reused_from"),
                     ("platform", "request_id"),
                     "callback_url",
                 ]
@@ -233,6 +234,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
                 "fields": [
                     ("source", "file_name", "file_size_bytes"),
                     "file_url",
+                    ("media_sha256", "media_expires_at"),
                     ("media_format", "audio_codec", "sample_rate", "channels"),
                     ("has_video", "media_duration_seconds"),
                 ]

@@ -127,6 +127,13 @@ class TranscriptionTask(Leased):
         default=dict, blank=True, help_text="Sent along, beside our own."
     )
 
+    reuse = models.BooleanField(
+        default=False,
+        help_text="A finished result for the same media and options will do.",
+    )
+    # Of all of this but the media, with the defaults of what was left out.
+    question_digest = models.CharField(max_length=64, blank=True, editable=False)
+
     # The media.
     source = models.CharField(max_length=6, choices=Source, default=Source.UPLOAD)
     file_name = models.CharField(
@@ -134,12 +141,21 @@ class TranscriptionTask(Leased):
     )
     file_url = models.CharField(max_length=2048, blank=True)
     file_size_bytes = models.BigIntegerField(null=True, blank=True)
+    media_sha256 = models.CharField(
+        max_length=64, blank=True, help_text="Of the file; empty until it is here."
+    )
     media_format = models.CharField(max_length=50, blank=True)
     audio_codec = models.CharField(max_length=50, blank=True)
     sample_rate = models.PositiveIntegerField(null=True, blank=True)
     channels = models.PositiveSmallIntegerField(null=True, blank=True)
     has_video = models.BooleanField(null=True, blank=True)
     media_duration_seconds = models.FloatField(null=True, blank=True)
+
+    media_expires_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="Until when the upload of a task that failed or was cancelled stays.",
+    )
 
     # The moments of its way, by the database's clock.
     created_at = models.DateTimeField(auto_now_add=True)
@@ -175,6 +191,11 @@ class TranscriptionTask(Leased):
     progress = models.FloatField(default=0.0, help_text="Share of the media done, 0-1.")
     progress_at = models.DateTimeField(null=True, blank=True)
     detected_language = models.CharField(max_length=10, blank=True)
+    reused_from = models.UUIDField(
+        null=True,
+        blank=True,
+        help_text="The task whose result this one got; it may be deleted since.",
+    )
     error_code = models.CharField(max_length=50, blank=True)
     error_message = models.TextField(blank=True)
     # How its sentence was made, for saying it in another language.
@@ -239,6 +260,8 @@ class TranscriptionTask(Leased):
             listed_by("result", "has_result"),
             listed_by("error", "has_error"),
             models.Index(fields=["owner", "finished_at", "id"], name="task_list_ended"),
+            # Results for the same media.
+            models.Index(fields=["owner", "media_sha256"], name="task_same_media"),
             # What waits for a model, and what it last did.
             models.Index(
                 fields=["model", "status", "effective_priority", "id"],
@@ -249,9 +272,10 @@ class TranscriptionTask(Leased):
             # Whose turn it is in a lane, and where an owner's next task goes.
             models.Index(fields=["lane", "turn", "id"], name="task_turn"),
             models.Index(fields=["lane", "owner", "turn"], name="task_turn_of_owner"),
-            # The dispatcher's two questions. (No partial indexes: MariaDB has none.)
+            # The dispatcher's questions. (No partial indexes: MariaDB has none.)
             models.Index(fields=["status", "dispatched_at"], name="task_waiting"),
             models.Index(fields=["lease_expires_at"], name="task_leased"),
+            models.Index(fields=["media_expires_at"], name="task_media_expires"),
             models.Index(fields=["lease_token"], name="task_lease_token"),
         ]
         constraints = [

@@ -5,6 +5,7 @@ Paths follow from the task's public id alone, so that no row and no message carr
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import shutil
 import uuid
@@ -99,6 +100,18 @@ class TaskFolder:
     def discard(self) -> None:
         """Delete everything of the task."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def sha256_of(upload: UploadedFile[Any]) -> str:
+    """The digest of an upload, taken as its bytes came in, or from the stored ones."""
+    noted: str = getattr(upload, "sha256", "")
+    if noted:
+        return noted
+    digest = hashlib.sha256()
+    for chunk in upload.chunks():
+        digest.update(chunk)
+    upload.sha256 = digest.hexdigest()  # type: ignore[attr-defined]
+    return digest.hexdigest()
 
 
 def tasks_root() -> Path:

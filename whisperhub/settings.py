@@ -151,6 +151,8 @@ UPLOAD_SILENCE_SECONDS = env.number("UPLOAD_SILENCE_SECONDS", 30, least=0.1)
 HEADER_SECONDS = env.number("HEADER_SECONDS", 10, least=0.1)
 MAX_MEDIA_SECONDS = env.integer("MAX_MEDIA_SECONDS", 86_400, least=1)
 KEEP_ORIGINALS = env.boolean("KEEP_ORIGINALS", default=False)
+# 0: what a task that failed or was cancelled had goes with its end.
+KEEP_FAILED_HOURS = env.number("KEEP_FAILED_HOURS", 24, least=0)
 FILE_UPLOAD_TEMP_DIR = MEDIA_ROOT / "incoming"
 # An upload is a file on the media volume from its first byte: moving it into its task's
 # folder is then a rename.
@@ -158,6 +160,7 @@ FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True, mode=0o700)
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 FILE_UPLOAD_PERMISSIONS = 0o600
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
+REUSE_RESULTS = env.boolean("REUSE_RESULTS", default=False)
 IDEMPOTENCY_SECONDS = env.number("IDEMPOTENCY_SECONDS", 86_400, least=1)
 
 # --- Queue ---------------------------------------------------------------------------

@@ -157,7 +157,7 @@ class UploadGuard:
                     min_free_bytes=self.min_free_bytes,
                 )
                 await reader.feed(block)
-            return reader and reader.finish()
+            return None if reader is None else reader.finish()
         except BaseException:
             # The server's stop among them.
             if reader is not None:

@@ -48,6 +48,8 @@ SEARCH_SECONDS: Final = 30.0
 AGEING_LOOK_SECONDS: Final = 10.0
 # So do gaps between turns.
 GAPS_LOOK_SECONDS: Final = 10.0
+# When room is short, uploads are refused until kept ones were looked at.
+EXPIRY_SECONDS: Final = 10.0
 
 PRIORITY_RANK: Final = Case(
     *(
@@ -69,6 +71,7 @@ class Dispatcher:
         self._search_at = time.monotonic()
         self._age_at = time.monotonic()
         self._close_gaps_at = time.monotonic()
+        self._expire_media_at = time.monotonic()
 
     def run(self) -> None:
         """Tick until told to stop."""
@@ -94,6 +97,9 @@ class Dispatcher:
         self.find_lost_hints()
         self.send_held_back()
         callbacks.send_due()
+        if time.monotonic() >= self._expire_media_at:
+            self._expire_media_at = time.monotonic() + EXPIRY_SECONDS
+            retention.discard_expired_media()
         if time.monotonic() >= self._sweep_at:
             self._sweep_at = time.monotonic() + SWEEP_SECONDS
             retention.sweep()

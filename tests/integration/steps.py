@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from tests.factories import TaskFactory
 from transcription.engines.base import Engine, ModelInfo, Segment, Transcription
 from transcription.media.decode import DecodedAudio
 from transcription.media.probe import MediaFacts
@@ -83,6 +84,11 @@ def _hinted(task_id: int) -> str:
     return turns.lane_of(TranscriptionTask.objects.get(pk=task_id))
 
 
+def complete_from(task: TranscriptionTask) -> Any:
+    source = TaskFactory(completed=True, owner=task.owner)
+    return transitions.complete_from(lease_of(task), source.pk)
+
+
 STATES: dict[str, dict[str, Any]] = {
     "preparing": {},
     "preparing, leased": {"leased": True},
@@ -97,6 +103,7 @@ STEPS: dict[str, Callable[[TranscriptionTask], Any]] = {
     "claim_inference": lambda task: transitions.claim_inference(task.pk, owner="w"),
     "finish_preparation": finish_preparation,
     "complete": complete,
+    "complete_from": complete_from,
     "fail": fail,
     "retry_or_fail": retry,
     "finish_cancelled": lambda task: transitions.finish_cancelled(lease_of(task)),
@@ -114,7 +121,11 @@ STEPS: dict[str, Callable[[TranscriptionTask], Any]] = {
     ),
 }
 # A worker that holds a lease knows which stage it claimed: these have no caller.
-MEANINGLESS = {("preparing, leased", "complete"), ("processing", "finish_preparation")}
+MEANINGLESS = {
+    ("preparing, leased", "complete"),
+    ("processing", "finish_preparation"),
+    ("processing", "complete_from"),
+}
 CASES = [
     (state, step)
     for state in STATES

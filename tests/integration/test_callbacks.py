@@ -96,6 +96,7 @@ LAST_STEPS = [
         (state, step, {"cancel_requested_at": timezone.now()}, "task.cancelled")
         for state, step in [
             ("preparing, leased", "finish_preparation"),
+            ("preparing, leased", "complete_from"),
             ("preparing, leased", "retry_or_fail"),
             ("preparing, leased", "take_back"),
             ("processing", "retry_or_fail"),

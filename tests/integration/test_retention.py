@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from tests.factories import TaskFactory
+from tests.integration.databases import in_threads
+from tests.integration.steps import STATES, STEPS, fail
+from transcription import storage
+from transcription.errors import MediaGoneError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
-from transcription.services import retention
+from transcription.services import cancellation, retention, steering, transitions
 from transcription.storage import TaskFolder, tasks_root
+from workers.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db
 
@@ -34,7 +43,7 @@ def make_old(path: Path, hours: float) -> None:
 def test_the_media_of_an_ended_task_go():
     folder = fill(TaskFactory(completed=True).public_id)
 
-    retention.discard_media(TranscriptionTask.objects.get())
+    retention.discard_media(TranscriptionTask.objects.get(), "completed")
 
     assert not folder.path.exists()
 
@@ -43,7 +52,7 @@ def test_what_a_killed_decoder_left_goes_too():
     folder = fill(TaskFactory(completed=True).public_id)
     folder.samples.with_name(f"{folder.samples.name}.1a2b3c4d.part").touch()
 
-    retention.discard_media(TranscriptionTask.objects.get())
+    retention.discard_media(TranscriptionTask.objects.get(), "completed")
 
     assert not folder.path.exists()
 
@@ -62,7 +71,7 @@ def test_originals_stay_where_the_operator_keeps_them(settings):
     settings.KEEP_ORIGINALS = True
     folder = fill(TaskFactory(completed=True).public_id)
 
-    retention.discard_media(TranscriptionTask.objects.get())
+    retention.discard_media(TranscriptionTask.objects.get(), "completed")
 
     assert folder.original.exists()
     assert not folder.samples.exists()
@@ -72,8 +81,8 @@ def test_discarding_twice_does_no_harm():
     task = TaskFactory(completed=True)
     fill(task.public_id)
 
-    retention.discard_media(task)
-    retention.discard_media(task)
+    retention.discard_media(task, "completed")
+    retention.discard_media(task, "completed")
 
 
 def test_a_deleted_task_leaves_neither_row_nor_file(settings):
@@ -104,7 +113,8 @@ def test_the_sweep_leaves_young_folders_of_no_task():
 
 @pytest.mark.parametrize("state", ["completed", "failed", "cancelled"])
 def test_the_sweep_takes_what_an_ended_task_left(state):
-    folder = fill(TaskFactory(**{state: True}).public_id, hours_old=2)
+    task = TaskFactory(**{state: True}, media_expires_at=None)
+    folder = fill(task.public_id, hours_old=2)
 
     assert retention.sweep() == 1
     assert not folder.path.exists()
@@ -129,6 +139,185 @@ def test_the_sweep_leaves_kept_originals_and_counts_nothing_twice(settings):
 
     assert folder.original.exists()
     assert not folder.samples.exists()
+
+
+# --- Media that are kept for another try ----------------------------------------------
+
+
+def ended_with(step: Any, state: str, **values: Any) -> tuple[Any, TaskFolder]:
+    """A task that has just ended in the usual way, with what is left of its files."""
+    task = TaskFactory(**STATES[state], **values)
+    folder = fill(task.public_id)
+    outcome = step(task)
+    task.refresh_from_db()
+    retention.conclude(task, outcome)
+    return task, folder
+
+
+@pytest.mark.parametrize(
+    ("step", "state"),
+    [
+        pytest.param(fail, "preparing, leased", id="failed-in-preparation"),
+        pytest.param(fail, "processing", id="failed"),
+        pytest.param(STEPS["finish_cancelled"], "processing", id="cancelled"),
+    ],
+)
+def test_the_upload_of_a_task_without_a_result_is_kept_for_a_while(
+    settings, step, state
+):
+    settings.KEEP_FAILED_HOURS = 2
+    task, folder = ended_with(step, state)
+
+    assert folder.original.exists()
+    assert not folder.samples.exists()
+    kept_for = task.media_expires_at - task.finished_at
+    assert kept_for == pytest.approx(timedelta(hours=2), abs=timedelta(seconds=1))
+    make_old(folder.path, 3)
+    assert retention.sweep() == 0
+    assert folder.original.exists()
+
+
+def test_a_waiting_task_that_is_cancelled_keeps_its_upload():
+    task = TaskFactory(queued=True)
+    folder = fill(task.public_id)
+
+    assert cancellation.cancel_task(task)
+
+    assert folder.original.exists()
+    task.refresh_from_db()
+    assert task.media_expires_at
+
+
+def test_what_came_by_a_link_is_not_kept():
+    task, folder = ended_with(fail, "processing", source="link")
+
+    assert task.media_expires_at is None
+    assert not folder.path.exists()
+
+
+def test_nothing_is_kept_where_the_operator_says_so(settings):
+    settings.KEEP_FAILED_HOURS = 0
+    task, folder = ended_with(fail, "processing")
+
+    assert task.media_expires_at is None
+    assert not folder.path.exists()
+
+
+def test_the_upload_of_a_completed_task_is_not_kept():
+    task = TaskFactory(processing=True)
+    folder = fill(task.public_id)
+    STEPS["complete"](task)
+    task.refresh_from_db()
+
+    retention.conclude(task, task.status)
+
+    assert task.media_expires_at is None
+    assert not folder.path.exists()
+
+
+def test_kept_uploads_go_when_their_time_is_over(no_hints):
+    over = timezone.now() - timedelta(seconds=1)
+    old = fill(TaskFactory(failed=True, media_expires_at=over).public_id)
+    young = fill(TaskFactory(cancelled=True).public_id)
+
+    Dispatcher().tick()
+
+    assert not old.path.exists()
+    assert young.original.exists()
+    assert [
+        task.media_expires_at is None
+        for task in TranscriptionTask.objects.order_by("id")
+    ] == [True, False]
+
+
+def test_kept_uploads_go_before_their_time_when_room_is_short(monkeypatch, settings):
+    """The next to go first, and no more than must."""
+    settings.MIN_FREE_BYTES, settings.MAX_UPLOAD_BYTES = 100, 1000
+    folders = {
+        hours: fill(
+            TaskFactory(
+                failed=True, media_expires_at=timezone.now() + timedelta(hours=hours)
+            ).public_id
+        )
+        for hours in (3, 1, 4, 2)
+    }
+
+    def free_bytes() -> int:
+        left = sum(folder.original.exists() for folder in folders.values())
+        return 1100 - 1 if left > 2 else 1100
+
+    monkeypatch.setattr(storage, "free_bytes", free_bytes)
+
+    assert retention.discard_expired_media() == 2
+
+    assert {h for h, folder in folders.items() if folder.original.exists()} == {3, 4}
+
+
+def test_room_that_is_short_for_other_reasons_ends_the_search(monkeypatch):
+    monkeypatch.setattr(storage, "free_bytes", lambda: 0)
+    folder = fill(TaskFactory(failed=True).public_id)
+    needed = fill(TaskFactory(queued=True).public_id)
+
+    assert retention.discard_expired_media() == 1
+    assert retention.discard_expired_media() == 0
+
+    assert not folder.path.exists()
+    assert needed.original.exists()
+
+
+def test_a_task_that_starts_again_keeps_its_upload(no_hints):
+    """Of a dispatcher that found it a moment before its client."""
+    over = timezone.now() - timedelta(seconds=1)
+    task = TaskFactory(failed=True, media_expires_at=over)
+    folder = fill(task.public_id)
+
+    steering.retry_task(task)
+
+    assert not transitions.let_media_go(task.pk)
+    assert retention.discard_expired_media() == 0
+    assert folder.original.exists()
+    task.refresh_from_db()
+    assert task.media_expires_at is None
+
+
+def test_a_task_whose_upload_is_about_to_go_does_not_start_again(no_hints):
+    """Of a client that saw the file a moment before the dispatcher deleted it."""
+    task = TaskFactory(failed=True)
+    fill(task.public_id)
+    assert transitions.let_media_go(task.pk)
+
+    with pytest.raises(MediaGoneError):
+        steering.retry_task(task)
+
+    task.refresh_from_db()
+    assert task.status == "failed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_a_retry_and_the_end_of_the_kept_upload_one_wins(no_hints):
+    for _ in range(10):
+        task = TaskFactory(failed=True)
+        folder = fill(task.public_id)
+
+        started, let_go = in_threads(
+            [
+                partial(transitions.start_again, task.pk),
+                partial(transitions.let_media_go, task.pk),
+            ]
+        )
+
+        assert started != let_go
+        task.refresh_from_db()
+        assert task.status == ("preparing" if started else "failed")
+        assert folder.original.exists()
+
+
+def test_a_deleted_task_keeps_nothing():
+    task, folder = ended_with(fail, "processing")
+
+    retention.delete_task(task)
+
+    assert not folder.path.exists()
 
 
 def test_the_sweep_goes_through_many_folders_in_batches(monkeypatch):

@@ -27,7 +27,7 @@ Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture(autouse=True)
-def incoming(tmp_path, settings) -> Path:
+def incoming(tmp_path: Path, settings: Any) -> Path:
     """Where the files of forms grow."""
     settings.FILE_UPLOAD_TEMP_DIR = tmp_path
     return tmp_path
@@ -68,6 +68,11 @@ class Exchange:
     @property
     def body(self) -> Any:
         return json.loads(b"".join(message.get("body", b"") for message in self.sent))
+
+    @property
+    def file(self) -> Any:
+        assert self.form is not None
+        return self.form.files["file"]
 
     @property
     def answer_headers(self) -> dict[bytes, bytes]:
@@ -310,7 +315,7 @@ def test_a_large_file_is_stored_block_by_block(monkeypatch):
     exchange = sent_form(form_of(a_file(content))).run()
 
     assert exchange.form is not None
-    assert exchange.form.files["file"].read() == content
+    assert exchange.file.read() == content
     assert max(stored) < 2 * forms.BLOCK_BYTES
     exchange.form.discard()
 
@@ -417,7 +422,7 @@ def test_the_name_of_a_file_is_a_label(disposition, name):
     exchange = sent_form(form_of((f'name="file"; {disposition}', b"sound"))).run()
 
     assert exchange.form is not None
-    assert exchange.form.files["file"].name == name
+    assert exchange.file.name == name
     exchange.form.discard()
 
 
@@ -435,7 +440,7 @@ def test_an_empty_file_is_a_file():
     exchange = sent_form(form_of(a_file(b""))).run()
 
     assert exchange.form is not None
-    assert exchange.form.files["file"].size == 0
+    assert exchange.file.size == 0
     exchange.form.discard()
 
 
@@ -460,7 +465,7 @@ def test_a_form_says_the_same_however_it_is_cut(content, value, chunk_bytes):
     form = exchange.form
     assert form is not None, exchange.body
     assert form.fields["text"] == value
-    assert form.files["file"].read() == content
+    assert exchange.file.read() == content
     form.discard()
 
 

@@ -26,6 +26,8 @@ TASK: Final[dict[str, Any]] = {
     "options": {"word_timestamps": True},
     "platform": "podcast",
     "callback_url": "",
+    "reuse": False,
+    "reused_from": None,
     "source": "upload",
     "file_name": "talk.mp3",
     "file_url": "",
@@ -47,6 +49,8 @@ TASK: Final[dict[str, Any]] = {
     "started_at": None,
     "finished_at": None,
     "cancel_requested_at": None,
+    "can_retry": False,
+    "retry_until": None,
     "inference_seconds": None,
     "links": {
         "self": ADDRESS,

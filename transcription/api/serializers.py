@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -27,6 +28,7 @@ from transcription.api.options import DecodeOptionsSerializer, LanguageField
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services.outlook import MAX_AHEAD, outlook_of
+from transcription.services.steering import can_retry
 from transcription.services.submission import Link, Media, TaskRequest
 
 # Stands for an id in addresses.
@@ -141,6 +143,14 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
         default=dict,
         help_text=_("Headers that go along with it, such as Authorization."),
     )
+    reuse = serializers.BooleanField(
+        required=False,
+        help_text=_(
+            "Whether a finished result of yours will do, for the same media, task "
+            "type, model, language and options. Left out: as the operator chose, "
+            "usually false."
+        ),
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Headers go to an address only."""
@@ -160,6 +170,7 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
             options=self.given_options(),
             callback_url=self.validated_data.get("callback_url", ""),
             callback_headers=self.validated_data["callback_headers"],
+            reuse=self.validated_data.get("reuse", settings.REUSE_RESULTS),
             **changes,
         )
 
@@ -293,6 +304,18 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
     progress = ProgressSerializer(source="*", read_only=True)
     error = serializers.SerializerMethodField()
     links = serializers.SerializerMethodField()
+    can_retry = serializers.SerializerMethodField(
+        help_text=_("Whether it ended in a way that lets it start again.")
+    )
+    retry_until = serializers.DateTimeField(
+        source="media_expires_at",
+        read_only=True,
+        allow_null=True,
+        help_text=_(
+            "Until when its upload is kept for that, unless the server runs out of "
+            "room before. Null: no such end."
+        ),
+    )
     callback_header_names = serializers.SerializerMethodField(
         help_text=_("Of your callback_headers; their values are shown to nobody.")
     )
@@ -313,6 +336,8 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "platform",
             "callback_url",
             "callback_header_names",
+            "reuse",
+            "reused_from",
             "source",
             "file_name",
             "file_url",
@@ -327,6 +352,8 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "started_at",
             "finished_at",
             "cancel_requested_at",
+            "can_retry",
+            "retry_until",
             "inference_seconds",
             "links",
         ]
@@ -334,12 +361,26 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
         extra_kwargs = {
             "effective_priority": {
                 "help_text": _("What it is served with; rises while it waits.")
-            }
+            },
+            "reused_from": {
+                "help_text": _(
+                    "The task whose result this one got, which may be deleted since. "
+                    "Null: its result was made for it."
+                )
+            },
         }
 
     def get_callback_header_names(self, task: TranscriptionTask) -> list[str]:
         """In the order of the alphabet."""
         return sorted(task.callback_headers)
+
+    def get_can_retry(self, task: TranscriptionTask) -> bool:
+        """By its row alone."""
+        return can_retry(task)
+
+    def get_retry_until(self, task: TranscriptionTask) -> str | None:
+        """When its upload goes."""
+        return moment_text(task.media_expires_at)
 
     def to_representation(self, instance: TranscriptionTask) -> dict[str, Any]:
         """What the fields would give: on a page they take most of its time."""

@@ -353,8 +353,9 @@ class TaskViewSet(
         summary="Start a failed or cancelled task again",
         description=(
             "With the same id, media and options; attempts, error and the news of its "
-            "end are forgotten. The media must still be here: unless the operator "
-            "keeps originals, they are deleted when a task ends."
+            "end are forgotten. An upload is kept until `retry_until`, a day after the "
+            "end unless the operator chose otherwise, and less if room is short; a "
+            "link is fetched anew. `can_retry` tells whether it is worth a try."
         ),
         request=None,
         responses={

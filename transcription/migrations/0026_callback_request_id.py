@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("transcription", "0021_task_retried_at")]
+    dependencies = [("transcription", "0025_sentences_in_parts")]
 
     operations = [
         migrations.AddField(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import time
-from typing import Final
+from typing import BinaryIO, Final
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
@@ -31,6 +32,25 @@ AWAY_SECONDS: Final = 10.0
 LONGEST_WAIT_SECONDS: Final = 3600.0
 KINDS: Final[list[type[FetchError]]] = [FetchError, *FetchError.__subclasses__()]
 ERRORS: Final = {kind.code: kind for kind in KINDS}
+
+
+class DigestingFile:
+    """A file that knows the SHA-256 of what was written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Begin with an empty file."""
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of everything so far, in hexadecimal digits."""
+        return self._digest.hexdigest()
+
+    def write(self, block: bytes) -> None:
+        """Add some bytes."""
+        self._file.write(block)
+        self._digest.update(block)
 
 
 class FetchReporter:
@@ -100,15 +120,28 @@ def fetch(task: TranscriptionTask, held: HeldLease) -> None:
     try:
         with Deadline(settings.LINK_SECONDS) as deadline, part.open("wb") as file:
             held.on_stop(deadline.cut)
+            digesting = DigestingFile(file)
             done = download(
                 task.file_url,
-                file,
+                digesting,
                 policy=configured_policy(),
                 deadline=deadline,
                 max_bytes=settings.MAX_LINK_BYTES,
                 min_bytes_per_second=settings.LINK_MIN_BYTES_PER_SECOND,
                 on_bytes=FetchReporter(held),
             )
+        task.media_sha256 = digesting.sha256
+        # What is known of the file is noted before it counts: a worker that is killed
+        # between the two fetches it once more.
+        persistently(
+            lambda: transitions.record_fetch(
+                held.lease,
+                1.0,
+                size_bytes=done.size_bytes,
+                file_name=clean_file_name(done.name),
+                sha256=task.media_sha256,
+            )
+        )
         part.replace(folder.original)
     except DownloadError as error:
         # Who stops the job cuts the download.
@@ -117,11 +150,3 @@ def fetch(task: TranscriptionTask, held: HeldLease) -> None:
         raise ERRORS[error.code](error.http_status, retry_after_seconds=wait) from error
     finally:
         part.unlink(missing_ok=True)
-    persistently(
-        lambda: transitions.record_fetch(
-            held.lease,
-            1.0,
-            size_bytes=done.size_bytes,
-            file_name=clean_file_name(done.name),
-        )
-    )

@@ -23,6 +23,7 @@ from django.db.models.functions import Now
 from accounts.models import User
 from transcription.errors import InvalidKeyError, KeyReusedError, KeySpentError
 from transcription.models import IdempotencyKey, TranscriptionTask
+from transcription.storage import sha256_of
 from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
@@ -68,19 +69,8 @@ def facts_of(upload: UploadedFile[Any]) -> dict[str, Any]:
     return {
         "file_name": upload.name,
         "file_size_bytes": upload.size,
-        "file_sha256": _sha256_of(upload),
+        "file_sha256": sha256_of(upload),
     }
-
-
-def _sha256_of(upload: UploadedFile[Any]) -> str:
-    """The digest that was taken as the bytes came in, or one of the stored bytes."""
-    noted: str = getattr(upload, "sha256", "")
-    if noted:
-        return noted
-    digest = hashlib.sha256()
-    for chunk in upload.chunks():
-        digest.update(chunk)
-    return digest.hexdigest()
 
 
 def first_task(asked: KeyedRequest) -> TranscriptionTask | None:

@@ -15,7 +15,7 @@ from transcription.errors import (
 )
 from transcription.media.decode import DecodedAudio, decode_to_samples
 from transcription.models import TranscriptionTask
-from transcription.services import hints, retention, transitions, turns
+from transcription.services import hints, retention, reuse, transitions, turns
 from transcription.services.database import persistently
 from transcription.services.fetching import fetch
 from transcription.services.leases import HeldLease, heartbeat
@@ -70,6 +70,8 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
     try:
         if task.source == TranscriptionTask.Source.LINK:
             fetch(task, held)
+        if task.reuse and (outcome := reuse.answer(task, held)):
+            return outcome
         decoded = decode(task, held)
     except LeaseLostError:
         raise

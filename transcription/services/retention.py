@@ -11,12 +11,13 @@ from typing import Final
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from transcription import storage
 from transcription.models import TranscriptionTask, TranscriptPart
-from transcription.services import events
+from transcription.services import events, transitions
 from transcription.services.database import despite_conflicts, persistently
 
 logger = logging.getLogger(__name__)
@@ -36,19 +37,66 @@ def conclude(task: TranscriptionTask, outcome: str) -> None:
         outcome: that state.
     """
     events.announce_finished(task.public_id, outcome)
-    discard_media(task)
+    discard_media(task, outcome)
 
 
-def discard_media(task: TranscriptionTask) -> None:
+def discard_media(task: TranscriptionTask, outcome: str) -> None:
     """Delete what a task that has ended needs no more: what was heard so far, files.
 
-    Of its files the settings may keep the original.
+    Its upload may stay: for good, if the operator keeps originals, or for a while, if
+    its client may want another try.
+
+    Args:
+        task: moved to a final state.
+        outcome: that state.
     """
     persistently(task.parts.all().delete)
     folder = storage.TaskFolder(task.public_id)
-    if not settings.KEEP_ORIGINALS:
+    is_kept = (
+        transitions.keeps_media(outcome)
+        and task.source == TranscriptionTask.Source.UPLOAD
+    )
+    if not (settings.KEEP_ORIGINALS or is_kept):
         folder.discard_original()
     folder.discard_samples()
+
+
+def discard_expired_media() -> int:
+    """Delete the uploads of failed and cancelled tasks that were kept long enough.
+
+    When the volume could not take the largest upload, those that would go next go now.
+
+    Returns:
+        How many went.
+    """
+    kept = TranscriptionTask.objects.filter(media_expires_at__isnull=False).order_by(
+        "media_expires_at"
+    )
+    expired = kept.filter(media_expires_at__lte=Now())
+    discarded = 0
+    for task in expired.only("public_id")[:BATCH]:
+        discarded += _discard_kept(task)
+    if not _is_room_short():
+        return discarded
+    for task in kept.only("public_id")[:BATCH]:
+        discarded += _discard_kept(task)
+        if not _is_room_short():
+            break
+    logger.warning("Room is short: %d kept uploads deleted", discarded)
+    return discarded
+
+
+def _is_room_short() -> bool:
+    wanted = settings.MIN_FREE_BYTES + settings.MAX_UPLOAD_BYTES
+    return storage.free_bytes() < wanted
+
+
+def _discard_kept(task: TranscriptionTask) -> bool:
+    # The row first: from then on nobody starts the task again.
+    if not transitions.let_media_go(task.pk):
+        return False
+    storage.TaskFolder(task.public_id).discard()
+    return True
 
 
 @despite_conflicts
@@ -85,20 +133,21 @@ def sweep() -> int:
     ]
     for start in range(0, len(old), BATCH):
         batch = old[start : start + BATCH]
-        status_of: dict[uuid.UUID, str] = dict(
-            TranscriptionTask.objects.filter(
+        found: dict[uuid.UUID, tuple[str, bool]] = {
+            public_id: (status, settings.KEEP_ORIGINALS or expires_at is not None)
+            for public_id, status, expires_at in TranscriptionTask.objects.filter(
                 public_id__in=[folder.public_id for folder in batch]
-            ).values_list("public_id", "status")
-        )
+            ).values_list("public_id", "status", "media_expires_at")
+        }
         for folder in batch:
-            status = status_of.get(folder.public_id)
-            if status is None:
+            status, is_kept = found.get(folder.public_id, ("", False))
+            if not status:
                 folder.discard()
                 swept += 1
             elif status in TranscriptionTask.FINAL and (
-                folder.samples.exists() or not settings.KEEP_ORIGINALS
+                folder.samples.exists() or not is_kept
             ):
-                if not settings.KEEP_ORIGINALS:
+                if not is_kept:
                     folder.discard_original()
                 folder.discard_samples()
                 swept += 1

@@ -62,6 +62,23 @@ def live_slots() -> Iterable[WorkerSlot]:
     )
 
 
+def current_revisions(model: str, engine: str) -> set[str]:
+    """The revisions of a model that a task may get now; none if nobody can tell.
+
+    Without a live slot, that of the last one.
+    """
+    slots = [
+        slot for slot in live_slots() if (slot.model, slot.engine) == (model, engine)
+    ]
+    if not slots:
+        slots = list(
+            WorkerSlot.objects.filter(
+                model=model, engine=engine, last_seen_at__gt=Now() - REMEMBERED
+            ).order_by("-last_seen_at")[:1]
+        )
+    return {slot.model_revision for slot in slots} - {""}
+
+
 def served_models() -> list[ServedModel]:
     """Every model with a slot seen within the last day, by name."""
     live = {slot.pk for slot in live_slots()}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
 
+from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
@@ -16,10 +16,6 @@ from transcription.services.database import despite_conflicts
 from transcription.storage import TaskFolder
 
 logger = logging.getLogger(__name__)
-
-RETRYABLE: Final = frozenset(
-    {TranscriptionTask.Status.FAILED, TranscriptionTask.Status.CANCELLED}
-)
 
 
 def change_priority(
@@ -58,30 +54,40 @@ def retry_task(task: TranscriptionTask, *, client: Client | None = None) -> None
         MediaGoneError: its media was deleted.
         QuotaError: the client may have no more tasks now.
     """
-    if task.status not in RETRYABLE:
+    if task.status not in transitions.RETRYABLE:
         raise _not_retryable()
-    if not _has_media(task):
-        raise MediaGoneError(
-            _("The media of this task is no longer here. Submit it again.")
-        )
-    _start_again(task.pk, client)
+    if not (_has_media(task) and _start_again(task.pk, client)):
+        still = TranscriptionTask.objects.filter(pk=task.pk)
+        if still.filter(status__in=transitions.RETRYABLE).exists():
+            raise MediaGoneError(
+                _("The media of this task is no longer here. Submit it again.")
+            )
+        raise _not_retryable()
     _hint_later(task.pk)
     logger.info("Task %s: started again", task.public_id)
 
 
 @despite_conflicts
-def _start_again(task_id: int, client: Client | None) -> None:
+def _start_again(task_id: int, client: Client | None) -> bool:
     with transaction.atomic():
         if client is not None:
             quotas.admit(client)
         line = None if client is None else client.line
-        if not transitions.start_again(task_id, key_line=line):
-            raise _not_retryable()
+        return transitions.start_again(task_id, key_line=line)
 
 
 def _not_retryable() -> NotRetryableError:
     return NotRetryableError(
         _("Only a task that failed or was cancelled can start again.")
+    )
+
+
+def can_retry(task: TranscriptionTask) -> bool:
+    """Whether a task could start again, by its row alone."""
+    return task.status in transitions.RETRYABLE and (
+        settings.KEEP_ORIGINALS
+        or task.source == TranscriptionTask.Source.LINK
+        or task.media_expires_at is not None
     )
 
 

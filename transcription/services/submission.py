@@ -27,8 +27,9 @@ from transcription.services import hints, idempotency, quotas, turns
 from transcription.services.database import despite_conflicts
 from transcription.services.file_names import clean_file_name
 from transcription.services.publishing import breaker
+from transcription.services.reuse import question_digest
 from transcription.services.serving import resolve_model
-from transcription.storage import TaskFolder
+from transcription.storage import TaskFolder, sha256_of
 from whisperhub.network.links import name_in
 from whisperhub.queues import PREPARE, queue_name
 from whisperhub.request_id import current_request_id
@@ -48,6 +49,7 @@ class TaskRequest:
         options: decode options other than language and task.
         callback_url: what is told when the task has ended; empty: nobody.
         callback_headers: what goes along then; by name.
+        reuse: a finished result for the same media and options will do.
     """
 
     task_type: str = TranscriptionTask.TaskType.TRANSCRIBE
@@ -58,6 +60,7 @@ class TaskRequest:
     options: dict[str, Any] = field(default_factory=dict)
     callback_url: str = ""
     callback_headers: dict[str, str] = field(default_factory=dict)
+    reuse: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,6 +219,7 @@ def submit_upload(
         )
     client = client or client_without_key(owner.pk)
     asked = _asked(owner, request, client)
+    asked["media_sha256"] = sha256_of(upload)
     public_id = uuid.uuid4()
     folder = TaskFolder(public_id)
     try:
@@ -263,6 +267,14 @@ def _asked(owner: User, request: TaskRequest, client: Client) -> dict[str, Any]:
         "platform": request.platform,
         "callback_url": request.callback_url,
         "callback_headers": request.callback_headers,
+        "reuse": request.reuse,
+        "question_digest": question_digest(
+            task_type=request.task_type,
+            engine=engine,
+            model=model,
+            language=request.language,
+            options=request.options,
+        ),
     }
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, DateTimeField, F, Q, Value, When
 from django.db.models.functions import Now
 
 from transcription.errors import LeaseLostError
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 Status = TranscriptionTask.Status
 
+# What may start again.
+RETRYABLE: Final = frozenset({Status.FAILED, Status.CANCELLED})
 # A task may lose this many workers. After that it runs alone in its process, so that
 # the next loss is its own fault and nobody else's.
 LOSSES_FORGIVEN: Final = 2
@@ -49,6 +51,21 @@ RETRY_JITTER: Final = 0.25
 ATTEMPT_GIVEN_BACK: Final = Case(
     When(attempts__gt=0, then=F("attempts") - 1), default=Value(0)
 )
+# What is known of the media; the same for every task with the same bytes.
+MEDIA_FACTS: Final = (
+    "media_format",
+    "audio_codec",
+    "sample_rate",
+    "channels",
+    "has_video",
+    "media_duration_seconds",
+)
+# What of a transcript is copied to another task.
+TRANSCRIPT_FIELDS: Final = tuple(
+    field.attname
+    for field in Transcript._meta.concrete_fields
+    if field.attname not in ("task_id", "created_at")
+)
 # What a task that begins anew has not yet reached.
 MOMENTS_OF_AN_ATTEMPT: Final = (
     "preparation_started_at",
@@ -59,6 +76,7 @@ MOMENTS_OF_AN_ATTEMPT: Final = (
     "dispatched_at",
     "not_before",
     "cancel_requested_at",
+    "media_expires_at",
 )
 WORKER_LOST: Final = "worker_lost"
 WORKER_LOST_MESSAGE: Final = Sentence(
@@ -245,7 +263,12 @@ def record_progress(
 
 @despite_conflicts
 def record_fetch(
-    lease: Lease, share: float, *, size_bytes: int, file_name: str = ""
+    lease: Lease,
+    share: float,
+    *,
+    size_bytes: int,
+    file_name: str = "",
+    sha256: str = "",
 ) -> None:
     """Note how much of a link's file has come.
 
@@ -254,17 +277,18 @@ def record_fetch(
         share: 0 to 1; 0 as long as the length is not known.
         size_bytes: that have come.
         file_name: what the file is called; empty: nothing new.
+        sha256: of the whole file; empty: not known yet.
 
     Raises:
         LeaseLostError: the lease is no longer ours; nothing was written.
     """
-    named = {"file_name": file_name} if file_name else {}
+    known = {"file_name": file_name, "media_sha256": sha256}
     _write(
         lease,
         progress=min(max(share, 0.0), 1.0),
         progress_at=Now(),
         file_size_bytes=size_bytes,
-        **named,
+        **{name: value for name, value in known.items() if value},
     )
 
 
@@ -353,6 +377,53 @@ def complete(
 
 
 @despite_conflicts
+def complete_from(lease: Lease, source_id: int) -> Outcome | None:
+    """Move a task in preparation to completed, with a copy of another's transcript.
+
+    A copy, so that deleting either of them leaves the other whole. A task that is to be
+    cancelled is.
+
+    Args:
+        lease: the right to write.
+        source_id: a completed task of the same owner.
+
+    Returns:
+        What became of it; None if the other was deleted, and nothing was written.
+
+    Raises:
+        LeaseLostError: the lease is no longer ours.
+    """
+    with transaction.atomic():
+        # Locked, as whoever deletes it does: what is gone is not brought back.
+        source = (
+            TranscriptionTask.objects.select_for_update()
+            .filter(pk=source_id, status=Status.COMPLETED)
+            .first()
+        )
+        if source is None:
+            return None
+        if _end(
+            lease.task_id,
+            _held(lease).filter(cancel_requested_at=None),
+            Status.COMPLETED,
+            progress=1.0,
+            progress_at=Now(),
+            reused_from=source.public_id,
+            detected_language=source.detected_language,
+            error_code="",
+            error_message="",
+            **{name: getattr(source, name) for name in MEDIA_FACTS},
+        ):
+            found = Transcript.objects.get(task_id=source_id)
+            Transcript.objects.create(
+                task_id=lease.task_id,
+                **{name: getattr(found, name) for name in TRANSCRIPT_FIELDS},
+            )
+            return Outcome.COMPLETED
+    return finish_cancelled(lease)
+
+
+@despite_conflicts
 def retry_or_fail(
     lease: Lease, *, code: str, message: str, at_least_seconds: float = 0.0
 ) -> Outcome:
@@ -421,10 +492,37 @@ def _end(task_id: int, rows: Any, status: str, **changes: Any) -> bool:
     """
     # No savepoint: whoever has a transaction open loses all of it with this.
     with transaction.atomic(savepoint=False):
-        ended = rows.update(status=status, finished_at=Now(), **changes, **NO_LEASE)
+        ended = rows.update(
+            status=status,
+            finished_at=Now(),
+            media_expires_at=_media_end(status),
+            **changes,
+            **NO_LEASE,
+        )
         if ended:
             callbacks.record(task_id, status)
     return bool(ended)
+
+
+def _media_end(status: str) -> Any:
+    """An expression: until when the upload of a task with this end is kept.
+
+    What came by a link is fetched once more where it is needed.
+    """
+    if not keeps_media(status):
+        return None
+    return Case(
+        When(
+            source=TranscriptionTask.Source.UPLOAD,
+            then=after_now(timedelta(hours=settings.KEEP_FAILED_HOURS)),
+        ),
+        output_field=DateTimeField(),
+    )
+
+
+def keeps_media(status: str) -> bool:
+    """Whether an upload is kept for a while when its task ends so."""
+    return status in RETRYABLE and settings.KEEP_FAILED_HOURS > 0
 
 
 def _end_held(lease: Lease, status: str, **changes: Any) -> None:
@@ -642,11 +740,11 @@ def start_again(task_id: int, *, key_line: int | None = None) -> bool:
         key_line: for whose quotas it counts from now on; None: for whose it did.
 
     Returns:
-        False if it is in another state, or gone.
+        False if it is in another state, or it or its media are gone.
     """
     with transaction.atomic():
         rows = TranscriptionTask.objects.filter(
-            pk=task_id, status__in=[Status.FAILED, Status.CANCELLED]
+            has_media(), pk=task_id, status__in=RETRYABLE
         )
         task = _locked(rows)
         if task is None:
@@ -670,6 +768,27 @@ def start_again(task_id: int, *, key_line: int | None = None) -> bool:
         )
         callbacks.withdraw(task_id)
     return True
+
+
+def has_media() -> Q:
+    """A condition: an ended task's media are kept, or can be fetched."""
+    if settings.KEEP_ORIGINALS:
+        return Q()
+    return Q(source=TranscriptionTask.Source.LINK) | Q(media_expires_at__isnull=False)
+
+
+@despite_conflicts
+def let_media_go(task_id: int) -> bool:
+    """Note that the kept upload of an ended task is about to be deleted.
+
+    Returns:
+        False if the task has started again, or somebody else deletes it.
+    """
+    return bool(
+        TranscriptionTask.objects.filter(
+            pk=task_id, status__in=RETRYABLE, media_expires_at__isnull=False
+        ).update(media_expires_at=None)
+    )
 
 
 @despite_conflicts

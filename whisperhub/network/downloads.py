@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
-from typing import Any, BinaryIO, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urldefrag, urljoin, urlsplit
 
 import requests
@@ -65,6 +65,13 @@ class Download:
     name: str
 
 
+class Sink(Protocol):
+    """Takes what comes, block by block."""
+
+    def write(self, block: bytes, /) -> object:
+        """Add a block."""
+
+
 class DownloadError(Exception):
     """The file did not come.
 
@@ -92,7 +99,7 @@ class DownloadError(Exception):
 
 def download(
     url: str,
-    file: BinaryIO,
+    file: Sink,
     *,
     policy: Policy,
     deadline: Deadline,
@@ -223,7 +230,7 @@ def _check(response: requests.Response) -> None:
 
 def _read(
     response: requests.Response,
-    file: BinaryIO,
+    file: Sink,
     max_bytes: int,
     min_bytes_per_second: float,
     on_bytes: Callable[[int, int | None], None] | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -55,7 +55,7 @@ def test_a_waiting_task_is_cancelled_at_once(client, owner, state):
     assert response.status_code == 200
     assert response.json()["status"] == "cancelled"
     assert response.json()["finished_at"]
-    assert not TaskFolder(task.public_id).path.exists()
+    assert not TaskFolder(task.public_id).samples.exists()
 
 
 @pytest.mark.parametrize("state", ["leased", "processing"])
@@ -234,6 +234,48 @@ def test_only_a_failed_or_cancelled_task_starts_again(client, owner, state):
     assert reload(task).status == task.status
 
 
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_a_task_tells_until_when_it_may_start_again(client, owner, settings, state):
+    task = with_media(TaskFactory(owner=owner, **{state: True}))
+
+    body = client.get(address(task)).json()
+
+    assert body["can_retry"] is True
+    assert datetime.fromisoformat(body["retry_until"]) == task.media_expires_at
+    assert client.post(address(task, "retry/")).json()["can_retry"] is False
+    assert client.get(address(task)).json()["retry_until"] is None
+
+
+@pytest.mark.parametrize(
+    ("traits", "expected"),
+    [
+        ({"failed": True, "media_expires_at": None}, False),
+        ({"failed": True, "media_expires_at": None, "source": "link"}, True),
+        ({"completed": True}, False),
+        ({"queued": True}, False),
+    ],
+    ids=["upload-gone", "link", "completed", "queued"],
+)
+def test_what_may_start_again_by_its_row(client, owner, traits, expected):
+    body = client.get(address(TaskFactory(owner=owner, **traits))).json()
+
+    assert (body["can_retry"], body["retry_until"]) == (expected, None)
+
+
+def test_a_failed_link_is_fetched_anew(client, owner):
+    task = TaskFactory(owner=owner, failed=True, source="link", media_expires_at=None)
+
+    assert client.post(address(task, "retry/")).json()["status"] == "preparing"
+
+
+def test_kept_originals_may_start_again_for_good(client, owner, settings):
+    settings.KEEP_ORIGINALS = True
+    task = with_media(TaskFactory(owner=owner, failed=True, media_expires_at=None))
+
+    assert client.get(address(task)).json()["can_retry"] is True
+    assert client.post(address(task, "retry/")).json()["status"] == "preparing"
+
+
 # --- Delete --------------------------------------------------------------------------
 
 
@@ -252,7 +294,7 @@ def test_the_worker_of_a_deleted_task_stops_and_writes_nothing(
         assert held.should_stop()
     assert stops == [task.public_id]
     assert not TaskFolder(task.public_id).path.exists()
-    retention.discard_media(task)
+    retention.discard_media(task, "cancelled")
     assert not TranscriptionTask.objects.exists()
 
 

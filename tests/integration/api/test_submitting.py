@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -202,3 +203,29 @@ def test_the_request_id_goes_with_the_task(client, no_hints):
     )
 
     assert TranscriptionTask.objects.get().request_id == "mine"
+
+
+# --- Results that are there already --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "by_default", "expected"),
+    [
+        ({"reuse": "true"}, False, True),
+        ({}, False, False),
+        ({}, True, True),
+        ({"reuse": "false"}, True, False),
+    ],
+    ids=["asked-for", "default", "operators-default", "not-wanted"],
+)
+def test_a_client_says_whether_an_older_result_will_do(
+    submit, settings, fields, by_default, expected
+):
+    settings.REUSE_RESULTS = by_default
+
+    body = submit(**fields).json()
+
+    assert (body["reuse"], body["reused_from"]) == (expected, None)
+    task = TranscriptionTask.objects.get()
+    assert task.reuse == expected
+    assert task.media_sha256 == hashlib.sha256(b"sound").hexdigest()
