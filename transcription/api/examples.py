@@ -26,6 +26,7 @@ TASK: Final[dict[str, Any]] = {
     "options": {"word_timestamps": True},
     "platform": "podcast",
     "callback_url": "",
+    "callback_header_names": [],
     "source": "upload",
     "file_name": "talk.mp3",
     "file_url": "",
@@ -295,6 +296,11 @@ def answers(
         status_codes=[str(status)],
         media_type=media_type,
     )
+
+
+def tells(name: str, value: Any) -> OpenApiExample:
+    """The body of a callback, for which the document swaps requests and answers."""
+    return OpenApiExample(name, value, media_type="application/json")
 
 
 UNFINISHED: Final = answers("Not finished yet", PENDING, 202)
