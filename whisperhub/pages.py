@@ -57,9 +57,6 @@ WORDS_OF_VIEWERS = (
     _("header."),
     _("Headers:"),
     _("Type"),
-    _("(query)"),
-    _("(path)"),
-    _("(header)"),
     _("Example Value"),
     _("Example Description"),
     _("Examples"),
@@ -107,9 +104,10 @@ WORDS_OF_VIEWERS = (
     _("API docs by Redocly"),
     _("non-empty"),
     _("or"),
-    _("characters"),
-    _("items"),
-    _("properties"),
+    # Behind a number.
+    _("# characters"),
+    _("# items"),
+    _("# properties"),
 )
 # What the catalogues of Django and DRF lack of what our clients may see.
 WORDS_OF_FRAMEWORKS = (

@@ -116,7 +116,7 @@ TEST_EVENT = OpenApiCallback(
         summary="A test event",
         description=f"Sent to `callback_url`, once. {SIGNED}",
         request={"application/json": TestEventSerializer},
-        examples=[examples.asks("A test event", examples.TEST_EVENT)],
+        examples=[examples.tells("A test event", examples.TEST_EVENT)],
         responses={"2XX": OpenApiResponse(description="The event is taken.")},
     ),
 )
@@ -131,7 +131,7 @@ TASK_ENDED = OpenApiCallback(
             f"without one, it is sent again, for some days. {SIGNED}"
         ),
         request={"application/json": EventSerializer},
-        examples=[examples.asks("A transcript", examples.TASK_EVENT)],
+        examples=[examples.tells("A transcript", examples.TASK_EVENT)],
         responses={"2XX": OpenApiResponse(description="The event is taken.")},
     ),
 )

@@ -28,6 +28,7 @@ TASK: Final[dict[str, Any]] = {
     "callback_url": "",
     "reuse": False,
     "reused_from": None,
+    "callback_header_names": [],
     "source": "upload",
     "file_name": "talk.mp3",
     "file_url": "",
@@ -299,6 +300,11 @@ def answers(
         status_codes=[str(status)],
         media_type=media_type,
     )
+
+
+def tells(name: str, value: Any) -> OpenApiExample:
+    """The body of a callback, for which the document swaps requests and answers."""
+    return OpenApiExample(name, value, media_type="application/json")
 
 
 UNFINISHED: Final = answers("Not finished yet", PENDING, 202)

@@ -9,12 +9,14 @@
 
   const translate = (text) => {
     const whole = text.nodeValue.trim();
-    // "<= 200 characters": the last word counts.
-    const word = /\d.* (\w+)$/.exec(whole)?.[1] ?? whole;
+    // "<= 200 characters" is looked up as "# characters".
+    const counted = /^(.*\d\S*(?: \])?) (\w+)$/.exec(whole);
+    const word = counted ? `# ${counted[2]}` : whole;
     if (!Object.hasOwn(words, word) || text.parentElement?.closest(untouched)) {
       return;
     }
-    text.nodeValue = text.nodeValue.replace(word, words[word]);
+    const said = counted ? words[word].replace("#", counted[1]) : words[word];
+    text.nodeValue = text.nodeValue.replace(whole, said);
   };
 
   const translateWithin = (node) => {
