@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from accounts import keys
 from accounts.errors import KeyNotRotatableError
@@ -99,6 +100,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         "created_at",
         "expires_at",
         "last_used_at",
+        "own_limits",
     ]
     list_filter = [StateFilter, ScopeFilter]
     list_select_related = ["owner"]
@@ -128,6 +130,11 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     ]
     autocomplete_fields = ["owner"]
     actions = ["rotate", "revoke"]
+
+    @admin.display(description=_("limits"))
+    def own_limits(self, key: ApiKey) -> str:
+        """Where they differ from the defaults."""
+        return keys.limits_text(key)
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         """What is not made yet is not shown."""

@@ -111,6 +111,12 @@ def limit_key(key: ApiKey, limits: Mapping[str, Any]) -> None:
     key.refresh_from_db(fields=LIMIT_FIELDS)
 
 
+def limits_text(key: ApiKey) -> str:
+    """The limits of a key's own on one line; `-`: it has none."""
+    own = [f"{name}={value}" for name, value in key.limits.items() if value is not None]
+    return ",".join(own) or "-"
+
+
 def _held_limits(key: ApiKey) -> dict[str, Any]:
     """The limits of a key, which nobody changes until this transaction ends."""
     held = ApiKey.objects.select_for_update().filter(pk=key.pk).first()

@@ -97,12 +97,6 @@ def given_limits(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in LIMIT_FIELDS if name in options}
 
 
-def limits_text(key: ApiKey) -> str:
-    """The limits of a key's own; `-`: it has none."""
-    own = [f"{name}={value}" for name, value in key.limits.items() if value is not None]
-    return ",".join(own) or "-"
-
-
 def moment(text: str) -> datetime:
     """A date or moment in ISO 8601, in UTC unless it says otherwise, or time from now.
 

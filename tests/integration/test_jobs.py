@@ -13,6 +13,7 @@ from django.conf import settings as django_settings
 from django.db import OperationalError
 from django.utils import timezone
 
+from accounts import usage
 from tests.engines import ScriptedEngine
 from tests.factories import TaskFactory
 from tests.integration import steps
@@ -72,6 +73,18 @@ def run(task: Any, engine: Any) -> list[Outcome | None]:
 
 
 # --- Good media ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task_type", ["transcribe", "translate", "detect_language"])
+def test_the_audio_of_a_task_is_counted_for_its_owner(submitted, task_type):
+    sample = SAMPLES["en"]
+    task = submitted(sample.path, task_type=task_type)
+
+    preparation.prepare(task.pk, owner="media")
+
+    used = usage.used_by_owner(task.owner_id)
+    assert used.audio_seconds == pytest.approx(sample.seconds, abs=0.1)
+    assert used.tasks == 1
 
 
 @pytest.mark.parametrize("language", ["en", "es"])

@@ -37,7 +37,7 @@ def check_priority(client: Client, priority: str) -> None:
     """
     if not client.limits.allows(priority):
         raise PriorityNotAllowedError(
-            _("The highest priority of this API key is %(highest)s.")
+            _("The highest priority that you may use is %(highest)s.")
             % {"highest": client.limits.highest_priority}
         )
 
@@ -69,8 +69,8 @@ def check_room(client: Client) -> None:
         left = usage.midnight() - datetime.now(UTC)
         raise AudioQuotaError(
             _(
-                "This API key has used its %(count)d seconds of audio of this day. Go "
-                "on after midnight UTC."
+                "You have used your %(count)d seconds of audio of this day. Go on "
+                "after midnight UTC."
             )
             % {"count": seconds},
             wait=max(1, math.ceil(left.total_seconds())),
@@ -78,10 +78,7 @@ def check_room(client: Client) -> None:
     most = client.limits.unfinished_tasks
     if most and unfinished_tasks(client.line, most=most) >= most:
         raise QueueQuotaError(
-            _(
-                "This API key may have %(count)d unfinished tasks. Wait until some "
-                "have ended."
-            )
+            _("You may have %(count)d unfinished tasks. Wait until some have ended.")
             % {"count": most},
             wait=QUEUE_RETRY_SECONDS,
         )

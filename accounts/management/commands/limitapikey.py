@@ -7,13 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from accounts.keys import limit_key
-from accounts.management.arguments import (
-    add_limits,
-    given_limits,
-    key_named,
-    limits_text,
-)
+from accounts.keys import limit_key, limits_text
+from accounts.management.arguments import add_limits, given_limits, key_named
 
 
 class Command(BaseCommand):

@@ -7,7 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from accounts.management.arguments import iso, limits_text
+from accounts.keys import limits_text
+from accounts.management.arguments import iso
 from accounts.models import ApiKey
 
 

@@ -299,6 +299,35 @@ def test_a_change_that_makes_no_sense_changes_nothing(client, owner, body, field
     assert key.unfinished_tasks == 5
 
 
+@pytest.mark.parametrize(
+    "body",
+    [[], "x", 7, None, {"limits": []}, {"limits": {"highest_priority": ["low"]}}],
+    ids=str,
+)
+def test_a_change_of_another_shape_is_refused(client, owner, body):
+    key = ApiKeyFactory(owner=owner)
+
+    read_problem(client.patch(f"{KEYS}{key.public_id}/", body), 400, "invalid")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 151, "ü" * 150], ids=ascii)
+def test_a_name_that_nobody_has_lists_nothing(client, name):
+    read_problem(client.get(KEYS, {"owner": name}), 400, "invalid")
+
+
+@pytest.mark.parametrize("name", [["a"], {"a": 1}, True, "", None], ids=ascii)
+def test_an_owner_that_is_no_name_is_refused(client, name):
+    read_problem(client.post(KEYS, {"name": "x", "owner": name}), 400, "invalid")
+
+
+def test_half_a_character_is_no_owner(client):
+    body = r'{"name": "x", "owner": "\ud800"}'
+
+    response = client.post(KEYS, body, content_type="application/json")
+
+    read_problem(response, 400, "invalid")
+
+
 def test_staff_make_list_and_shut_keys_of_others(client):
     other = UserFactory(username="bob")
 
