@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth import get_user_model
+from django.db.models import Max
 
 from tests.factories import UserFactory
 from tests.fleet import Fleet
@@ -22,7 +22,6 @@ MANY = 40
 FEW = 3
 
 Status = TranscriptionTask.Status
-User = get_user_model()
 
 
 @pytest.fixture
@@ -65,8 +64,8 @@ def test_few_tasks_do_not_wait_for_the_many_of_another_owner(fleet, submit):
         wait_for_count(fleet, MANY - 1, status=Status.QUEUED)
         ids = submit(few, FEW)
         wait_for_count(fleet, FEW, pk__in=ids, status=Status.QUEUED)
-        last_queued = TranscriptionTask.objects.filter(pk__in=ids)
-        came_at = max(last_queued.values_list("queued_at", flat=True))
+        came = TranscriptionTask.objects.filter(pk__in=ids)
+        came_at = came.aggregate(Max("queued_at"))["queued_at__max"]
     wait_for_count(fleet, MANY + FEW, status=Status.COMPLETED)
 
     # One of each in turn: at the latest second, fourth and sixth.

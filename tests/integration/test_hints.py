@@ -15,6 +15,7 @@ from transcription.models import TranscriptionTask
 from transcription.services import lost_hints, publishing, transitions
 from transcription.services.hints import send_hint
 from transcription.services.publishing import QUIET_SECONDS, breaker
+from workers import dispatcher as dispatcher_module
 from workers.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db
@@ -169,6 +170,22 @@ def test_the_dispatcher_sends_what_was_held_back(broker, point_at_broker, settin
     assert dispatcher.send_held_back() == 3
     assert dispatcher.send_held_back() == 0
     assert broker.queues() == {"demo.low", "demo.normal", "demo.high"}
+
+
+def test_a_long_backlog_of_one_lane_does_not_keep_hints_from_others(
+    no_hints, monkeypatch
+):
+    monkeypatch.setattr(dispatcher_module, "BATCH", 4)
+    many = [TaskFactory(queued=True, turn=turn) for turn in (4, 3, 2, 1)]
+    few = [TaskFactory(queued=True, model="small", turn=turn) for turn in (901, 900)]
+    urgent = TaskFactory(priority="high", turn=900)
+
+    assert Dispatcher().send_held_back() == 4
+
+    # Of each lane who is next, and what one does not need goes to the others.
+    assert no_hints[0] == urgent.pk
+    assert many[3].pk in no_hints
+    assert few[1].pk in no_hints
 
 
 @pytest.fixture

@@ -225,6 +225,21 @@ def test_another_priority_is_another_place(owners):
     assert start() == low
 
 
+def test_a_task_that_left_its_lane_meanwhile_is_not_taken_from_there(owners):
+    (task_id,) = submit(owners[0])
+    chosen = turns.first_in(LANE)
+    assert chosen is not None
+    transitions.change_priority(task_id, "high")
+    transitions.mark_dispatched(task_id)
+
+    lease = transitions.claim_preparation(
+        task_id, owner="media", only_if=chosen.still_first
+    )
+
+    assert lease is None
+    assert start("prepare.high") == task_id
+
+
 def test_the_same_priority_is_the_same_place(owners):
     ids = submit(owners[0], 3)
 

@@ -453,7 +453,7 @@ class ProgressAndOutlookSerializer(ProgressSerializer):
         min_value=0,
         max_value=MAX_AHEAD,
         help_text=_(
-            "How many tasks wait for the same model before it; 1,000 stands for more, "
+            "How many tasks start before it, as things stand; 1,000 stands for more, "
             "too. Null: it does not wait."
         ),
     )

@@ -39,6 +39,7 @@ class Chosen:
         losses: how many workers died with it.
     """
 
+    lane: str
     task_id: int
     losses: int
 
@@ -46,10 +47,12 @@ class Chosen:
     def still_first(self) -> Q:
         """What must be true of it to be claimed, beyond that it waits.
 
-        One without a hint would use up the hint of another task of the lane, and one
+        One without a hint in this lane would use up the hint of another task, and one
         that was lost since then may have become a suspect.
         """
-        return MAY_START & Q(losses=self.losses, dispatched_at__isnull=False)
+        return MAY_START & Q(
+            lane=self.lane, losses=self.losses, dispatched_at__isnull=False
+        )
 
     @property
     def still_aside(self) -> Q:
@@ -87,7 +90,7 @@ def first_in(lane: str) -> Chosen | None:
         .values_list("pk", "losses")
         .first()
     )
-    return Chosen(*found) if found else None
+    return Chosen(lane, *found) if found else None
 
 
 def next_turn(lane: str, owner_id: int) -> int:
