@@ -149,9 +149,10 @@ class OneOfField(serializers.ChoiceField):
 
 # What no address may lack; `fault_of` finds the rest. The format "uri" has ASCII only,
 # and people copy addresses with names in their own writing.
-URL_SCHEMA = {
+BLANKS = r"\s\u0000-\u0020\u007f-\u00a0"
+URL_SCHEMA: dict[str, Any] = {
     "type": "string",
-    "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@#\\]+$",
+    "pattern": (rf"^[Hh][Tt][Tt][Pp][Ss]?://[^{BLANKS}@#/?\\]+([/?][^{BLANKS}#\\]*)?$"),
     "maxLength": LENGTH,
 }
 
