@@ -29,4 +29,4 @@ def _connect_local(self: socket.socket, address: Any) -> None:
 
 
 socket.getaddrinfo = _resolve_local
-socket.socket.connect = _connect_local  # type: ignore[method-assign]
+socket.socket.connect = _connect_local  # type: ignore[assignment, method-assign]

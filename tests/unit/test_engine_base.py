@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from faster_whisper.tokenizer import _LANGUAGE_CODES
 
@@ -33,6 +34,15 @@ def test_the_defaults_are_repeatable_and_can_be_batched():
     assert list(options.temperature) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert options.condition_on_previous_text is False
     assert options.vad_filter is True
+
+
+@pytest.mark.parametrize("beam_size", range(1, 21))
+def test_one_hypothesis_may_be_finished_however_little_patience_there_is(beam_size):
+    options = DecodeOptions(beam_size=beam_size, patience=0.1)
+
+    # Both libraries refuse less; CTranslate2 reckons with 32 bits.
+    assert np.float32(options.beam_patience) * np.float32(beam_size) >= 1
+    assert DecodeOptions(patience=2.5).beam_patience == 2.5
 
 
 def test_options_come_from_a_row():

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import django.core.exceptions
 import pytest
+from django.core.exceptions import DisallowedHost, SuspiciousOperation
 
-from whisperhub.logging import RequestIdFilter, logging_config
+from whisperhub.logging import SUSPICIONS, RequestIdFilter, logging_config
 from whisperhub.request_id import current_request_id
 
 
@@ -55,6 +57,31 @@ def test_each_line_has_the_request_id(restored_logging, tmp_path):
     assert "INFO tests.logging" in inside
     assert inside.endswith("[abc-123] inside a request")
     assert outside.endswith("[-] outside of any")
+
+
+def test_what_strangers_cause_leaves_one_line_and_no_traceback(
+    restored_logging, tmp_path
+):
+    configure(tmp_path)
+    try:
+        raise DisallowedHost("Invalid HTTP_HOST header: 'evil.example'.")
+    except DisallowedHost as error:
+        # As Django does it.
+        logging.getLogger(f"django.security.{type(error).__name__}").exception(error)
+
+    (line,) = (tmp_path / "whisperhub.log").read_text().splitlines()
+    assert line.endswith("Invalid HTTP_HOST header: 'evil.example'.")
+
+
+def test_every_suspicion_of_django_is_known_by_name():
+    def kinds(parent: type) -> set[str]:
+        below = [kinds(child) for child in parent.__subclasses__()]
+        return {parent.__name__}.union(*below)
+
+    ours = kinds(SuspiciousOperation) & {
+        name for name in dir(django.core.exceptions) if not name.startswith("_")
+    }
+    assert ours <= {*SUSPICIONS, "DisallowedRedirect", "RequestAborted"}
 
 
 def test_the_console_gets_the_same_lines(restored_logging, tmp_path, capsys):

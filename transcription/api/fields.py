@@ -160,20 +160,25 @@ class OneOfField(serializers.ChoiceField):
 
 # What no address may lack; `fault_of` finds the rest. The format "uri" has ASCII only,
 # and people copy addresses with names in their own writing.
-URL_SCHEMA = {
+BLANKS = r"\s\u0000-\u0020\u007f-\u00a0"
+URL_SCHEMA: dict[str, Any] = {
     "type": "string",
-    "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s@#\\]+$",
+    "pattern": (
+        rf"^\s*[Hh][Tt][Tt][Pp][Ss]?://[^{BLANKS}@#/?\\]+([/?][^{BLANKS}#\\]*)?\s*$"
+    ),
     "maxLength": LENGTH,
 }
 
 
 class TextField(serializers.CharField):
-    """A text. DRF's field takes a number for one, too."""
+    """A text. DRF's field takes a number for one, too, and counts without blanks."""
 
     def to_internal_value(self, data: Any) -> str:
         """The text, without blanks around it unless they are wanted."""
         if not isinstance(data, str):
             self.fail("invalid")
+        if self.max_length is not None and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
         return super().to_internal_value(data)
 
 

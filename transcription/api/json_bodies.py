@@ -25,8 +25,14 @@ class BoundedJSONParser(JSONParser):
             raise ParseError(_("The body is nested too deep.")) from error
 
 
+class AsciiJSONRenderer(JSONRenderer):
+    """Writes all but ASCII by its number."""
+
+    ensure_ascii = True
+
+
 class AnyTextJSONRenderer(JSONRenderer):
-    r"""Writes texts that UTF-8 cannot hold as `\ud800`, the way they came.
+    """Writes texts that UTF-8 cannot hold the way they came, in ASCII.
 
     A request may hold halves of surrogate pairs, and errors name what they are about.
     """
@@ -36,5 +42,4 @@ class AnyTextJSONRenderer(JSONRenderer):
         try:
             return super().render(*args, **kwargs)
         except UnicodeEncodeError:
-            self.ensure_ascii = True
-            return super().render(*args, **kwargs)
+            return AsciiJSONRenderer().render(*args, **kwargs)

@@ -61,7 +61,7 @@ class ApiSchema(ScopedSchema):
         return operation
 
     def _get_request_body(self, direction: Any = "request") -> Any:
-        body = super()._get_request_body(direction)
+        body = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
         if body is not None:
             # The package says so only of bodies that have one form.
             body["required"] = any(
@@ -113,7 +113,7 @@ class ApiSchema(ScopedSchema):
         media_types: Any = None,
         direction: Any = "response",
     ) -> Any:
-        response = super()._get_response_for_code(
+        response = super()._get_response_for_code(  # type: ignore[no-untyped-call]
             serializer, status_code, media_types, direction
         )
         # In the other direction it is what receivers of callbacks answer.
@@ -125,13 +125,14 @@ class ApiSchema(ScopedSchema):
         return response
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
-        schema = super()._map_basic_serializer(serializer, direction)
+        schema = super()._map_basic_serializer(  # type: ignore[no-untyped-call]
+            serializer, direction
+        )
         if direction == "request":
             # `refuse_unknown`, in all of them.
             schema["additionalProperties"] = False
-            if any(
-                isinstance(f, serializers.FileField) for f in serializer.fields.values()
-            ):
+            fields = serializer.fields.values()
+            if any(isinstance(field, serializers.FileField) for field in fields):
                 # A form has no null. Generated clients would write it as they like;
                 # the fields take the text `null`.
                 for described in schema["properties"].values():
@@ -141,7 +142,9 @@ class ApiSchema(ScopedSchema):
     def _map_serializer_field(
         self, field: Any, direction: Any, bypass_extensions: bool = False
     ) -> Any:
-        schema = super()._map_serializer_field(field, direction, bypass_extensions)
+        schema = super()._map_serializer_field(  # type: ignore[no-untyped-call]
+            field, direction, bypass_extensions
+        )
         if (
             direction == "request"
             and isinstance(field, serializers.CharField)
@@ -156,7 +159,9 @@ class ApiSchema(ScopedSchema):
     def _insert_field_validators(self, field: Any, schema: Any) -> None:
         # The package adds an alternative for the empty text, which the pattern allows.
         pattern = schema.pop("pattern", None)
-        super()._insert_field_validators(field, schema)
+        super()._insert_field_validators(  # type: ignore[no-untyped-call]
+            field, schema
+        )
         if pattern is not None:
             schema["pattern"] = pattern
 

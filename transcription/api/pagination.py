@@ -146,7 +146,11 @@ class TaskListPagination(TaskPagination):
                 "`next_cursor` of the page before, in place of an offset. The ordering "
                 "must be the same."
             ),
-            "schema": {"type": "string", "maxLength": 200},
+            "schema": {
+                "type": "string",
+                "maxLength": 200,
+                "pattern": "^[A-Za-z0-9_-]+$",
+            },
         },
     }
 

@@ -179,13 +179,13 @@ class SourceUploadSerializer(SourceSerializer):
     """A form with a recording. It may name a `file_url` in place of the file."""
 
     file = serializers.FileField(help_text=FILE_HELP)
-    file_url = None
+    file_url = None  # type: ignore[assignment]
 
 
 class SourceLinkSerializer(SourceSerializer):
     """JSON with a link to a recording."""
 
-    file = None
+    file = None  # type: ignore[assignment]
     file_url = FileUrlField(help_text=FILE_URL_HELP)
 
 
@@ -196,13 +196,13 @@ class TaskUploadSerializer(TaskCreateSerializer):
     """
 
     file = serializers.FileField(help_text=FILE_HELP)
-    file_url = None
+    file_url = None  # type: ignore[assignment]
 
 
 class TaskLinkSerializer(TaskCreateSerializer):
     """JSON with a link to a recording."""
 
-    file = None
+    file = None  # type: ignore[assignment]
     file_url = FileUrlField(help_text=FILE_URL_HELP)
 
 

@@ -133,6 +133,52 @@ def test_what_can_be_off_is_off_with_null(client, no_hints, name, as_json):
     assert response.json()["options"] == {name: as_json}
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "compression_ratio_threshold",
+        "hallucination_silence_threshold",
+        "log_prob_threshold",
+        "no_speech_threshold",
+    ],
+)
+def test_a_form_says_null_in_a_word(stored_options, name):
+    assert stored_options({}, **{name: "null"}) == {name: None}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("language", ""),
+        ("task_type", ""),
+        ("batching", ""),
+        ("temperature", ""),
+        ("beam_size", ""),
+        ("callback_url", ""),
+        ("platform", 7),
+        ("model", True),
+        ("initial_prompt", 1.5),
+        ("hotwords", ["word"]),
+    ],
+    ids=str,
+)
+def test_json_means_what_it_says(client, no_hints, name, value):
+    body = {"file_url": "https://example.org/a.mp3", name: value}
+
+    response = client.post(TASKS, body, format="json")
+
+    assert name in read_problem(response, 400, "invalid")["errors"]
+
+
+@pytest.mark.parametrize("name", ["initial_prompt", "hotwords"])
+def test_an_empty_prompt_is_none(client, no_hints, name):
+    body = {"file_url": "https://example.org/a.mp3", name: ""}
+
+    response = client.post(TASKS, body, format="json")
+
+    assert response.status_code == 201
+
+
 @pytest.mark.parametrize("name", sorted(OPTION_NAMES))
 def test_an_empty_field_of_a_form_was_left_alone(stored_options, name):
     assert stored_options({}, **{name: ""}) == {}

@@ -130,6 +130,50 @@ def test_every_operation_is_documented_with_its_errors(stranger):
         assert "401" in operation["responses"]
 
 
+@pytest.fixture
+def document(stranger) -> Any:
+    """The OpenAPI document."""
+    return stranger.get("/api/v1/schema/", query_params={"format": "json"}).json()
+
+
+def test_each_answer_is_documented_with_its_shape_and_the_request_id(document):
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert {"400", "401", "406", "503"} <= set(operation["responses"])
+            for status, answer in operation["responses"].items():
+                assert answer["headers"]["X-Request-ID"]["required"] is True
+                if status >= "400":
+                    (content,) = answer["content"].items()
+                    assert content == (
+                        "application/problem+json",
+                        {"schema": {"$ref": "#/components/schemas/Problem"}},
+                    )
+
+
+def test_operations_are_named_by_what_they_do(document):
+    names = {
+        operation["operationId"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+    }
+
+    assert {"tasks_create", "tasks_cancel", "keys_rotate", "models_list"} <= names
+    assert not [name for name in names if name.endswith(("_create_create", "_enum"))]
+    assert {"tasks_cancel_create", "keys_rotate_create"}.isdisjoint(names)
+
+
+def test_bodies_are_described_as_strictly_as_they_are_read(document):
+    schemas = document["components"]["schemas"]
+    bodies = [name for name in schemas if name.endswith("Request")]
+
+    assert "TaskUploadRequest" in bodies
+    for name in bodies:
+        assert schemas[name]["additionalProperties"] is False
+    assert "file" in schemas["TaskUploadRequest"]["required"]
+    assert "file" not in schemas["TaskLinkRequest"]["properties"]
+    assert schemas["TaskLinkRequest"]["required"] == ["file_url"]
+
+
 LOADED = re.compile(r"""<(?:script|link|img)\b[^>]*?(?:src|href)=["']([^"']+)""")
 
 
