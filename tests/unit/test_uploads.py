@@ -132,6 +132,31 @@ def test_too_long_a_body_is_refused_before_it_is_read(tmp_path):
     assert "9.8 KiB" in exchange.body["detail"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "language", "title", "detail"),
+    [
+        ({}, "en", None, "The file is larger than the 9.8 KiB this server takes."),
+        (
+            {"Accept-Language": "zh-CN,zh;q=0.9"},
+            "zh-hans",
+            "过大",
+            "文件超出服务器允许的大小 9.8 KiB。",
+        ),
+    ],
+    ids=["en", "zh-hans"],
+)
+def test_a_refusal_is_in_the_clients_language(
+    headers, language, title, detail, tmp_path
+):
+    exchange = of_length(LIMIT + 1, b"x", **headers).run(tmp_path)
+
+    assert exchange.body["detail"] == detail
+    assert exchange.body["code"] == "file_too_large"
+    assert title is None or title in exchange.body["title"]
+    assert exchange.answer_headers[b"content-language"] == language.encode()
+    assert b"Accept-Language" in exchange.answer_headers[b"vary"]
+
+
 def test_a_refusal_closes_the_connection(tmp_path):
     exchange = of_length(LIMIT + 1, b"x").run(tmp_path)
 
