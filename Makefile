@@ -125,6 +125,11 @@ lock: ## Pin all requirements anew (needs uv)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv (pip install uv)" >&2; exit 1; }
 	@UV="$(UV)" sh tools/lock.sh base dev openai-whisper
 
+.PHONY: messages
+messages: ## Bring the translations up to date, and tell which are missing
+	@$(BOOTSTRAP) base dev
+	@$(BIN)/python -m tools.messages
+
 .PHONY: bench
 bench: ## Take the figures of docs/benchmarks.md; NAME=word picks some
 	@$(BOOTSTRAP) base dev openai-whisper

@@ -44,9 +44,16 @@ UNTRANSLATED: Final = frozenset({"SubRip", "WebVTT", "faster-whisper"})
 # words for programs.
 PLACES: Final = re.compile(r"%\(\w+\)[a-z]|%[sd]|\{\w*(?:![rs])?(?::[^}]*)?\}")
 WORDS: Final = re.compile(r"`[^`]+`|WHISPERHUB_\w+|https?://\S+")
-HEADER: Final = """\
+COMMENT: Final = """\
 # Translations of WhisperHub. `make messages` adds what is new; docs/translation.md has
 # the words to use."""
+HEADERS: Final = [
+    ("Language", LANGUAGE),
+    ("MIME-Version", "1.0"),
+    ("Content-Type", "text/plain; charset=utf-8"),
+    ("Content-Transfer-Encoding", "8bit"),
+    ("Plural-Forms", "nplurals=1; plural=0;"),
+]
 
 
 def extracted() -> Catalog:
@@ -134,30 +141,27 @@ def merged(wanted: Catalog, former: Catalog) -> Catalog:
     return result
 
 
+class Reproducible(Catalog):
+    """A catalogue whose header names no moment and no program."""
+
+    @property
+    def mime_headers(self) -> list[tuple[str, str]]:
+        """What Django needs to read it."""
+        return HEADERS
+
+
 def written(catalogue: Catalog) -> bytes:
     """The text form, always the same for the same messages."""
-    catalogue.header_comment = HEADER
     buffer = io.BytesIO()
     write_po(buffer, catalogue, width=88, omit_header=True, include_lineno=False)
-    head = (
-        f'{HEADER}\nmsgid ""\nmsgstr ""\n"Language: {LANGUAGE}\\n"\n'
-        '"MIME-Version: 1.0\\n"\n"Content-Type: text/plain; charset=utf-8\\n"\n'
-        '"Content-Transfer-Encoding: 8bit\\n"\n'
-        '"Plural-Forms: nplurals=1; plural=0;\\n"\n\n'
-    )
+    lines = [f'"{name}: {value}\\n"' for name, value in HEADERS]
+    head = "\n".join([COMMENT, 'msgid ""', 'msgstr ""', *lines, "", ""])
     return head.encode() + buffer.getvalue()
 
 
 def compiled(catalogue: Catalog) -> bytes:
-    """The form that Django loads; the header has no moment, so it is reproducible."""
-    plain = Catalog(LANGUAGE, fuzzy=False)
-    plain.mime_headers = [
-        ("Language", LANGUAGE),
-        ("MIME-Version", "1.0"),
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("Content-Transfer-Encoding", "8bit"),
-        ("Plural-Forms", "nplurals=1; plural=0;"),
-    ]
+    """The form that Django loads, always the same for the same messages."""
+    plain = Reproducible(LANGUAGE, fuzzy=False)
     for message in _messages(catalogue):
         plain.add(message.id, message.string, context=message.context)
     buffer = io.BytesIO()

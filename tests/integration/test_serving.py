@@ -128,7 +128,7 @@ def test_an_unknown_model_is_refused_with_those_that_are_served(settings):
 
 
 def test_where_nothing_is_served_yet_the_message_says_so():
-    with pytest.raises(UnknownModelError, match="Served: none yet"):
+    with pytest.raises(UnknownModelError, match="nor any other yet"):
         resolve_model("large-v3")
 
 

@@ -48,6 +48,14 @@ def test_catalogue_and_compiled_form_are_what_make_messages_writes(current):
     assert messages.COMPILED.read_bytes() == messages.compiled(current)
 
 
+def test_the_compiled_form_holds_no_moment_and_no_version(current):
+    content = messages.compiled(current)
+
+    assert "任务已取消。".encode() in content
+    assert b"Date" not in content
+    assert b"Babel" not in content
+
+
 def test_all_kinds_of_sources_are_searched(current):
     places = {place for message in current for place, _line in message.locations}
 

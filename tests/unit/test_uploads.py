@@ -225,6 +225,31 @@ def test_too_long_a_form_is_refused_before_it_is_read():
     assert "3 MiB" in exchange.body["detail"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "language", "title", "detail"),
+    [
+        ({}, "en", None, "The file is larger than the 3 MiB this server takes."),
+        (
+            {"Accept-Language": "zh-CN,zh;q=0.9"},
+            "zh-hans",
+            "过大",
+            "文件超出服务器允许的大小 3 MiB。",
+        ),
+    ],
+    ids=["en", "zh-hans"],
+)
+def test_a_refusal_is_in_the_clients_language(headers, language, title, detail):
+    exchange = of_length(
+        MAX_FORM_BYTES + 1, b"x", **{"Content-Type": FORM_TYPE}, **headers
+    ).run()
+
+    assert exchange.body["detail"] == detail
+    assert exchange.body["code"] == "file_too_large"
+    assert title is None or title in exchange.body["title"]
+    assert exchange.answer_headers[b"content-language"] == language.encode()
+    assert b"Accept-Language" in exchange.answer_headers[b"vary"]
+
+
 def test_a_refusal_closes_the_connection():
     exchange = of_length(MAX_REQUEST_BYTES + 1, b"x").run()
 

@@ -252,9 +252,13 @@ def failed(error: errors.WhisperHubError) -> Callable[[World], Any]:
     )
 
 
+KINDS: list[type[errors.FetchError]] = [
+    errors.FetchError,
+    *errors.FetchError.__subclasses__(),
+]
 FETCHING: dict[str, Callable[[World], Any]] = {
     f"{kind.code} {status}": failed(kind(status))
-    for kind in [errors.FetchError, *errors.FetchError.__subclasses__()]
+    for kind in KINDS
     for status in (None, 418)
 }
 STORED = {
