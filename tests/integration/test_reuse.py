@@ -12,6 +12,7 @@ import pytest
 from django.db import connection
 
 from tests.factories import SlotFactory, TaskFactory, TranscriptFactory, UserFactory
+from tests.integration import steps
 from tests.integration.databases import in_threads
 from tests.integration.steps import lease_of
 from tests.integration.test_list_plans import explain
@@ -20,7 +21,7 @@ from tests.upstreams import file, running_upstream
 from tools import many_tasks
 from transcription.errors import LeaseLostError
 from transcription.models import Callback, Transcript, TranscriptionTask
-from transcription.services import preparation, retention, reuse, transitions
+from transcription.services import retention, reuse, transitions
 from transcription.services.submission import (
     Link,
     TaskRequest,
@@ -88,7 +89,7 @@ def again(sound: bytes, make_upload: Any) -> Callable[..., Any]:
     def submit(owner: Any, content: bytes = sound, **request: Any) -> Any:
         wanted = TaskRequest(**{"reuse": True, "model": "demo", **request})
         task = submit_upload(owner, make_upload(content), wanted)
-        preparation.prepare(task.pk, owner="media")
+        steps.prepare(task.pk, owner="media")
         task.refresh_from_db()
         return task
 
@@ -336,7 +337,7 @@ def test_the_file_of_a_link_is_known_by_its_bytes(finished, sound):
         wanted = TaskRequest(reuse=True, model="demo")
         task = submit_link(first.owner, link, wanted)
 
-        outcome = preparation.prepare(task.pk, owner="media")
+        outcome = steps.prepare(task.pk, owner="media")
 
     task.refresh_from_db()
     assert outcome is Outcome.COMPLETED

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, NoReturn
 
 from django.http import QueryDict
+from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -303,11 +304,12 @@ class RequestSerializer(serializers.Serializer[Any]):
     @functools.cached_property
     def fields(self) -> Any:
         """The fields by name."""
-        return _shared_fields(type(self))
+        return _shared_fields(type(self), get_language())
 
 
 @functools.cache
-def _shared_fields(kind: type[RequestSerializer]) -> Any:
+def _shared_fields(kind: type[RequestSerializer], language: str | None) -> Any:
+    # Of each language its own: a field's messages keep the first that they are said in.
     parent = kind()
     fields = BindingDict(parent)
     for name, field in parent.get_fields().items():
