@@ -60,6 +60,7 @@ REMOVAL: Final = {
 ARROWS: Final = frozenset(
     {
         (Status.PREPARING, Status.QUEUED),
+        (Status.PREPARING, Status.COMPLETED),
         (Status.PREPARING, Status.FAILED),
         (Status.PREPARING, Status.CANCELLED),
         (Status.QUEUED, Status.PROCESSING),

@@ -181,7 +181,13 @@ def test_what_kills_decoders_and_what_kills_models_take_nobody_along(service):
     check_done(service, good, losses=[1, 2])
     for failed in service.wait_for_status(bad, Status.FAILED):
         assert (failed.error_code, failed.losses) == ("worker_lost", 3)
-    wait_for(lambda: not any(map(service.files_of, bad)))
+    # Their uploads, so that they may start again.
+    wait_for(
+        lambda: all(
+            [Path(path).name for path in service.files_of(task)] == [task, "original"]
+            for task in bad
+        )
+    )
 
 
 def test_a_hint_that_died_with_an_idle_worker_is_sent_again(service, record):

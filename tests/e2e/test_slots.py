@@ -145,7 +145,7 @@ class Service:
             )
 
     def wait_for_result(self, submitted: requests.Response) -> dict[str, Any]:
-        assert submitted.status_code == 201, submitted.text
+        assert submitted.ok, submitted.text
         links = submitted.json()["links"]
 
         def look() -> Any:
@@ -250,6 +250,39 @@ def test_no_language_is_told_of_what_is_no_media(service, launch_demo):
 
     assert answer.status_code == 409
     assert answer.json()["code"] == "invalid_media"
+
+
+def test_a_result_is_had_again_without_work(service, launch_demo):
+    first = service.wait_for_result(service.submit(model="demo", language="en"))
+
+    again = service.submit(model="demo", language="en", reuse="true")
+    heard = service.wait_for_result(again)
+
+    shown = service.session.get(again.json()["links"]["self"], timeout=30).json()
+    assert shown["reused_from"] == first["id"]
+    assert (heard["text"], heard["segments"]) == (first["text"], first["segments"])
+    assert heard["timings"]["inference"] is None
+    assert shown["started_at"] is None
+
+
+def test_a_cancelled_upload_can_start_again(service, launch_demo):
+    service.stop()
+    submitted = service.submit(model="demo", language="en").json()
+    itself = submitted["links"]["self"]
+    cancelled = service.session.post(f"{itself}cancel/", timeout=30).json()
+
+    def waits() -> bool:
+        shown = service.session.get(itself, timeout=30).json()
+        return bool(shown["can_retry"] and shown["retry_until"])
+
+    assert cancelled["status"] in ("cancelled", "preparing")
+    wait_for(waits, seconds=SECONDS, named="the end")
+    service.launch("one=cpu=demo")
+
+    again = service.session.post(f"{itself}retry/", timeout=30)
+
+    assert again.status_code == 200, again.text
+    assert service.wait_for_result(again)["text"]
 
 
 @pytest.fixture

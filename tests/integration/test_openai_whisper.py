@@ -503,7 +503,7 @@ def test_a_model_that_cannot_be_downloaded_is_told_in_a_sentence(tmp_path, monke
     [
         ("huge-v9", "'huge-v9' is no Whisper model that openai-whisper knows"),
         ("{}/gone.pt", "file or folder of the model 'gone' does not exist"),
-        ("{}/empty", "'empty' must hold one checkpoint .* holds none"),
+        ("{}/empty", "'empty' must hold one checkpoint .* holds 0"),
         ("{}/two", "'two' must hold one checkpoint .* holds 2"),
         ("{}/broken.pt", "file of the model 'broken' is no openai-whisper checkpoint"),
         ("{}/other.pt", "file of the model 'other' is no openai-whisper checkpoint"),

@@ -87,7 +87,9 @@ def test_a_task_that_is_not_queued_is_not_counted(state):
 
 
 def prepare_again(task: TranscriptionTask, decoded=DECODED) -> None:
-    TranscriptionTask.objects.filter(pk=task.pk).update(status="failed")
+    TranscriptionTask.objects.filter(pk=task.pk).update(
+        status="failed", media_expires_at=Now()
+    )
     assert transitions.start_again(task.pk)
     lease = transitions.claim_preparation(task.pk, owner="media@tests/1")
     assert lease
