@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
+from django.utils.translation import override
 
 from tests.factories import SlotFactory, TaskFactory
 from transcription.engines.base import ModelInfo
@@ -19,6 +20,7 @@ from transcription.engines.plan import SlotPlan
 from transcription.models import TranscriptionTask, WorkerSlot
 from transcription.services.slots import SlotTakenError, register, release_jobs
 from transcription.storage import TaskFolder
+from whisperhub.sentences import Sentence
 
 pytestmark = pytest.mark.django_db
 
@@ -79,6 +81,17 @@ def test_a_failure_is_told_with_its_reason(no_hints):
 
     slot = WorkerSlot.objects.get()
     assert (slot.state, slot.message) == (State.FAILED, "The model cannot be had.")
+
+
+def test_a_reason_with_values_can_be_read_in_another_language(no_hints):
+    said = Sentence("The folder of the model {name!r} does not exist.", name="mine")
+
+    register(PLAN).fail(said)
+
+    with override("zh-hans"):
+        assert WorkerSlot.objects.get().sentence.translated() == (
+            "模型 'mine' 的文件夹不存在。"
+        )
 
 
 def test_a_beat_says_that_the_process_lives(no_hints):

@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import override
 
 from tests.factories import TaskFactory
 from tests.integration.steps import (
@@ -28,6 +29,7 @@ from transcription.models import Transcript, TranscriptionTask
 from transcription.services import transitions
 from transcription.services.lease_columns import NO_LEASE
 from transcription.services.transitions import Lease, Outcome
+from whisperhub.sentences import Sentence
 
 pytestmark = pytest.mark.django_db
 
@@ -307,6 +309,35 @@ def test_a_dead_workers_task_goes_back_without_spending_an_attempt(state):
     assert row.dispatched_at is None
     assert row.progress == 0.0
     assert row.not_before is None
+
+
+@pytest.mark.parametrize("settle", [transitions.fail, transitions.retry_or_fail])
+def test_an_error_keeps_how_its_sentence_was_made(settle):
+    task = TaskFactory(processing=True)
+    said = Sentence(
+        "The media is longer than the {seconds:g} seconds allowed.", seconds=9
+    )
+
+    settle(lease_of(task), code="media_too_long", message=said)
+
+    row = reload(task)
+    assert row.error_message == "The media is longer than the 9 seconds allowed."
+    with override("zh-hans"):
+        assert row.error_sentence.translated() == "媒体时长超出允许的 9 秒。"
+
+
+def test_the_parts_of_an_error_do_not_outlive_it():
+    task = TaskFactory(processing=True)
+    said = Sentence("The engine failed on this audio ({reason}).", reason="MemoryError")
+    transitions.retry_or_fail(lease_of(task), code="engine_error", message=said)
+
+    again = transitions.Lease(task.pk, uuid.uuid4())
+    TranscriptionTask.objects.update(status="processing", lease_token=again.token)
+    transitions.fail(again, code="engine_error", message="Something else.")
+
+    row = reload(task)
+    assert row.error_sentence == "Something else."
+    assert row.error_parts is None
 
 
 def test_the_third_loss_fails_the_task():
