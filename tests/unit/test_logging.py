@@ -74,7 +74,7 @@ def test_what_strangers_cause_leaves_one_line_and_no_traceback(
 
 
 def test_every_suspicion_of_django_is_known_by_name():
-    def kinds(parent: type) -> set[str]:
+    def kinds(parent: type[Any]) -> set[str]:
         below = [kinds(child) for child in parent.__subclasses__()]
         return {parent.__name__}.union(*below)
 
