@@ -6,26 +6,21 @@ rate, and quotas that are never reached but must be looked at.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
 from tqdm import tqdm
 
-from benchmarks.api import (
-    PARTS,
-    REQUEST_SECONDS,
-    environment,
-    first_page,
-    one_request,
-    own_server,
-)
+from benchmarks.api import PARTS, TASKS, environment, own_server, page
+from benchmarks.clients import Request, answers_to, message
 from benchmarks.report import Report, percentile
 from workers.stack import Stack, free_port
 
@@ -73,7 +68,7 @@ def measure(report: Report, kind: str, environment: dict[str, str]) -> bool:
     )
     met = True
     with stack:
-        for what, make in {"page": page, "submission": submission}.items():
+        for what, make in {"page": small_page, "submission": link}.items():
             taken = in_turn(stack.port, keys, report.repeat, make)
             medians = {name: percentile(each, 0.5) for name, each in taken.items()}
             for name, seconds in medians.items():
@@ -83,32 +78,37 @@ def measure(report: Report, kind: str, environment: dict[str, str]) -> bool:
     return met
 
 
-Made = Callable[[], tuple[str, bytes, dict[str, str]]]
-
-
 def in_turn(
-    port: int, keys: dict[str, str], count: int, make: Made
+    port: int, keys: dict[str, str], count: int, make: Callable[[str], Request]
 ) -> dict[str, list[float]]:
     """Seconds of each request, by the name of its key."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=REQUEST_SECONDS)
+    asked = [replace(make(key), kind=name) for name, key in keys.items()]
+    rounds = chain.from_iterable(repeat(asked, WARM_UP + count))
     taken: dict[str, list[float]] = {name: [] for name in keys}
-    for _ in tqdm(range(WARM_UP + count), unit="request"):
-        for name, key in keys.items():
-            taken[name].append(one_request(connection, key, *make()))
-    connection.close()
+    for answer in tqdm(answers_to(port, [rounds]), unit="request"):
+        if not answer.is_success:
+            raise RuntimeError(answer.said)
+        taken[answer.kind].append(answer.seconds)
     return {name: seconds[WARM_UP:] for name, seconds in taken.items()}
 
 
-def page() -> tuple[str, bytes, dict[str, str]]:
+def small_page(key: str) -> Request:
     """A page of one task: what limits cost is not lost in the rest."""
-    return first_page({"limit": "1"})
+    return page(key, {"limit": "1"})
 
 
-def submission() -> tuple[str, bytes, dict[str, str]]:
-    """A link, which has no body to speak of."""
-    address, _, _ = page()
-    path, _, _ = address.partition("?")
-    return path, LINK, {"Content-Type": "application/json"}
+def link(key: str) -> Request:
+    """The submission of a link, which has no body to speak of."""
+    return Request(
+        "link",
+        message(
+            "POST",
+            TASKS,
+            body=LINK,
+            Authorization=f"Bearer {key}",
+            Content_Type="application/json",
+        ),
+    )
 
 
 def fill() -> None:

@@ -11,15 +11,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import IO, Final, cast
 
 import psutil
 from django.conf import settings
 from tqdm import trange
 
-from benchmarks.api import CLIENTS, PARTS, at_once, environment, filled, first_page
-from benchmarks.report import Report, percentile
+from benchmarks.api import CLIENTS, PARTS, Web, environment, filled
+from benchmarks.report import Report
 from workers.stack import Stack, free_port
 
 ROWS: Final = 5000
@@ -69,9 +68,8 @@ def measure(report: Report, stack: Stack, keys: list[str], count: int) -> float:
 
 def p95(stack: Stack, keys: list[str]) -> float:
     """Seconds of the slowest twentieth of pages, four clients at once."""
-    return percentile(
-        at_once(keys, stack.port, REQUESTS, partial(first_page, {})), 0.95
-    )
+    web = Web(stack.port, stack.pids()["web"])
+    return web.ask(keys, {}, REQUESTS).p95
 
 
 def thread_count(web: psutil.Process) -> int:
