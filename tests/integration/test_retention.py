@@ -203,6 +203,19 @@ def test_nothing_is_kept_where_the_operator_says_so(settings):
     assert not folder.path.exists()
 
 
+def test_kept_originals_are_kept_for_good(settings):
+    settings.KEEP_ORIGINALS = True
+    over = timezone.now() - timedelta(seconds=1)
+    before = fill(TaskFactory(failed=True, media_expires_at=over).public_id)
+
+    task, folder = ended_with(fail, "processing")
+
+    assert task.media_expires_at is None
+    assert retention.discard_expired_media() == 0
+    assert folder.original.exists()
+    assert before.original.exists()
+
+
 def test_the_upload_of_a_completed_task_is_not_kept():
     task = TaskFactory(processing=True)
     folder = fill(task.public_id)

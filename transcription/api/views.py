@@ -211,7 +211,10 @@ class TaskViewSet(
             "answered with the task that it made the first time; so are copies of "
             "it that arrive while the first is being handled. A key counts for its "
             "owner, and for 24 hours unless the operator chose otherwise. A request "
-            "that is refused leaves no key behind."
+            "that is refused leaves no key behind.\n\n"
+            "With `reuse`, a finished result of yours for the same media (by their "
+            "bytes), task type, model and revision, language and options completes "
+            "the task before anything is decoded; `reused_from` names its task."
         ),
         parameters=[
             OpenApiParameter(
@@ -253,7 +256,11 @@ class TaskViewSet(
                 "The task that this request made was deleted "
                 "(`idempotent_task_deleted`)."
             ),
-            413: problem("The file is larger than the server takes."),
+            408: problem("The client fell silent (`request_timeout`)."),
+            413: problem(
+                "The file is larger than the server takes (`file_too_large`), or the "
+                "rest of the request is too long (`request_too_large`)."
+            ),
             429: NO_ROOM,
             507: problem("The server has no room for the file."),
         },
@@ -482,7 +489,11 @@ class DetectLanguageView(APIView):
             **UNAUTHORIZED,
             **PRIORITY_REFUSED,
             409: problem("The recording could not be used; `code` tells why."),
-            413: problem("The file is larger than the server takes."),
+            408: problem("The client fell silent (`request_timeout`)."),
+            413: problem(
+                "The file is larger than the server takes (`file_too_large`), or the "
+                "rest of the request is too long (`request_too_large`)."
+            ),
             429: NO_ROOM,
             507: problem("The server has no room for the file."),
         },

@@ -69,6 +69,9 @@ def discard_expired_media() -> int:
     Returns:
         How many went.
     """
+    if settings.KEEP_ORIGINALS:
+        # Of a time when the operator did not.
+        return 0
     kept = TranscriptionTask.objects.filter(media_expires_at__isnull=False).order_by(
         "media_expires_at"
     )

@@ -521,8 +521,12 @@ def _media_end(status: str) -> Any:
 
 
 def keeps_media(status: str) -> bool:
-    """Whether an upload is kept for a while when its task ends so."""
-    return status in RETRYABLE and settings.KEEP_FAILED_HOURS > 0
+    """Whether an upload is kept for a while when its task ends so; not for good."""
+    return (
+        status in RETRYABLE
+        and settings.KEEP_FAILED_HOURS > 0
+        and not settings.KEEP_ORIGINALS
+    )
 
 
 def _end_held(lease: Lease, status: str, **changes: Any) -> None:

@@ -24,6 +24,7 @@ from tests.web import running_web
 from tools.uploaders import BEGIN, END, FORM_TYPE, silent_wav, upload
 from transcription.models import TranscriptionTask
 from transcription.storage import TaskFolder
+from whisperhub.descriptors import MANY
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -142,6 +143,14 @@ def test_a_large_upload_is_written_once_and_held_in_no_memory(web, key, announce
     assert TaskFolder(task.public_id).original.stat().st_size == LARGE_BYTES
     assert peak() - before < MOST_GROWTH_BYTES
     assert process.io_counters().write_chars - written < 1.05 * LARGE_BYTES
+
+
+def test_the_web_process_may_have_many_connections_and_files_open(web):
+    (process,) = processes_of(web)
+
+    soft, hard = process.rlimit(psutil.RLIMIT_NOFILE)
+
+    assert hard == psutil.RLIM_INFINITY or soft >= min(hard, MANY)
 
 
 def test_slow_uploaders_hold_neither_threads_nor_connections(web, key, media_root):
