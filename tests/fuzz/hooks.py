@@ -75,6 +75,8 @@ def mend_query(query: dict[str, Any]) -> None:
 
 def mend_body(body: dict[str, Any], *, makes_task: bool) -> None:
     """Fill a body with what exists; headers of a task go to an address only."""
+    if is_text(body.get("owner"), 150):
+        body["owner"] = OWNER
     if is_text(body.get("model"), 100):
         body["model"] = DEMO
     if is_link(body.get("file_url")):

@@ -148,7 +148,7 @@ def test_a_second_end_is_seen(balance, afterwards):
 
 def test_an_arrow_that_is_not_drawn_is_seen(balance):
     task = TaskFactory()
-    move(task, Status.COMPLETED)
+    move(task, Status.PROCESSING)
 
     assert balance(task).doubled == 1
 

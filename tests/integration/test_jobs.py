@@ -85,7 +85,7 @@ def test_the_audio_of_a_task_is_counted_for_its_owner(submitted, task_type):
     sample = SAMPLES["en"]
     task = submitted(sample.path, task_type=task_type)
 
-    preparation.prepare(task.pk, owner="media")
+    steps.prepare(task.pk)
 
     used = usage.used_by_owner(task.owner_id)
     assert used.audio_seconds == pytest.approx(sample.seconds, abs=0.1)

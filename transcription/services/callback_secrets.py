@@ -91,9 +91,14 @@ def _add(owner_id: int, *, number: int) -> None:
             CallbackSecret.objects.create(
                 owner_id=owner_id, number=number, secret=_new_secret()
             )
-            CallbackSecret.objects.filter(
+            former = CallbackSecret.objects.filter(
                 owner_id=owner_id, number__lt=number, expires_at=None
-            ).update(expires_at=after_now(_overlap()))
+            )
+            if overlap := _overlap():
+                former.update(expires_at=after_now(overlap))
+            else:
+                # Now, and not with the next tick of the database's clock.
+                former.delete()
     except IntegrityError:
         if not CallbackSecret.objects.filter(owner_id=owner_id, number=number).exists():
             raise
