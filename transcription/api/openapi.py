@@ -28,7 +28,8 @@ BAD_REQUEST: Final = (
     "not ours (`bad_request`)."
 )
 NOT_ACCEPTABLE: Final = "`Accept` names no type that the answer has."
-TOO_LARGE: Final = "The body is larger than the server takes."
+TOO_LARGE: Final = "The body is larger than the server takes (`request_too_large`)."
+SILENT: Final = "Nothing of the body came for too long (`request_timeout`)."
 NOT_SUPPORTED: Final = "The body has another `Content-Type` than those above."
 AWAY: Final = "The database does not answer (`database_away`); try again in moments."
 
@@ -83,6 +84,7 @@ class ApiSchema(ScopedSchema):
             HTTPStatus.SERVICE_UNAVAILABLE: AWAY,
         }
         if has_body:
+            errors[HTTPStatus.REQUEST_TIMEOUT] = SILENT
             errors[HTTPStatus.REQUEST_ENTITY_TOO_LARGE] = TOO_LARGE
             errors[HTTPStatus.UNSUPPORTED_MEDIA_TYPE] = NOT_SUPPORTED
         return errors

@@ -99,6 +99,10 @@ PRIORITY_REFUSED = {
         "highest that it may use (`priority_not_allowed`)."
     )
 }
+TOO_LARGE = problem(
+    "The file (`file_too_large`), or what stands beside it (`request_too_large`), is "
+    "larger than the server takes."
+)
 NO_ROOM = problem(
     "The key has too many unfinished tasks (`queue_quota_exceeded`), or has used its "
     "audio of this day (`audio_quota_exceeded`)."
@@ -253,7 +257,7 @@ class TaskViewSet(
                 "The task that this request made was deleted "
                 "(`idempotent_task_deleted`)."
             ),
-            413: problem("The file is larger than the server takes."),
+            413: TOO_LARGE,
             429: NO_ROOM,
             507: problem("The server has no room for the file."),
         },
@@ -482,7 +486,7 @@ class DetectLanguageView(APIView):
             **UNAUTHORIZED,
             **PRIORITY_REFUSED,
             409: problem("The recording could not be used; `code` tells why."),
-            413: problem("The file is larger than the server takes."),
+            413: TOO_LARGE,
             429: NO_ROOM,
             507: problem("The server has no room for the file."),
         },
