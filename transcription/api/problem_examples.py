@@ -52,6 +52,7 @@ SENTENCES: Final[dict[str, str]] = {
     "file_too_large": Sentence(
         "The file is larger than the {size} this server takes.", size="2 GiB"
     ),
+    "bad_request": _("The server does not take this request."),
     "request_too_large": _(
         "The request is too long. Only a file in a form may be large."
     ),

@@ -495,6 +495,58 @@ def test_errors_of_fields_name_the_same_fields_and_codes_in_each_language(world)
     assert len(found[0]) > 8
 
 
+REFUSED_LIMITS = {
+    "requests_per_minute": -1,
+    "audio_seconds_per_day": 10**12,
+    "unfinished_tasks": "many",
+    "highest_priority": "urgent",
+    "colour": 1,
+}
+
+
+@pytest.mark.parametrize("language", [EN, ZH])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("post", KEYS, {"name": "a", "owner": "nobody", "colour": 1}),
+        ("post", KEYS, {"name": "a", "limits": REFUSED_LIMITS}),
+        ("post", KEYS, {"name": "a", "limits": 5}),
+        ("patch", f"{KEYS}{{key}}/", {}),
+        ("patch", f"{KEYS}{{key}}/", {"limits": REFUSED_LIMITS}),
+        ("get", f"{KEYS}?owner=nobody", None),
+        ("get", "/api/v1/usage/?owner=nobody", None),
+        ("get", "/api/v1/usage/?colour=1", None),
+    ],
+    ids=[
+        *("owner", "limits", "no-limits", "nothing", "other-limits"),
+        *("owner-of-keys", "owner-of-usage", "parameter"),
+    ],
+)
+def test_what_is_wrong_with_limits_and_owners_is_said_in_both_languages(
+    method, path, body, language, world
+):
+    world.query = f"lang={language}"
+    key = ApiKeyFactory(owner=world.owner)
+    more = {} if body is None else {"data": body, "format": "json"}
+
+    response = world.ask(method, path.format(key=key.public_id), **more)
+
+    check(response, "invalid", language)
+    assert response.json()["errors"]
+
+
+@pytest.mark.parametrize("language", [EN, ZH])
+def test_who_asks_for_the_usage_of_others_is_refused_in_both_languages(language, world):
+    User.objects.filter(pk=world.owner.pk).update(is_staff=False)
+    world.query = f"lang={language}"
+
+    response = world.ask("get", "/api/v1/usage/?owner=somebody")
+
+    check(response, "invalid", language)
+    (fault,) = response.json()["errors"]["owner"]
+    assert fault["code"] == "staff_only"
+
+
 # --- Answers that are no errors ------------------------------------------------------
 
 
