@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 from django.conf import settings
-from django.utils.translation import gettext_lazy as _
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
@@ -16,10 +16,10 @@ REQUIRED_SCOPE = "x-required-scope"
 RETRY_HEADER = "Retry-After"
 RATE_HEADERS = (LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER)
 HEADERS = {
-    LIMIT_HEADER: _("Requests that may come at once, if the key has a rate."),
-    REMAINING_HEADER: _("How many of them may still come."),
-    RESET_HEADER: _("Seconds until all of them may come again."),
-    RETRY_HEADER: _("Seconds to wait before the next try."),
+    LIMIT_HEADER: "Requests that may come at once, if the key has a rate.",
+    REMAINING_HEADER: "How many of them may still come.",
+    RESET_HEADER: "Seconds until all of them may come again.",
+    RETRY_HEADER: "Seconds to wait before the next try.",
 }
 
 
@@ -83,10 +83,12 @@ class ScopedSchema(AutoSchema):
 
 def add_rate(responses: dict[str, Any]) -> None:
     """Add to the answers of an operation what the rate of a key brings with it."""
-    told = _("Too many requests of this key (`rate_limit_exceeded`).")
-    refused = responses.setdefault("429", {"content": responses["401"]["content"]})
+    told = "Too many requests of this key (`rate_limit_exceeded`)."
+    alike = deepcopy(responses["401"]["content"])
+    refused = responses.setdefault("429", {"content": alike})
     described = refused.get("description")
-    refused["description"] = f"{described} {told}" if described else str(told)
+    # A paragraph of its own: the document is translated by paragraphs.
+    refused["description"] = f"{described}\n\n{told}" if described else told
     refused.setdefault("headers", {})[RETRY_HEADER] = _header(RETRY_HEADER)
     for code, response in responses.items():
         if code.startswith("2") or code == "429":
@@ -103,7 +105,7 @@ def describe_headers(result: dict[str, Any], **_others: Any) -> dict[str, Any]:
     """A hook of drf-spectacular: what the headers mean, once for all operations."""
     result["components"]["headers"] = {
         name: {
-            "description": str(told),
+            "description": told,
             "schema": {"type": "integer", "minimum": int(name == RETRY_HEADER)},
         }
         for name, told in HEADERS.items()

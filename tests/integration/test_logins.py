@@ -38,9 +38,13 @@ def sign_in(
     name: str = "ann",
     address: str = HERE,
     browser: Client | None = None,
+    headers: dict[str, str] | None = None,
 ) -> Any:
     return (browser or Client()).post(
-        page, {"username": name, "password": password}, REMOTE_ADDR=address
+        page,
+        {"username": name, "password": password},
+        REMOTE_ADDR=address,
+        headers=headers,
     )
 
 
@@ -56,6 +60,18 @@ def test_who_guesses_is_stopped_even_with_the_right_password(person, page):
     assert int(stopped.headers["Retry-After"]) == 200
     assert "Try again in 200 seconds." in stopped.content.decode()
     assert "sessionid" not in stopped.cookies
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_who_is_stopped_is_told_in_their_language(person, page):
+    for _time in range(3):
+        sign_in(page, "guess")
+
+    stopped = sign_in(page, "guess", headers={"Accept-Language": "zh-CN"})
+
+    assert stopped.headers["Content-Language"] == "zh-hans"
+    assert "尝试次数过多" in stopped.content.decode()
+    assert "请在 200 秒后重试。" in stopped.content.decode()
 
 
 def test_both_pages_count_together(person):

@@ -235,8 +235,15 @@ SECRET: Final[dict[str, Any]] = {
     "created_at": "2026-11-20T08:00:00.000000Z",
     "former": [],
 }
+LIMITS: Final[dict[str, Any]] = {
+    "requests_per_minute": 600,
+    "audio_seconds_per_day": None,
+    "unfinished_tasks": None,
+    "highest_priority": "normal",
+}
 KEY: Final[dict[str, Any]] = {
     "id": "7d0b8d6a-0e0c-4c3b-9d6f-3f2a1e5c4b90",
+    "owner": "ann",
     "name": "caption robot",
     "prefix": "whk_Zl3kPq8x",
     "scopes": ["read", "write"],
@@ -246,11 +253,34 @@ KEY: Final[dict[str, Any]] = {
     "revoked_at": None,
     "last_used_at": "2026-11-22T09:14:00.000000Z",
     "replaced_by": None,
+    "limits": dict.fromkeys(LIMITS),
 }
 NEW_KEY: Final[dict[str, Any]] = {
     **KEY,
     "last_used_at": None,
     "secret": "whk_Zl3kPq8xV0tYw2nB7sD4fG6hJ9kL1mN3pQ5rT8uW0xZ",
+}
+USED_TODAY: Final[dict[str, Any]] = {"audio_seconds": 5400.0, "tasks": 9}
+USED_LATELY: Final[dict[str, Any]] = {"audio_seconds": 128_450.5, "tasks": 214}
+USAGE: Final[dict[str, Any]] = {
+    "owner": KEY["owner"],
+    "key": KEY["id"],
+    "limits": {
+        "requests": {"limit": 600, "remaining": 588, "reset_seconds": 2},
+        "audio_seconds": {
+            "limit": 36_000,
+            "used": USED_TODAY["audio_seconds"],
+            "remaining": 30_600.0,
+            "resets_at": "2026-11-23T00:00:00Z",
+        },
+        "unfinished_tasks": {"limit": None, "used": 3, "remaining": None},
+        "highest_priority": "normal",
+    },
+    "used": {"today": USED_TODAY, "last_30_days": USED_LATELY},
+    "used_by_owner": {
+        "today": {"audio_seconds": 7260.0, "tasks": 12},
+        "last_30_days": {"audio_seconds": 301_877.3, "tasks": 520},
+    },
 }
 SERVED_MODEL: Final[dict[str, Any]] = {
     "name": "large-v3",
@@ -373,9 +403,30 @@ EXAMPLES: Final[dict[str, list[OpenApiExample]]] = {
             "For half a year",
             {"name": "caption robot", "expires_at": "2027-05-22T00:00:00Z"},
         ),
+        asks(
+            "For another owner, with limits",
+            {
+                "owner": "bob",
+                "name": "caption robot",
+                "limits": {"audio_seconds_per_day": 36_000, "highest_priority": "low"},
+            },
+        ),
         answers("A new key", NEW_KEY, 201),
     ],
     "keys_retrieve": [answers("In use", KEY)],
+    "keys_partial_update": [
+        asks(
+            "Fewer requests, and none before others",
+            {"limits": {"requests_per_minute": 600, "highest_priority": "normal"}},
+        ),
+        asks(
+            "The server's default again",
+            {"limits": {"requests_per_minute": None}},
+        ),
+        answers("With limits", {**KEY, "limits": LIMITS}),
+    ],
+    "keys_usage": [answers("With a rate and a quota", USAGE)],
+    "usage_retrieve": [answers("With a rate and a quota", USAGE)],
     "keys_revoke": [
         answers("Revoked", {**KEY, "state": "revoked", "revoked_at": ENDED_AT})
     ],

@@ -109,6 +109,8 @@ def _detail_of(exc: exceptions.APIException) -> str:
         return _("The body is not valid JSON: line {line}, column {column}.").format(
             line=fault.lineno, column=fault.colno
         )
+    if isinstance(fault, RecursionError):
+        return _("The body is nested too deep.")
     return _("The body cannot be read as what its Content-Type says.")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 from rest_framework.renderers import JSONRenderer
@@ -22,7 +21,8 @@ class BoundedJSONParser(JSONParser):
         try:
             return super().parse(*args, **kwargs)
         except RecursionError as error:
-            raise ParseError(_("The body is nested too deep.")) from error
+            # `transcription.api.exceptions` says it.
+            raise ParseError from error
 
 
 class AsciiJSONRenderer(JSONRenderer):

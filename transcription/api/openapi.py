@@ -5,7 +5,6 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any, Final
 
-from django.utils.translation import gettext_lazy as _
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
@@ -24,14 +23,15 @@ NO_NUL: Final = r"^[^\u0000]*$"
 NOT_BLANK: Final = r"^[^\u0000]*[^\s\u0000\u001c-\u001f\u0085][^\u0000]*$"
 
 # Errors that belong to no operation of their own.
-BAD_REQUEST: Final = _(
+BAD_REQUEST: Final = (
     "The request is malformed, or has a value that is not allowed, or a `Host` that is "
     "not ours (`bad_request`)."
 )
-NOT_ACCEPTABLE: Final = _("`Accept` names no type that the answer has.")
-TOO_LARGE: Final = _("The body is larger than the server takes.")
-NOT_SUPPORTED: Final = _("The body has another `Content-Type` than those above.")
-AWAY: Final = _("The database does not answer (`database_away`); try again in moments.")
+NOT_ACCEPTABLE: Final = "`Accept` names no type that the answer has."
+TOO_LARGE: Final = "The body is larger than the server takes (`request_too_large`)."
+SILENT: Final = "Nothing of the body came for too long (`request_timeout`)."
+NOT_SUPPORTED: Final = "The body has another `Content-Type` than those above."
+AWAY: Final = "The database does not answer (`database_away`); try again in moments."
 
 # Actions that DRF knows; the name of any other says what it does.
 ORDINARY_ACTIONS: Final = frozenset(
@@ -56,7 +56,7 @@ class ApiSchema(ScopedSchema):
             has_body="requestBody" in operation
         ).items():
             if str(status.value) not in responses:
-                responses[str(status.value)] = self._error(str(told))
+                responses[str(status.value)] = self._error(told)
         operation["responses"] = dict(sorted(responses.items()))
         return operation
 
@@ -77,13 +77,14 @@ class ApiSchema(ScopedSchema):
         return component is not None and bool(component.schema.get("required"))
 
     @staticmethod
-    def _common_errors(*, has_body: bool) -> dict[HTTPStatus, Any]:
-        errors: dict[HTTPStatus, Any] = {
+    def _common_errors(*, has_body: bool) -> dict[HTTPStatus, str]:
+        errors: dict[HTTPStatus, str] = {
             HTTPStatus.BAD_REQUEST: BAD_REQUEST,
             HTTPStatus.NOT_ACCEPTABLE: NOT_ACCEPTABLE,
             HTTPStatus.SERVICE_UNAVAILABLE: AWAY,
         }
         if has_body:
+            errors[HTTPStatus.REQUEST_TIMEOUT] = SILENT
             errors[HTTPStatus.REQUEST_ENTITY_TOO_LARGE] = TOO_LARGE
             errors[HTTPStatus.UNSUPPORTED_MEDIA_TYPE] = NOT_SUPPORTED
         return errors
@@ -171,8 +172,8 @@ def request_id_header() -> dict[str, Any]:
     return {
         HEADER: {
             "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
-            "description": str(
-                _("Yours, if you sent one; it stands in the server's log as well.")
+            "description": (
+                "Yours, if you sent one; it stands in the server's log as well."
             ),
             "required": True,
         }

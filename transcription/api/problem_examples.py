@@ -25,6 +25,17 @@ SENTENCES: Final[dict[str, str]] = {
     "api_key_revoked": _("This API key was revoked. Use another one."),
     "account_closed": _("The account of this API key is closed."),
     "staff_only": _("Only staff may do this."),
+    "priority_not_allowed": _("The highest priority that you may use is %(highest)s."),
+    "rate_limit_exceeded": _(
+        "Too many requests. Wait as many seconds as Retry-After says, then go on."
+    ),
+    "audio_quota_exceeded": _(
+        "You have used your %(count)d seconds of audio of this day. Go on after "
+        "midnight UTC."
+    ),
+    "queue_quota_exceeded": _(
+        "You may have %(count)d unfinished tasks. Wait until some have ended."
+    ),
     "not_found": _("Not found."),
     "invalid": _("The request has invalid fields."),
     "invalid_idempotency_key": Sentence(
@@ -41,6 +52,17 @@ SENTENCES: Final[dict[str, str]] = {
     "file_too_large": Sentence(
         "The file is larger than the {size} this server takes.", size="2 GiB"
     ),
+    "bad_request": _("The server does not take this request."),
+    "request_too_large": _(
+        "The request is too long. Only a file in a form may be large."
+    ),
+    "request_timeout": _("Nothing of the request came for too long. Send it again."),
+    "unsupported_media_type": Sentence(
+        'Unsupported media type "{media_type}" in request.',
+        media_type="application/xml",
+    ),
+    "not_acceptable": _("Could not satisfy the request Accept header."),
+    "database_away": _("The database does not answer. Try again in a moment."),
     "storage_full": _("The server has no room for this upload. Try again later."),
     "unsupported_option": UnsupportedOptionError(
         "openai-whisper", ["hotwords"]
@@ -59,14 +81,23 @@ SENTENCES: Final[dict[str, str]] = {
         "This key is revoked, expired or replaced. Make a new one instead."
     ),
 }
+# For those sentences that keep no values.
+VALUES: Final[dict[str, dict[str, Any]]] = {
+    "priority_not_allowed": {"highest": "normal"},
+    "audio_quota_exceeded": {"count": 36_000},
+    "queue_quota_exceeded": {"count": 100},
+}
 # For a response whose description names no code.
 USUAL: Final = {
     "400": "invalid",
     "401": "not_authenticated",
     "403": "insufficient_scope",
     "404": "not_found",
+    "406": "not_acceptable",
+    "408": "request_timeout",
     "409": "invalid_media",
     "413": "file_too_large",
+    "415": "unsupported_media_type",
     "507": "storage_full",
 }
 
@@ -112,7 +143,8 @@ def _detail(code: str, description: str, operation: dict[str, Any]) -> str:
     if code == "insufficient_scope":
         needed = gettext("This needs a key with the scope %(scope)s.")
         return needed % {"scope": operation.get("x-required-scope", "read")}
-    return translated(SENTENCES.get(code, description))
+    said = translated(SENTENCES.get(code, description))
+    return said % VALUES[code] if code in VALUES else said
 
 
 def _field_errors(operation: dict[str, Any]) -> dict[str, Any]:

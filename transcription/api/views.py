@@ -99,6 +99,11 @@ PRIORITY_REFUSED = {
         "highest that it may use (`priority_not_allowed`)."
     )
 }
+FELL_SILENT = problem("The client fell silent (`request_timeout`).")
+TOO_LARGE = problem(
+    "The file (`file_too_large`), or what stands beside it (`request_too_large`), is "
+    "larger than the server takes."
+)
 NO_ROOM = problem(
     "The key has too many unfinished tasks (`queue_quota_exceeded`), or has used its "
     "audio of this day (`audio_quota_exceeded`)."
@@ -256,11 +261,8 @@ class TaskViewSet(
                 "The task that this request made was deleted "
                 "(`idempotent_task_deleted`)."
             ),
-            408: problem("The client fell silent (`request_timeout`)."),
-            413: problem(
-                "The file is larger than the server takes (`file_too_large`), or the "
-                "rest of the request is too long (`request_too_large`)."
-            ),
+            408: FELL_SILENT,
+            413: TOO_LARGE,
             429: NO_ROOM,
             507: problem("The server has no room for the file."),
         },
@@ -489,11 +491,8 @@ class DetectLanguageView(APIView):
             **UNAUTHORIZED,
             **PRIORITY_REFUSED,
             409: problem("The recording could not be used; `code` tells why."),
-            408: problem("The client fell silent (`request_timeout`)."),
-            413: problem(
-                "The file is larger than the server takes (`file_too_large`), or the "
-                "rest of the request is too long (`request_too_large`)."
-            ),
+            408: FELL_SILENT,
+            413: TOO_LARGE,
             429: NO_ROOM,
             507: problem("The server has no room for the file."),
         },

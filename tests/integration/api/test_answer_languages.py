@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -14,6 +19,8 @@ from django.db import OperationalError
 from django.utils import translation
 from rest_framework.test import APIClient
 
+from accounts import usage
+from accounts.limits import client_with_key
 from accounts.models import User
 from tests.factories import (
     ApiKeyFactory,
@@ -25,6 +32,7 @@ from tests.factories import (
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.test_site import BrokenSite
 from tests.unit.test_errors import CODES
+from tests.web import running_web
 from transcription import errors
 from transcription.api.problem_examples import SENTENCES
 from transcription.models import Callback
@@ -45,6 +53,7 @@ class World:
 
     Attributes:
         client: with a key of the owner that may do all.
+        fixture: one by its name, for what few cases need.
         extra: added to each request: the language, in one of its ways.
     """
 
@@ -52,6 +61,7 @@ class World:
     client: APIClient
     settings: Any
     monkeypatch: Any
+    fixture: Callable[[str], Any]
     query: str = ""
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -65,6 +75,12 @@ class World:
         """Ask something of a task of the owner."""
         task = TaskFactory(owner=self.owner, **traits)
         return self.ask(method, f"{TASKS}{task.public_id}/{action}")
+
+    def limit(self, **limits: Any) -> Any:
+        """Go on with a key that has limits; returns it."""
+        key = ApiKeyFactory(owner=self.owner, **limits)
+        self.client = client_with(key.secret)
+        return key
 
     def submit(self, content: bytes = b"sound", key: str | None = None, **fields: Any):
         """Send a recording."""
@@ -125,6 +141,9 @@ CASES |= {
     "parse_error": lambda world: world.ask(
         "post", TASKS, data="{", content_type="application/json"
     ),
+    "not_acceptable": lambda world: world.ask(
+        "get", TASKS, headers={"Accept": "image/png"}
+    ),
     "unsupported_media_type": lambda world: world.ask(
         "post", TASKS, data="<a/>", content_type="application/xml"
     ),
@@ -164,6 +183,34 @@ def cross_site_request(world: World) -> Any:
 @provokes("file_too_large")
 def file_too_large(world: World) -> Any:
     world.settings.MAX_UPLOAD_BYTES = 3
+    return world.submit()
+
+
+@provokes("rate_limit_exceeded")
+def rate_limit_exceeded(world: World) -> Any:
+    world.fixture("broker")
+    world.limit(requests_per_minute=1)
+    assert world.ask("get", TASKS).status_code == 200
+    return world.ask("get", TASKS)
+
+
+@provokes("priority_not_allowed")
+def priority_not_allowed(world: World) -> Any:
+    world.limit(highest_priority="normal")
+    return world.submit(priority="high")
+
+
+@provokes("queue_quota_exceeded")
+def queue_quota_exceeded(world: World) -> Any:
+    world.limit(unfinished_tasks=1)
+    assert world.submit().status_code == 201
+    return world.submit()
+
+
+@provokes("audio_quota_exceeded")
+def audio_quota_exceeded(world: World) -> Any:
+    line = client_with_key(world.limit(audio_seconds_per_day=100)).line
+    usage.charge(line, world.owner.pk, audio_seconds=100, tasks=1)
     return world.submit()
 
 
@@ -297,15 +344,15 @@ def failed_with(code: str, said: Sentence) -> Callable[[World], Any]:
 CASES |= {code: failed_with(code, said) for code, said in STORED.items()}
 
 # Not to be had over HTTP: bases that nobody raises, and what stays between processes.
-# `storage_full` comes from the guard of uploads, whose tests have it.
-ELSEWHERE = {"conflict", "callback_error", "lease_lost", "storage_full"}
+ELSEWHERE = {"conflict", "callback_error", "lease_lost", "quota_exceeded"}
 
 
 @pytest.fixture
-def world(settings, monkeypatch, no_hints) -> World:
+def world(settings, monkeypatch, no_hints, request) -> World:
     owner = UserFactory(is_staff=True)
     key = ApiKeyFactory(owner=owner, scope="read write admin")
-    return World(owner, client_with(key.secret), settings, monkeypatch)
+    client = client_with(key.secret)
+    return World(owner, client, settings, monkeypatch, request.getfixturevalue)
 
 
 @pytest.fixture(autouse=True)
@@ -364,11 +411,72 @@ def test_why_a_link_did_not_come_is_said_in_both_languages(case, language, world
     check(FETCHING[case](world), case.partition(" ")[0], language)
 
 
+FORM = "multipart/form-data; boundary=x"
+# What is refused before Django sees it: type of the body, its announced length, and as
+# much of it as is sent.
+AHEAD: dict[str, tuple[str, int, bytes]] = {
+    "request_too_large": ("application/json", 10**12, b""),
+    "file_too_large": (FORM, 10**12, b""),
+    "storage_full": (FORM, 10**8, b""),
+    "parse_error": (FORM, 4, b"none"),
+    "request_timeout": ("application/json", 4, b"{"),
+}
+
+
+@dataclass
+class Answer:
+    """What a web process answered."""
+
+    status_code: int
+    headers: Any
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@pytest.fixture
+def web(media_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Host and port of a web process that has no room and no patience."""
+    monkeypatch.setenv("WHISPERHUB_MIN_FREE_SPACE", "1000TiB")
+    monkeypatch.setenv("WHISPERHUB_UPLOAD_SILENCE_SECONDS", "0.5")
+    with running_web(media_root) as address:
+        yield urlsplit(address).netloc
+
+
+def test_what_is_refused_before_django_is_said_in_both_languages(web):
+    for code, (content_type, length, sent) in AHEAD.items():
+        for language in (EN, ZH):
+            for way in ways(language):
+                headers = {"Content-Type": content_type, "Content-Length": str(length)}
+                with closing(HTTPConnection(web, timeout=30)) as connection:
+                    connection.request(
+                        "POST",
+                        f"{TASKS}?{way['query']}",
+                        sent,
+                        {**headers, **way["headers"]},
+                    )
+                    got = connection.getresponse()
+                    answer = Answer(got.status, got.headers, got.read())
+                check(answer, code, language)
+
+
+def test_a_body_that_is_nested_too_deep_is_said_in_the_language(world):
+    world.query = "lang=zh"
+
+    response = world.ask(
+        "post", KEYS, data="[" * 100_000, content_type="application/json"
+    )
+
+    check(response, "parse_error", ZH)
+    assert response.json()["detail"] == "请求体的嵌套层次过深。"
+
+
 def test_no_code_is_forgotten():
     coded = {code for code, _status, _retryable in CODES.values()} | set(SENTENCES)
     fetching = {case.partition(" ")[0] for case in FETCHING}
 
-    assert coded - set(CASES) - fetching == ELSEWHERE
+    assert coded - set(CASES) - set(AHEAD) - fetching == ELSEWHERE
 
 
 def test_errors_of_fields_name_the_same_fields_and_codes_in_each_language(world):
@@ -385,6 +493,58 @@ def test_errors_of_fields_name_the_same_fields_and_codes_in_each_language(world)
 
     assert found[0] == found[1]
     assert len(found[0]) > 8
+
+
+REFUSED_LIMITS = {
+    "requests_per_minute": -1,
+    "audio_seconds_per_day": 10**12,
+    "unfinished_tasks": "many",
+    "highest_priority": "urgent",
+    "colour": 1,
+}
+
+
+@pytest.mark.parametrize("language", [EN, ZH])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("post", KEYS, {"name": "a", "owner": "nobody", "colour": 1}),
+        ("post", KEYS, {"name": "a", "limits": REFUSED_LIMITS}),
+        ("post", KEYS, {"name": "a", "limits": 5}),
+        ("patch", f"{KEYS}{{key}}/", {}),
+        ("patch", f"{KEYS}{{key}}/", {"limits": REFUSED_LIMITS}),
+        ("get", f"{KEYS}?owner=nobody", None),
+        ("get", "/api/v1/usage/?owner=nobody", None),
+        ("get", "/api/v1/usage/?colour=1", None),
+    ],
+    ids=[
+        *("owner", "limits", "no-limits", "nothing", "other-limits"),
+        *("owner-of-keys", "owner-of-usage", "parameter"),
+    ],
+)
+def test_what_is_wrong_with_limits_and_owners_is_said_in_both_languages(
+    method, path, body, language, world
+):
+    world.query = f"lang={language}"
+    key = ApiKeyFactory(owner=world.owner)
+    more = {} if body is None else {"data": body, "format": "json"}
+
+    response = world.ask(method, path.format(key=key.public_id), **more)
+
+    check(response, "invalid", language)
+    assert response.json()["errors"]
+
+
+@pytest.mark.parametrize("language", [EN, ZH])
+def test_who_asks_for_the_usage_of_others_is_refused_in_both_languages(language, world):
+    User.objects.filter(pk=world.owner.pk).update(is_staff=False)
+    world.query = f"lang={language}"
+
+    response = world.ask("get", "/api/v1/usage/?owner=somebody")
+
+    check(response, "invalid", language)
+    (fault,) = response.json()["errors"]["owner"]
+    assert fault["code"] == "staff_only"
 
 
 # --- Answers that are no errors ------------------------------------------------------
