@@ -84,9 +84,9 @@ class ScopedSchema(AutoSchema):
 def add_rate(responses: dict[str, Any]) -> None:
     """Add to the answers of an operation what the rate of a key brings with it."""
     told = "Too many requests of this key (`rate_limit_exceeded`)."
-    alike = deepcopy(responses["401"]["content"])
-    refused = responses.setdefault("429", {"content": alike})
-    described = refused.get("description")
+    alike = {**deepcopy(responses["401"]), "description": ""}
+    refused = responses.setdefault("429", alike)
+    described = refused["description"]
     # A paragraph of its own: the document is translated by paragraphs.
     refused["description"] = f"{described}\n\n{told}" if described else told
     refused.setdefault("headers", {})[RETRY_HEADER] = _header(RETRY_HEADER)
