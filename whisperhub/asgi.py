@@ -13,7 +13,7 @@ django.setup(set_prefix=False)
 from django.conf import settings  # noqa: E402  (needs the line above)
 
 from whisperhub.descriptors import allow_many_descriptors  # noqa: E402
-from whisperhub.handler import Handler  # noqa: E402
+from whisperhub.handler import Handler, takes_file  # noqa: E402
 from whisperhub.request_id import RequestIdLayer  # noqa: E402
 from whisperhub.uploads import UploadGuard  # noqa: E402
 
@@ -27,6 +27,7 @@ allow_many_descriptors()
 application = RequestIdLayer(
     UploadGuard(
         Handler(threads=THREADS),
+        takes_file=takes_file,
         max_file_bytes=settings.MAX_UPLOAD_BYTES,
         max_request_bytes=settings.MAX_REQUEST_BYTES,
         min_free_bytes=settings.MIN_FREE_BYTES,

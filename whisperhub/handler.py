@@ -154,9 +154,27 @@ def _keep_connections() -> None:
         }
 
 
+def takes_file(scope: Any) -> bool:
+    """Whether a request is for an operation with a file (`file_actions` of its view).
+
+    Args:
+        scope: of ASGI, for HTTP.
+    """
+    function = _function_of(scope)
+    action = scope["method"].lower()
+    # Of a view set, addresses lead to its actions by the method.
+    action = getattr(function, "actions", {}).get(action, action)
+    return action in getattr(getattr(function, "cls", None), "file_actions", ())
+
+
 def _leads_to_coroutine(scope: Any) -> bool:
+    return iscoroutinefunction(_function_of(scope))
+
+
+def _function_of(scope: Any) -> Any:
+    """What Django calls for an address; None: nothing."""
     path = scope["path"].removeprefix(get_script_prefix(scope).rstrip("/"))
     try:
-        return iscoroutinefunction(resolve(path or "/").func)
+        return resolve(path or "/").func
     except Resolver404:
-        return False
+        return None

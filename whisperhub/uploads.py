@@ -1,8 +1,9 @@
 """Takes the bodies of requests in before Django, and refuses those that are too large.
 
 Django reads the whole body before a view runs. This layer answers from Content-Length
-alone, cuts a body that turns out longer than announced, gives up on one that does not
-come, and has the file of a form on the disk when Django begins.
+alone, asks the view whether it would take a large form, cuts a body that turns out
+longer than announced, gives up on one that does not come, and has the file of a form on
+the disk when Django begins.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from whisperhub.forms import (
 )
 from whisperhub.languages import VARIES_BY, language_of_scope
 from whisperhub.problems import PROBLEM_JSON, problem_document
+from whisperhub.rehearsal import SCOPE_KEY as REHEARSAL_KEY
+from whisperhub.rehearsal import Rehearsal
 from whisperhub.request_id import request_id_from
 
 logger = logging.getLogger(__name__)
@@ -48,6 +51,7 @@ SMALL_FORM_BYTES: Final = 2**20
 # so much of its body is read and dropped first.
 LINGER_SECONDS: Final = 2.0
 LINGER_BYTES: Final = 64 * 2**20
+NO_BODY: Final = (b"content-length", b"0")
 
 
 class ClientGoneError(Exception):
@@ -59,7 +63,9 @@ class UploadGuard:
 
     Args:
         application: what answers the requests that pass. It finds the form of a
-            request in its scope, any other body in one message.
+            request in its scope, any other body in one message. A request with a large
+            form it gets twice, first as a rehearsal without the body.
+        takes_file: whether the operation that a request is for may have a file.
         max_file_bytes: largest file that may be uploaded, in a form.
         max_request_bytes: largest body of another kind, and most that the fields of a
             form may come to.
@@ -71,6 +77,7 @@ class UploadGuard:
         self,
         application: Application,
         *,
+        takes_file: Callable[[Scope], bool],
         max_file_bytes: int,
         max_request_bytes: int,
         min_free_bytes: int,
@@ -78,6 +85,7 @@ class UploadGuard:
     ) -> None:
         """Wrap an application."""
         self.application = application
+        self.takes_file = takes_file
         self.max_file_bytes = max_file_bytes
         self.max_request_bytes = max_request_bytes
         # Boundaries, headers of parts and the fields stand beside the file.
@@ -93,9 +101,16 @@ class UploadGuard:
         headers = dict(scope["headers"])
         content_type = headers.get(b"content-type", b"")
         is_form = content_type.partition(b";")[0].strip().lower() == FORM_TYPE
-        body = Body(receive, self._limit(is_form), self.silence_seconds)
+        has_file = is_form and self.takes_file(scope)
+        length = _content_length(headers)
+        body = Body(receive, self._limit(has_file), self.silence_seconds)
         try:
-            self._judge(_content_length(headers), is_form=is_form)
+            self._judge(length, has_file=has_file)
+            if has_file and (length is None or length > SMALL_FORM_BYTES):
+                refusal = await self._rehearse(scope)
+                if refusal is not None:
+                    await _answer_early(scope, body, send, refusal)
+                    return
             if is_form:
                 form = await self._form(content_type.decode("latin-1"), body)
                 scope = {**scope, SCOPE_KEY: form}
@@ -110,7 +125,30 @@ class UploadGuard:
         scope = {**scope, "headers": _with_length(scope["headers"], body.received)}
         await self.application(scope, _replayed(content, receive), send)
 
-    def _judge(self, length: int | None, *, is_form: bool) -> None:
+    async def _rehearse(self, scope: Scope) -> list[Message] | None:
+        """Ask the application whether it would take this request's form.
+
+        Returns:
+            What it answers if not; None if it would.
+        """
+        rehearsal = Rehearsal()
+        answer: list[Message] = []
+
+        async def keep(message: Message) -> None:
+            answer.append(message)
+
+        await self.application(
+            {
+                **scope,
+                REHEARSAL_KEY: rehearsal,
+                "headers": [*_without_length(scope["headers"]), NO_BODY],
+            },
+            _replayed(b"", _nothing_more),
+            keep,
+        )
+        return None if rehearsal.passed else answer
+
+    def _judge(self, length: int | None, *, has_file: bool) -> None:
         """Refuse a body by what is announced of it.
 
         Raises:
@@ -118,19 +156,19 @@ class UploadGuard:
         """
         if length is None:
             return
-        limit, refusal = self._limit(is_form)
+        limit, refusal = self._limit(has_file)
         if length > limit:
             raise refusal
         if (
-            is_form
+            has_file
             and length > SMALL_FORM_BYTES
             and free_bytes() < length + self.min_free_bytes
         ):
             raise storage_full()
 
-    def _limit(self, is_form: bool) -> tuple[int, RefusedError]:
+    def _limit(self, has_file: bool) -> tuple[int, RefusedError]:
         """How long a body may be, and what becomes of a longer one."""
-        if not is_form:
+        if not has_file:
             return self.max_request_bytes, request_too_large()
         return self.max_form_bytes, RefusedError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -232,6 +270,12 @@ def _replayed(content: bytes, receive: Receive) -> Receive:
     return replay
 
 
+async def _nothing_more() -> Message:
+    """What a client says that waits for its answer."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
 async def _refuse(scope: Scope, body: Body, send: Send, refused: RefusedError) -> None:
     headers = dict(scope["headers"])
     request_id = request_id_from(headers.get(b"x-request-id", b"").decode("latin-1"))
@@ -246,7 +290,7 @@ async def _refuse(scope: Scope, body: Body, send: Send, refused: RefusedError) -
             )
         ).encode()
     logger.info("Refused %s: %s", scope["path"], refused.code)
-    await send(
+    answer: list[Message] = [
         {
             "type": "http.response.start",
             "status": refused.status,
@@ -255,15 +299,27 @@ async def _refuse(scope: Scope, body: Body, send: Send, refused: RefusedError) -
                 (b"content-language", language.encode()),
                 (b"vary", ", ".join(VARIES_BY).encode()),
                 (b"content-length", str(len(document)).encode()),
-                (b"connection", b"close"),
                 (b"x-request-id", request_id.encode()),
             ],
-        }
-    )
-    await send({"type": "http.response.body", "body": document, "more_body": True})
+        },
+        {"type": "http.response.body", "body": document},
+    ]
+    await _answer_early(scope, body, send, answer)
+
+
+async def _answer_early(
+    scope: Scope, body: Body, send: Send, answer: list[Message]
+) -> None:
+    """Answer a request whose body was not read, or not to its end, and hang up."""
+    start, *rest = answer
+    closing = [*start["headers"], (b"connection", b"close")]
+    await send({**start, "headers": closing})
+    for message in rest:
+        await send({**message, "more_body": True})
     # A client that waits for "100 Continue" has sent nothing and gets its answer at
     # once: asking for its body would invite it.
-    if body.owed and headers.get(b"expect", b"").lower() != b"100-continue":
+    expects = dict(scope["headers"]).get(b"expect", b"")
+    if body.owed and expects.lower() != b"100-continue":
         await _drop_body(body.receive)
     await send({"type": "http.response.body", "body": b""})
 
@@ -294,10 +350,12 @@ def _with_length(
     """
     if not any(name == b"transfer-encoding" for name, _value in headers):
         return headers
-    return [
-        *((name, value) for name, value in headers if name != b"transfer-encoding"),
-        (b"content-length", str(length).encode()),
-    ]
+    return [*_without_length(headers), (b"content-length", str(length).encode())]
+
+
+def _without_length(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    told = {b"transfer-encoding", b"content-length"}
+    return [(name, value) for name, value in headers if name not in told]
 
 
 def readable(number: int) -> str:

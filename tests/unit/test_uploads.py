@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.problems import check_problem
 from whisperhub import forms, uploads
 from whisperhub.forms import SCOPE_KEY, Form
+from whisperhub.rehearsal import SCOPE_KEY as REHEARSAL_KEY
 from whisperhub.uploads import SMALL_FORM_BYTES, UploadGuard, readable
 
 MAX_FILE_BYTES = 3 * SMALL_FORM_BYTES
@@ -48,6 +49,8 @@ class Exchange:
             called.
         form: the form that it found.
         headers_passed: those that it found.
+        takes_file: whether the operation may have a file.
+        is_invited: whether the application would take one from this client.
     """
 
     def __init__(self, *chunks: bytes, headers: dict[str, str] | None = None) -> None:
@@ -55,6 +58,8 @@ class Exchange:
         self.headers = headers or {}
         self.silence_seconds = 5.0
         self.leaves = False
+        self.takes_file = True
+        self.is_invited = True
         self.events: list[str] = []
         self.sent: list[Any] = []
         self.passed: bytes | None = None
@@ -99,6 +104,14 @@ class Exchange:
 
     async def application(self, scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
+        if rehearsal := scope.get(REHEARSAL_KEY):
+            assert message == {"type": "http.request", "body": b"", "more_body": False}
+            self.events.append("rehearsed")
+            rehearsal.passed = self.is_invited
+            document = b'{"code": "invalid_api_key"}'
+            await send({"type": "http.response.start", "status": 401, "headers": []})
+            await send({"type": "http.response.body", "body": document})
+            return
         self.passed = message.get("body", b"")
         assert not message.get("more_body", False)
         self.form = scope.get(SCOPE_KEY)
@@ -109,6 +122,7 @@ class Exchange:
     def run(self, kind: str = "http") -> Exchange:
         guard = UploadGuard(
             self.application,
+            takes_file=lambda scope: self.takes_file,
             max_file_bytes=MAX_FILE_BYTES,
             max_request_bytes=MAX_REQUEST_BYTES,
             min_free_bytes=1_000_000,
@@ -248,6 +262,55 @@ def test_a_refusal_is_in_the_clients_language(headers, language, title, detail):
     assert title is None or title in exchange.body["title"]
     assert exchange.answer_headers[b"content-language"] == language.encode()
     assert b"Accept-Language" in exchange.answer_headers[b"vary"]
+
+
+def test_who_may_not_upload_is_told_before_the_form_is_read(incoming):
+    exchange = of_length(
+        2 * SMALL_FORM_BYTES, b"x" * SMALL_FORM_BYTES, **{"Content-Type": FORM_TYPE}
+    )
+    exchange.is_invited = False
+
+    exchange.run()
+
+    assert (exchange.status, exchange.body["code"]) == (401, "invalid_api_key")
+    assert exchange.events[:2] == ["rehearsed", "http.response.start"]
+    assert exchange.answer_headers[b"connection"] == b"close"
+    assert exchange.passed is None
+    assert not list(incoming.iterdir())
+
+
+def test_a_form_of_unknown_length_is_announced_to_the_application():
+    exchange = Exchange(b"x", headers={"Content-Type": FORM_TYPE})
+    exchange.is_invited = False
+
+    assert exchange.run().status == 401
+
+
+def test_a_large_form_is_read_once_the_application_would_take_it():
+    form = form_of(('name="file"; filename="a.wav"', b"x" * SMALL_FORM_BYTES))
+    exchange = of_length(len(form), form, **{"Content-Type": FORM_TYPE}).run()
+
+    assert exchange.status == 200
+    assert exchange.events[:2] == ["rehearsed", "receive"]
+    assert exchange.file.size == SMALL_FORM_BYTES
+
+
+def test_a_small_form_is_not_announced():
+    form = form_of(('name="file"; filename="a.wav"', b"sound"))
+    exchange = of_length(len(form), form, **{"Content-Type": FORM_TYPE}).run()
+
+    assert "rehearsed" not in exchange.events
+    assert exchange.status == 200
+
+
+def test_a_form_for_an_operation_without_a_file_is_a_request_like_any_other():
+    exchange = of_length(MAX_REQUEST_BYTES + 1, b"x", **{"Content-Type": FORM_TYPE})
+    exchange.takes_file = False
+
+    exchange.run()
+
+    check_problem(exchange.body, 413, "request_too_large")
+    assert exchange.passed is None
 
 
 def test_a_refusal_closes_the_connection():

@@ -58,6 +58,7 @@ from transcription.api.serializers import (
     TaskSerializer,
     TaskUploadSerializer,
 )
+from transcription.api.uploading import IDEMPOTENCY_KEY, TakesFile
 from transcription.api.waiting import waiting_view
 from transcription.errors import AlreadyEndedError
 from transcription.media.subtitles import SRT, Cue, render_srt, render_vtt
@@ -72,7 +73,6 @@ from transcription.services import (
 
 # What a client of an ordinary time-out still waits for.
 DETECTION_SECONDS = 30.0
-IDEMPOTENCY_KEY = "Idempotency-Key"
 IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
 SUBTITLE_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt"}
 
@@ -177,10 +177,12 @@ class AcceptAnything(DefaultContentNegotiation):
     ),
 )
 class TaskViewSet(
+    TakesFile,
     GenericViewSet[TranscriptionTask],
 ):
     """Tasks of the key's owner."""
 
+    file_actions = frozenset({"create"})
     serializer_class = TaskSerializer
     pagination_class = TaskListPagination
     filter_backends = ()
@@ -470,8 +472,10 @@ class TaskViewSet(
         )
 
 
-class DetectLanguageView(APIView):
+class DetectLanguageView(TakesFile):
     """Tells the language of a recording; see `waiting_view` for how it waits."""
+
+    file_actions = frozenset({"post"})
 
     @extend_schema(
         operation_id="detect_language",
@@ -513,6 +517,9 @@ class DetectLanguageView(APIView):
 
 class DetectedLanguageView(APIView):
     """The answer of a finished detection; reached through `DetectLanguageView`."""
+
+    # It is one request, and was counted.
+    throttle_classes = ()
 
     def post(self, request: Request, public_id: uuid.UUID) -> Response:
         """The language, or the task's error."""

@@ -30,6 +30,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 MIB = 2**20
 LARGE_BYTES = 300 * MIB
+# Little enough to be dropped whole, so that the client comes to read the answer.
+REFUSED_BYTES = 20 * MIB
 # Far below the file, and above what a request leaves behind in an interpreter.
 MOST_GROWTH_BYTES = 60 * MIB
 # More than Python's thread pools have, and than a database server likes to serve.
@@ -143,6 +145,31 @@ def test_a_large_upload_is_written_once_and_held_in_no_memory(web, key, announce
     assert TaskFolder(task.public_id).original.stat().st_size == LARGE_BYTES
     assert peak() - before < MOST_GROWTH_BYTES
     assert process.io_counters().write_chars - written < 1.05 * LARGE_BYTES
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["length", "chunked"])
+@pytest.mark.parametrize("who", ["stranger", "reader", "full"])
+def test_who_may_not_upload_learns_it_before_the_file_is_read(web, who, announced):
+    secret = {
+        "stranger": lambda: "whk_nobodys",
+        "reader": lambda: ApiKeyFactory(scope="read").secret,
+        "full": lambda: ApiKeyFactory(unfinished_tasks=1).secret,
+    }[who]()
+    if who == "full":
+        assert upload(web, secret, [b"small"], size_bytes=5).status == 201
+    (process,) = processes_of(web)
+    written = process.io_counters().write_chars
+    size = REFUSED_BYTES if announced else None
+
+    answer = upload(web, secret, silent_wav(REFUSED_BYTES), size_bytes=size)
+
+    refusals = {
+        "stranger": (401, "invalid_api_key"),
+        "reader": (403, "insufficient_scope"),
+        "full": (429, "queue_quota_exceeded"),
+    }
+    assert (answer.status, answer.body["code"]) == refusals[who]
+    assert process.io_counters().write_chars - written < MIB
 
 
 def test_the_web_process_may_have_many_connections_and_files_open(web):
