@@ -518,9 +518,6 @@ class DetectLanguageView(TakesFile):
 class DetectedLanguageView(APIView):
     """The answer of a finished detection; reached through `DetectLanguageView`."""
 
-    # It is one request, and was counted.
-    throttle_classes = ()
-
     def post(self, request: Request, public_id: uuid.UUID) -> Response:
         """The language, or the task's error."""
         task = get_object_or_404(
