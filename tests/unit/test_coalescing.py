@@ -115,7 +115,11 @@ def test_calls_of_several_threads_become_one_and_each_gets_its_own(
 def test_each_of_many_threads_gets_its_own_answers_call_after_call(make, model):
     callers = make(batch_size=4, linger_seconds=0.001)
 
+    # Or the first would be done before the second has begun.
+    together = threading.Barrier(6)
+
     def work(job: int) -> list[Any]:
+        together.wait(SECONDS)
         return [generate(callers.whisper, 100 * job + step) for step in range(25)]
 
     jobs = [
