@@ -115,6 +115,19 @@ def test_two_slots_cannot_share_a_name(plan):
 
 
 @pytest.mark.parametrize(
+    "plan",
+    ["cpu=/a/small, cpu=/b/small", "cpu=small, cpu=openai/small", "cpu=x, cpu=X"],
+)
+def test_two_models_cannot_share_a_name(plan):
+    with pytest.raises(ValueError, match="would be one model"):
+        parse(plan)
+
+
+def test_slots_can_share_a_model():
+    assert [slot.model for slot in parse("cuda:0=small, cuda:1=small")] == ["small"] * 2
+
+
+@pytest.mark.parametrize(
     ("model", "slug"),
     [
         ("large-v3", "large-v3"),

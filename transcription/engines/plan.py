@@ -75,7 +75,8 @@ def parse_plan(text: str, *, default_engine: str) -> list[SlotPlan]:
     """Read WHISPERHUB_SLOTS.
 
     Raises:
-        ValueError: an item is malformed; it is quoted with the expected form.
+        ValueError: an item is malformed, and is quoted with the expected form; or two
+            slots have one name, or two models.
     """
     slots: list[SlotPlan] = []
     for item in (part.strip() for part in text.split(",")):
@@ -84,6 +85,15 @@ def parse_plan(text: str, *, default_engine: str) -> list[SlotPlan]:
     names = [slot.name for slot in slots]
     if doubled := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"two slots are called {', '.join(sorted(doubled))}.")
+    # Queues bear the model's name, and MariaDB does not tell large from small letters.
+    models: dict[str, str] = {}
+    for slot in slots:
+        first = models.setdefault(slot.model.casefold(), slot.model_size_or_path)
+        if first != slot.model_size_or_path:
+            raise ValueError(
+                f"{first!r} and {slot.model_size_or_path!r} would be one model, "
+                f"{slot.model}, to clients. Rename a folder."
+            )
     return slots
 
 
