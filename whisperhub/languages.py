@@ -6,18 +6,18 @@ A language that we do not speak is passed over, so nothing here refuses a reques
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.translation.trans_real import parse_accept_lang_header
+
+from whisperhub.middleware import TwoWayMiddleware
 
 PARAMETER: Final = "lang"
 # Depend on the language: pages, problems, the document, and JSON with sentences in it.
@@ -83,35 +83,15 @@ def language_of_scope(scope: Any) -> str:
     return choose_language(asked, kept, headers.get(b"accept-language", ""))
 
 
-class LanguageMiddleware:
+class LanguageMiddleware(TwoWayMiddleware):
     """Has each request answered in its language, and the answer say which that is.
 
     In place of Django's LocaleMiddleware, which knows no parameter. The choice made on
     a page is kept in a cookie, so that the next page speaks the same language.
-    Works in both worlds, as `RequestIdMiddleware` does.
     """
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(
-        self,
-        get_response: Callable[
-            [HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]
-        ],
-    ) -> None:
-        """Remember the next layer; called once by Django."""
-        self.get_response: Any = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
-
-    def __call__(
-        self, request: HttpRequest
-    ) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    def answer(self, request: HttpRequest) -> HttpResponseBase:
         """Answer one request in its language."""
-        if self.is_async:
-            return self.answer_async(request)
         language = self._language_of(request)
         with translation.override(language):
             response: HttpResponseBase = self.get_response(request)

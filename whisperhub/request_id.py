@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Final
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 
+from whisperhub.middleware import TwoWayMiddleware
 from whisperhub.problems import PROBLEM_JSON, problem_document
 
 logger = logging.getLogger(__name__)
@@ -116,44 +116,24 @@ async def send_problem(send: Send, http_status: int, code: str, detail: str) -> 
     await send({"type": "http.response.body", "body": body})
 
 
-class RequestIdMiddleware:
+class RequestIdMiddleware(TwoWayMiddleware):
     """Outermost middleware: sets the id for the request and returns it to the client.
 
     Behind `RequestIdLayer` it finds that layer's id; Django without it has one, too.
-    Works in both worlds, so that neither sync nor async views pay for a thread switch.
     """
 
-    sync_capable = True
-    async_capable = True
-
-    def __init__(
-        self,
-        get_response: Callable[
-            [HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]
-        ],
-    ) -> None:
-        """Remember the next layer; called once by Django."""
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
-
-    def __call__(
-        self, request: HttpRequest
-    ) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+    def answer(self, request: HttpRequest) -> HttpResponseBase:
         """Answer one request under its id."""
-        if self.is_async:
-            return self.answer_async(request)
         # Not reset afterwards: Django logs a 4xx after the last middleware, and the
         # next request sets its own.
         current_request_id.set(request_id_from(request.headers.get(HEADER)))
-        response = self.get_response(request)
-        response.headers[HEADER] = current_request_id.get()  # type: ignore[union-attr]
+        response: HttpResponseBase = self.get_response(request)
+        response.headers[HEADER] = current_request_id.get()
         return response
 
     async def answer_async(self, request: HttpRequest) -> HttpResponseBase:
         """Answer one request under its id, in the event loop."""
         current_request_id.set(request_id_from(request.headers.get(HEADER)))
-        response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
+        response: HttpResponseBase = await self.get_response(request)
         response.headers[HEADER] = current_request_id.get()
         return response

@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpRe
 from django.urls import path
 from django.utils import translation
 
+from tests.integration.databases import SERVERS_ONLY
 from whisperhub.handler import CONNECTION_SECONDS, Handler
 from whisperhub.request_id import HEADER, current_request_id
 
@@ -180,7 +181,7 @@ def test_requests_share_a_connection(handler):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.skipif("connection.vendor == 'sqlite'", reason="SQLite has no server")
+@SERVERS_ONLY
 def test_a_connection_that_broke_is_replaced(handler):
     ask(handler, "/break")
 

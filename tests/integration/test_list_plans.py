@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from tests.factories import ApiKeyFactory, SlotFactory
 from tests.integration.api.conftest import TASKS, client_with
+from tests.integration.databases import PLANS_ONLY
 from tools import many_tasks
 from transcription.api.filters import LOOKUPS
 from transcription.api.pagination import MAX_LIMIT
@@ -25,10 +26,7 @@ from workers.dispatcher import Dispatcher
 
 pytestmark = [
     pytest.mark.django_db,
-    pytest.mark.skipif(
-        "connection.vendor == 'mysql'",
-        reason="MariaDB looks at its rows only outside of a transaction",
-    ),
+    PLANS_ONLY,
 ]
 
 ROWS = 20_000

@@ -18,7 +18,7 @@ from accounts.keys import limit_key, rotate_key
 from accounts.limits import client_with_key, client_without_key
 from accounts.models import ApiKey, DailyUsage
 from tests.factories import ApiKeyFactory, TaskFactory, UserFactory
-from tests.integration.databases import in_threads
+from tests.integration.databases import PLANS_ONLY, in_threads
 from tests.integration.steps import DECODED, finish_preparation, lease_of
 from tests.integration.test_list_plans import explain
 from tools import many_tasks
@@ -317,10 +317,7 @@ def test_without_a_quota_a_submission_asks_nothing_of_it(no_hints):
     assert "COUNT" not in tables
 
 
-@pytest.mark.skipif(
-    "connection.vendor == 'mysql'",
-    reason="MariaDB looks at its rows only outside of a transaction",
-)
+@PLANS_ONLY
 def test_unfinished_tasks_are_counted_from_an_index_alone():
     many_tasks.fill(5_000, owners=3)
     owner = TranscriptionTask.objects.values_list("owner", flat=True)[0]

@@ -13,7 +13,7 @@ from django.db import connection
 
 from tests.factories import SlotFactory, TaskFactory, TranscriptFactory, UserFactory
 from tests.integration import steps
-from tests.integration.databases import in_threads
+from tests.integration.databases import PLANS_ONLY, in_threads
 from tests.integration.steps import lease_of
 from tests.integration.test_list_plans import explain
 from tests.media_files import make_tone, write_wav
@@ -349,10 +349,7 @@ def test_the_file_of_a_link_is_known_by_its_bytes(finished, sound):
 # --- Speed ---------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    "connection.vendor == 'mysql'",
-    reason="MariaDB looks at its rows only outside of a transaction",
-)
+@PLANS_ONLY
 def test_results_for_the_same_media_are_read_from_an_index(django_assert_num_queries):
     owner = many_tasks.fill(5000, owners=5)[0]
     SlotFactory(model="demo", model_revision=REVISION)
