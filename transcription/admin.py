@@ -30,6 +30,7 @@ from transcription.services import (
     retention,
     serving,
 )
+from whisperhub.admin_lookups import ShownFieldsOnly
 
 Status = TranscriptionTask.Status
 
@@ -77,7 +78,7 @@ class StuckFilter(admin.SimpleListFilter):
         return queryset
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ReadOnlyAdmin(ShownFieldsOnly):
     """Rows that machines write: shown, not edited."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
