@@ -32,6 +32,7 @@ from tests.factories import (
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.test_site import BrokenSite
 from tests.unit.test_errors import CODES
+from tests.waiting import patient
 from tests.web import running_web
 from transcription import errors
 from transcription.api.problem_examples import SENTENCES
@@ -449,7 +450,7 @@ def test_what_is_refused_before_django_is_said_in_both_languages(web):
         for language in (EN, ZH):
             for way in ways(language):
                 headers = {"Content-Type": content_type, "Content-Length": str(length)}
-                with closing(HTTPConnection(web, timeout=30)) as connection:
+                with closing(HTTPConnection(web, timeout=patient(30))) as connection:
                     connection.request(
                         "POST",
                         f"{TASKS}?{way['query']}",
