@@ -87,7 +87,7 @@ def test_an_upload_comes_back_as_text(fleet, submit, wait, client):
     result = client.get(body["links"]["result"]).json()
     assert word_error_rate(SAMPLE.texts["en"], result["text"]) < 0.3
     assert all(part["words"] for part in result["segments"])
-    assert result["notices"] == [demo_model.NOTICE]
+    assert [notice["message"] for notice in result["notices"]] == [demo_model.NOTICE]
     assert body["attempts"] == 1
     folder = TaskFolder(row(address).public_id)
     wait_for(lambda: not folder.path.exists())
