@@ -36,9 +36,7 @@ FLOOD ?=
 # make fuzz CASES=10000 SEED=7
 CASES ?= 10000
 
-# Seconds that one run of all tests may take; a single test has its limit in pyproject.
-TEST_SECONDS ?= 1500
-PYTEST := $(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS)
+PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help
 help: ## List the targets
@@ -66,7 +64,7 @@ test: ## Run all checks, and all tests on SQLite, MariaDB and PostgreSQL, as CI 
 	@$(BOOTSTRAP) base dev openai-whisper
 	@status=0; \
 	$(MAKE_COMMAND) -k lint types || status=$$?; \
-	$(BIN)/python -m tools.test_matrix --session-timeout=$(TEST_SECONDS) || status=$$?; \
+	$(BIN)/python -m tools.test_matrix || status=$$?; \
 	exit $$status
 
 .PHONY: unit integration e2e

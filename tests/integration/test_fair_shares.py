@@ -15,7 +15,7 @@ from tests.waiting import wait_for
 from transcription.models import TranscriptionTask
 from transcription.services.submission import TaskRequest, submit_upload
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 SECONDS = 120.0
 MANY = 40

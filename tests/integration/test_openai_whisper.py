@@ -40,8 +40,6 @@ PLAIN = DecodeOptions(language="en", beam_size=1, temperature=(0.0,))
 # A job that nobody stops or watches.
 ignore = SilentListener()
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def build(model: str, engine: str, model_dir: Path) -> Any:
     slot = parse_slot(f"cpu={model}", 0, engine)

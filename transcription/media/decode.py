@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -46,6 +46,7 @@ from transcription.media.probe import (
     choose_audio_stream,
     read_facts,
 )
+from transcription.notices import Notice
 from whisperhub.sentences import Sentence
 
 SAMPLE_BYTES = 2
@@ -87,6 +88,7 @@ class DecodedAudio:
     # Silence put first because the audio starts later than the media.
     lead_in_seconds: float
     undecodable_packets: int
+    notices: list[Notice] = field(default_factory=list)
 
     @property
     def duration_seconds(self) -> float:

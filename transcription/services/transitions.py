@@ -23,6 +23,7 @@ from django.db.models.functions import Now
 
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
+from transcription.notices import Notice, appended
 from transcription.services import callbacks, quotas, turns
 from transcription.services.database import despite_conflicts
 from transcription.services.lease_columns import NO_LEASE, after_now
@@ -327,6 +328,7 @@ def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
                 channels=facts.channels,
                 has_video=facts.has_video,
                 media_duration_seconds=decoded.duration_seconds,
+                **_with_notices(lease, decoded.notices),
                 **NO_LEASE,
             )
             quotas.charge(lease.task_id, decoded.duration_seconds)
@@ -357,6 +359,7 @@ def complete(
             detected_language=transcription.language,
             error_code="",
             error_message="",
+            **_with_notices(lease, transcription.notices),
         )
         Transcript.objects.create(
             task_id=lease.task_id,
@@ -410,6 +413,7 @@ def complete_from(lease: Lease, source_id: int) -> Outcome | None:
             progress_at=Now(),
             reused_from=source.public_id,
             detected_language=source.detected_language,
+            notices=source.notices,
             error_code="",
             error_message="",
             **{name: getattr(source, name) for name in MEDIA_FACTS},
@@ -571,6 +575,18 @@ def _error(code: str, message: str) -> dict[str, Any]:
         "error_message": storable(str(message)),
         "error_parts": storable(parts_of(message)),
     }
+
+
+def _with_notices(lease: Lease, new: Sequence[Notice]) -> dict[str, Any]:
+    """The changes that add notices to those of a task.
+
+    Who holds the lease is the only one to write them, so those that are read here are
+    still those of the row when the changes are written.
+    """
+    if not new:
+        return {}
+    kept = _held(lease).values_list("notices", flat=True).first()
+    return {"notices": storable(appended(kept or [], new))}
 
 
 def _held(lease: Lease) -> Any:
@@ -763,6 +779,7 @@ def start_again(task_id: int, *, key_line: int | None = None) -> bool:
             attempts=0,
             losses=0,
             progress=0.0,
+            notices=[],
             error_code="",
             error_message="",
             **({} if key_line is None else {"key_line": key_line}),

@@ -14,6 +14,7 @@ from tests.integration.api.operations import OPERATIONS
 from tests.integration.api.test_permissions import call, documented
 from tests.integration.databases import in_threads
 from tests.problems import read_problem
+from tests.waiting import patient
 from tests.web import running_web
 from transcription.models import TranscriptionTask
 
@@ -178,7 +179,7 @@ def test_many_requests_at_once_to_a_real_server_get_no_more_than_the_rate(
             return requests.get(
                 f"{address}{TASKS}",
                 headers={"Authorization": f"Bearer {key.secret}"},
-                timeout=60,
+                timeout=patient(60),
             )
 
         answers = in_threads([get] * 25)
