@@ -26,7 +26,7 @@ from transcription.models import TranscriptionTask
 from transcription.storage import TaskFolder
 from whisperhub.descriptors import MANY
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
 
 MIB = 2**20
 LARGE_BYTES = 300 * MIB
