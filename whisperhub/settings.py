@@ -321,7 +321,6 @@ SPECTACULAR_SETTINGS = {
         "CallbackEvent": "transcription.models.Callback.Event",
         "EngineName": "transcription.models.TranscriptionTask.Engine",
         "Batching": "transcription.engines.options.BATCHING",
-        "Language": "transcription.engines.languages.LANGUAGE_CODES",
         "ServedModelState": "transcription.api.serializers.MODEL_STATES",
         "KeyScope": "accounts.scopes.Scope",
         "KeyState": "accounts.models.ApiKey.State",

@@ -59,7 +59,7 @@ from transcription.api.serializers import (
 from transcription.api.uploading import IDEMPOTENCY_KEY, TakesFile
 from transcription.api.waiting import WaitsForTask
 from transcription.errors import AlreadyEndedError
-from transcription.media.subtitles import SRT, Cue, render_srt, render_vtt
+from transcription.media.subtitles import SRT, Cue, readable, render_srt, render_vtt
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services import (
     cancellation,
@@ -459,7 +459,7 @@ class TaskViewSet(
             task.file_name.rpartition(".")[0] or task.file_name or str(task.public_id)
         )
         return HttpResponse(
-            render(cues),
+            render(readable(cues)),
             content_type=f"{SUBTITLE_TYPES[output_format]}; charset=utf-8",
             headers={
                 "Content-Disposition": "attachment; filename*=UTF-8''"
