@@ -242,6 +242,19 @@ class FileUrlField(UrlTextField):
         return url
 
 
+# A + that is not encoded reaches us as a blank.
+NOT_A_MOMENT = _(
+    "Give a date and time such as 2026-11-26T09:30:00Z. In an address, write + as %2B: "
+    "2026-11-26T09:30:00%2B02:00."
+)
+
+
+class MomentField(serializers.DateTimeField):
+    """A moment in a request, which may stand in the address."""
+
+    default_error_messages = {"invalid": NOT_A_MOMENT}
+
+
 class SentenceField(serializers.CharField):
     """What a worker wrote in English for people, said in the request's language."""
 
