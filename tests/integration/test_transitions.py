@@ -28,6 +28,7 @@ from tests.integration.steps import (
     lease_of,
     retry,
 )
+from tests.waiting import patient
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import Notice, NoticeCode
@@ -173,7 +174,7 @@ def test_racing_workers_get_each_task_exactly_once():
 
     def work(name: str) -> None:
         try:
-            start.wait(timeout=20)
+            start.wait(timeout=patient(20))
             won.extend(
                 (task.pk, name)
                 for task in tasks
@@ -189,7 +190,7 @@ def test_racing_workers_get_each_task_exactly_once():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=patient(60))
 
     assert sorted(pk for pk, _ in won) == sorted(task.pk for task in tasks)
     rows = TranscriptionTask.objects.values_list("pk", "lease_owner", "attempts")

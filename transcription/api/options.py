@@ -18,12 +18,14 @@ from transcription.api.fields import (
     TextField,
     ZeroIsNoneField,
 )
-from transcription.engines.languages import LANGUAGE_CODES
+from transcription.engines.languages import AUTO, LANGUAGE_PATTERN, language_code
 from transcription.engines.options import BATCHING, OPTION_NAMES, VadParameters
 
 TEXT_LENGTH = 2000
 DAY_SECONDS = 86_400
 LEAST_SPEECH_MS = 200
+LANGUAGE_LENGTH = 100
+LANGUAGE_OR_AUTO_PATTERN = LANGUAGE_PATTERN.replace("^(", f"^({AUTO}|", 1)
 
 
 class VadParametersSerializer(serializers.Serializer[Any]):
@@ -67,12 +69,46 @@ class VadParametersField(JsonObjectField):
     """The parameters as an object, or as its JSON text in a form."""
 
 
-class LanguageField(OneOfField):
-    """Whisper's code of a language."""
+@extend_schema_field({"type": "string", "pattern": LANGUAGE_PATTERN})
+class LanguageField(TextField):
+    """A language by Whisper's code, its BCP 47 tag or its English name: the code."""
+
+    default_error_messages = {
+        "invalid_choice": _(
+            '"{input}" is not a language that Whisper knows. Give its code, such as '
+            "en, or its name in English."
+        ),
+    }
 
     def __init__(self, **kwargs: Any) -> None:
-        """Offer every code that Whisper has."""
-        super().__init__(choices=[(code, code) for code in LANGUAGE_CODES], **kwargs)
+        """Bound the length: what is refused is quoted."""
+        super().__init__(max_length=LANGUAGE_LENGTH, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        """Whisper's code."""
+        text = super().to_internal_value(data)
+        code = language_code(text)
+        if code is None:
+            self.fail("invalid_choice", input=text)
+        return code
+
+
+@extend_schema_field({"type": "string", "pattern": LANGUAGE_OR_AUTO_PATTERN})
+class SpokenLanguageField(LanguageField):
+    """The language of a recording; empty if it is to be detected."""
+
+    default_error_messages = {
+        "invalid_choice": _(
+            '"{input}" is not a language that Whisper knows. Give its code, such as '
+            "en, its name in English, or auto to have it detected."
+        ),
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        """Whisper's code, or nothing."""
+        if isinstance(data, str) and data.strip().casefold() == AUTO:
+            return ""
+        return super().to_internal_value(data)
 
 
 class DecodeOptionsSerializer(RequestSerializer):

@@ -24,7 +24,7 @@ from transcription.api.fields import (
     TextField,
     refuse_unknown,
 )
-from transcription.api.options import DecodeOptionsSerializer, LanguageField
+from transcription.api.options import DecodeOptionsSerializer, SpokenLanguageField
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import NoticeCode, shown
@@ -137,9 +137,13 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
         default=TranscriptionTask.TaskType.TRANSCRIBE,
         help_text=_("`transcribe`: text as spoken. `translate`: text in English."),
     )
-    language = LanguageField(
+    language = SpokenLanguageField(
         required=False,
-        help_text=_("Whisper's code of the spoken language. Left out: detected."),
+        help_text=_(
+            "The spoken language: a code such as `zh`, a BCP 47 tag such as `zh-CN`, "
+            "or the name in English; in any case. `auto`, or left out: detected. "
+            "`/api/v1/models/` lists the languages of each model."
+        ),
     )
     callback_url = CallbackUrlField(
         required=False,

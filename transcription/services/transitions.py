@@ -1,9 +1,10 @@
 """Every change of a task's state: one conditional UPDATE each.
 
 An UPDATE that changes no row means that another process was first, or that this one no
-longer holds the lease; the caller then does nothing. The arrows are drawn in
-docs/architecture.md. All moments come from the database's clock, so that workers on
-several machines agree.
+longer holds the lease; the caller then does nothing. Where a function tries several,
+each states its whole condition: another process may have changed the row since the one
+before found nothing. The arrows are drawn in docs/architecture.md. All moments come
+from the database's clock, so that workers on several machines agree.
 """
 
 from __future__ import annotations
@@ -444,16 +445,16 @@ def retry_or_fail(
     Raises:
         LeaseLostError: the lease is no longer ours.
     """
-    held = _held(lease)
-    if held.filter(cancel_requested_at=None, attempts__lt=settings.MAX_ATTEMPTS).update(
-        **_put_back(),
-        not_before=_next_attempt(at_least_seconds),
-        **_error(code, message),
+    wanted = _held(lease).filter(cancel_requested_at=None)
+    error = _error(code, message)
+    if wanted.filter(attempts__lt=settings.MAX_ATTEMPTS).update(
+        **_put_back(), not_before=_next_attempt(at_least_seconds), **error
     ):
         return Outcome.RETRIED
-    if held.filter(cancel_requested_at__isnull=False).exists():
-        return finish_cancelled(lease)
-    return fail(lease, code=code, message=message)
+    spent = wanted.filter(attempts__gte=settings.MAX_ATTEMPTS)
+    if _end(lease.task_id, spent, Status.FAILED, **error):
+        return Outcome.FAILED
+    return finish_cancelled(lease)
 
 
 @despite_conflicts
@@ -672,21 +673,23 @@ def take_back(
     taken = TranscriptionTask.objects.filter(pk=task_id, lease_token=token)
     if only_expired:
         taken = taken.filter(lease_expires_at__lt=Now())
-    cancelled = taken.filter(cancel_requested_at__isnull=False)
-    if _end(task_id, cancelled, Status.CANCELLED):
-        return Outcome.CANCELLED
-    if taken.filter(losses__lt=LOSSES_FORGIVEN).update(
+    wanted = taken.filter(cancel_requested_at=None)
+    if wanted.filter(losses__lt=LOSSES_FORGIVEN).update(
         **_put_back(), losses=F("losses") + 1, attempts=ATTEMPT_GIVEN_BACK
     ):
         return Outcome.RETRIED
     if _end(
         task_id,
-        taken,
+        wanted.filter(losses__gte=LOSSES_FORGIVEN),
         Status.FAILED,
         losses=F("losses") + 1,
         **_error(WORKER_LOST, WORKER_LOST_MESSAGE),
     ):
         return Outcome.FAILED
+    # Last: while the lease stands a wish to cancel may come, and is never withdrawn.
+    cancelled = taken.filter(cancel_requested_at__isnull=False)
+    if _end(task_id, cancelled, Status.CANCELLED):
+        return Outcome.CANCELLED
     return None
 
 

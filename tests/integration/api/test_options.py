@@ -197,6 +197,42 @@ def test_language_and_task_may_stand_in_the_query(stored_options):
     assert (task.language, task.task_type) == ("es", "translate")
 
 
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ("auto", ""),
+        ("AUTO", ""),
+        ("english", "en"),
+        ("Chinese", "zh"),
+        ("ZH", "zh"),
+        ("zh-CN", "zh"),
+        ("fr-FR", "fr"),
+        ("nn-NO", "nn"),
+        ("zh-yue", "yue"),
+        (" Haitian  Creole ", "ht"),
+    ],
+)
+def test_a_language_is_understood_as_people_write_it(
+    client, no_hints, stored_options, given, code
+):
+    stored_options({}, language=given)
+    client.post(
+        TASKS, {"file_url": "https://example.org/a", "language": given}, format="json"
+    )
+
+    assert [task.language for task in TranscriptionTask.objects.all()] == [code, code]
+
+
+def test_a_refused_language_is_told_in_a_sentence(client, no_hints):
+    body = {"file_url": "https://example.org/a.mp3", "language": "klingon"}
+
+    response = client.post(TASKS, body, format="json")
+
+    (error,) = read_problem(response, 400, "invalid")["errors"]["language"]
+    assert error["code"] == "invalid_choice"
+    assert len(error["message"]) < 150
+
+
 def test_a_repeated_field_is_a_list(client, no_hints):
     data = {"file": SimpleUploadedFile("a.wav", b"x"), "temperature": ["0", "0.5"]}
 
@@ -212,7 +248,9 @@ def test_a_repeated_field_is_a_list(client, no_hints):
     ("name", "value", "words"),
     [
         ("task_type", "sing", ["transcribe", "translate"]),
-        ("language", "english", ["en", "yue"]),
+        ("language", "klingon", ["klingon", "code", "English", "auto"]),
+        ("language", "x" * 101, ["100"]),
+        ("language", "zh--CN", ["zh--CN"]),
         ("priority", "urgent", ["high", "normal", "low"]),
         ("temperature", "1.5", ["0", "1"]),
         ("temperature", "-0.1", ["0", "1"]),

@@ -19,14 +19,14 @@ import requests
 from tests.factories import ApiKeyFactory, TaskFactory
 from tests.integration.api.conftest import TASKS
 from tests.problems import check_problem
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from tests.web import running_web
 from tools.uploaders import BEGIN, END, FORM_TYPE, silent_wav, upload
 from transcription.models import TranscriptionTask
 from transcription.storage import TaskFolder
 from whisperhub.descriptors import MANY
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
 
 MIB = 2**20
 LARGE_BYTES = 300 * MIB
@@ -88,7 +88,9 @@ def headers_of(key: str, **more: str) -> bytes:
 @contextmanager
 def connected(port: int, *sent: bytes) -> Iterator[socket.socket]:
     """A connection on which something was sent."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(
+        ("127.0.0.1", port), timeout=patient(30)
+    ) as connection:
         for part in sent:
             connection.sendall(part)
         yield connection
@@ -106,7 +108,7 @@ def get_list(port: int, key: str) -> requests.Response:
     return requests.get(
         f"http://127.0.0.1:{port}{TASKS}",
         headers={"Authorization": f"Bearer {key}"},
-        timeout=30,
+        timeout=patient(30),
     )
 
 
@@ -200,7 +202,11 @@ def test_slow_uploaders_hold_neither_threads_nor_connections(web, key, media_roo
         for connection in uploading:
             # A second packet: the first ones have been read.
             connection.sendall(b"more")
-        wait_for(lambda: requests.get(f"http://127.0.0.1:{web}/healthz", timeout=5).ok)
+        wait_for(
+            lambda: (
+                requests.get(f"http://127.0.0.1:{web}/healthz", timeout=patient(5)).ok
+            )
+        )
         began = time.monotonic()
         answers = [get_list(web, key) for _ in range(5)]
         seconds = time.monotonic() - began
@@ -210,7 +216,7 @@ def test_slow_uploaders_hold_neither_threads_nor_connections(web, key, media_roo
 
     assert {answer.status_code for answer in answers} == {200}
     # Each would wait for a thread if uploaders held them.
-    assert seconds < 10
+    assert seconds < patient(10)
     assert threads_now < threads + 8
     # Each thread of views keeps a connection, which has up to three files open.
     assert open_databases <= 3 * (THREADS_OF_VIEWS + 1)
@@ -257,7 +263,7 @@ def test_a_connection_that_asks_for_nothing_is_closed(impatient, web, begun, reu
         if reused:
             assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
         connection.sendall(begun)
-        connection.settimeout(15)
+        connection.settimeout(patient(15))
         # By uvicorn's own rule where a kept connection stays idle.
         assert read_all(connection) == b"" or reused
 
@@ -285,7 +291,7 @@ def test_json_may_come_in_chunks(web, key):
         f"http://127.0.0.1:{web}{TASKS}",
         data=pieces(),
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
-        timeout=30,
+        timeout=patient(30),
     )
 
     assert response.status_code == 201, response.text
@@ -300,7 +306,7 @@ def test_a_form_may_change_a_task(web, key):
         made["links"]["self"].replace("testserver", f"127.0.0.1:{web}"),
         files={"priority": (None, "high")},
         headers={"Authorization": f"Bearer {key}"},
-        timeout=30,
+        timeout=patient(30),
     )
 
     assert response.status_code == 200, response.text
@@ -327,7 +333,7 @@ def test_what_is_refused_is_a_problem_document(web, key, body, status, code):
         f"http://127.0.0.1:{web}{TASKS}",
         data=body,
         headers={"Authorization": f"Bearer {key}", "Content-Type": content_type},
-        timeout=30,
+        timeout=patient(30),
     )
 
     assert response.status_code == status

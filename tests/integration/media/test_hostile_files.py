@@ -22,6 +22,7 @@ from tests.media_files import (
     write_silent_flac,
     write_wav,
 )
+from tests.waiting import patient
 from transcription.errors import InvalidMediaError, MediaTooLongError
 from transcription.media.decode import decode_to_samples
 from transcription.media.opening import OpeningLimits
@@ -347,7 +348,7 @@ def measure_growth(
         capture_output=True,
         text=True,
         check=True,
-        timeout=90,
+        timeout=patient(90),
     )
     outcome, megabytes = result.stdout.split()
     return outcome, int(megabytes)
