@@ -23,6 +23,7 @@ from transcription.models import (
     TranscriptionTask,
     WorkerSlot,
 )
+from transcription.notices import shown
 from transcription.services import (
     callback_secrets,
     callbacks,
@@ -201,6 +202,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
     list_per_page = 50
     show_full_result_count = False
     search_fields = ["public_id", "file_name", "platform", "owner__username"]
+    readonly_fields = ["what_readers_must_know"]
     search_help_text = "Task id, file name, platform label or owner"
     inlines = [TranscriptInline, CallbackInline]
     actions = ["cancel_tasks", "delete_tasks"]
@@ -213,6 +215,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
                     ("status", "progress", "progress_at"),
                     ("priority", "effective_priority"),
                     ("error_code", "error_message"),
+                    "what_readers_must_know",
                 ]
             },
         ),
@@ -312,6 +315,18 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
             f"{task.attempts} + {task.losses} lost"
             if task.losses
             else str(task.attempts)
+        )
+
+    @admin.display(description="notices")
+    def what_readers_must_know(self, task: TranscriptionTask) -> str:
+        """A line for each: the code, and the sentence in the reader's language."""
+        return format_html_join(
+            "",
+            "<div><b>{}</b>: {}</div>",
+            (
+                (notice["code"], notice["message"])
+                for notice in map(shown, task.notices)
+            ),
         )
 
     @admin.display(description="error", ordering="error_code")

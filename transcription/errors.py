@@ -27,7 +27,8 @@ WhisperHubError
 │   ├── PriorityNotAllowedError  above the highest of the API key
 │   ├── QuotaError            the API key has no room for the task now
 │   │   ├── AudioQuotaError   the audio of this day is used up
-│   │   └── QueueQuotaError   too many of its tasks have not ended
+│   │   ├── QueueQuotaError   too many of its tasks have not ended
+│   │   └── TooManyWaitingError  too many of its requests wait for their answers
 │   └── UnsupportedOptionError  the engine has no such option
 ├── CallbackError             a callback, or its secret, that cannot be had as asked
 │   ├── DeliveryUnderWayError it is being sent at this moment
@@ -302,6 +303,12 @@ class QueueQuotaError(QuotaError):
     """As many tasks as the key may have have not ended yet."""
 
     code = "queue_quota_exceeded"
+
+
+class TooManyWaitingError(QuotaError):
+    """As many requests of the key as may wait for their answers do so already."""
+
+    code = "too_many_waiting"
 
 
 class UnsupportedOptionError(SubmissionError):

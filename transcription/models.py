@@ -191,6 +191,12 @@ class TranscriptionTask(Leased):
     progress = models.FloatField(default=0.0, help_text="Share of the media done, 0-1.")
     progress_at = models.DateTimeField(null=True, blank=True)
     detected_language = models.CharField(max_length=10, blank=True)
+    notices = models.JSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="What a reader of the result must know; see transcription.notices.",
+    )
     reused_from = models.UUIDField(
         null=True,
         blank=True,
@@ -346,6 +352,7 @@ class Transcript(models.Model):
     model = models.JSONField(
         default=dict, help_text="Name, revision, engine, device, compute type."
     )
+    # Of its model, in sentences; those of its media are on the task.
     notices = models.JSONField(default=list, help_text="What a reader must know.")
     created_at = models.DateTimeField(auto_now_add=True)
 

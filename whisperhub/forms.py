@@ -23,6 +23,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import QueryDict
 from django.utils.datastructures import MultiValueDict
 from django.utils.http import parse_header_parameters
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
@@ -246,8 +247,17 @@ class FormReader:
         if encoding not in PLAIN_ENCODINGS:
             raise malformed()
         self._parts += 1
-        if self._parts > (settings.DATA_UPLOAD_MAX_NUMBER_FIELDS or 0):
-            raise _bad_request(_("The request has too many fields, or too long ones."))
+        most = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS or 0
+        if self._parts > most:
+            raise _bad_request(
+                format_lazy(
+                    _(
+                        "The request has more than {count} fields, or entries of "
+                        "lists. Send only what the operation has."
+                    ),
+                    count=most,
+                )
+            )
         parameters = _parameters(headers["Content-Disposition"])
         self._name = parameters.get("name", "")
         self._count(len(self._name))

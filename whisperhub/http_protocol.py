@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import (
     HttpToolsProtocol,
 )
 
+from whisperhub.deferred import STOPPING
 from whisperhub.problems import PROBLEM_JSON, problem_document
 from whisperhub.request_id import FIELD, request_id_of
 
@@ -50,6 +51,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Wait for nothing yet."""
         super().__init__(*args, **kwargs)
+        # All requests of the process find it in their scope.
+        self._stopping = self.app_state.setdefault(STOPPING, asyncio.Event())
         self._refusal = HTTPStatus.BAD_REQUEST
         self._header_bytes = 0
         # Until the head of a request is complete.
@@ -65,6 +68,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Wait for nothing any more."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """End with the server; answers that wait are sent as they are."""
+        self._stopping.set()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in.

@@ -217,6 +217,7 @@ KEY_REQUESTS_PER_MINUTE = env.integer(
 )
 KEY_AUDIO_SECONDS_PER_DAY = env.integer("KEY_AUDIO_SECONDS_PER_DAY", 0, least=0)
 KEY_UNFINISHED_TASKS = env.integer("KEY_UNFINISHED_TASKS", 0, least=0)
+KEY_WAITING_REQUESTS = env.integer("KEY_WAITING_REQUESTS", 200, least=0, most=100_000)
 KEY_HIGHEST_PRIORITY = env.choice(
     "KEY_HIGHEST_PRIORITY", "high", ["high", "normal", "low"]
 )
@@ -320,7 +321,6 @@ SPECTACULAR_SETTINGS = {
         "CallbackEvent": "transcription.models.Callback.Event",
         "EngineName": "transcription.models.TranscriptionTask.Engine",
         "Batching": "transcription.engines.options.BATCHING",
-        "Language": "transcription.engines.languages.LANGUAGE_CODES",
         "ServedModelState": "transcription.api.serializers.MODEL_STATES",
         "KeyScope": "accounts.scopes.Scope",
         "KeyState": "accounts.models.ApiKey.State",

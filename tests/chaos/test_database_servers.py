@@ -16,7 +16,7 @@ from tests.waiting import wait_for
 from tools import services
 from transcription.models import TranscriptionTask
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 SPEECH = RECORDINGS["en"].path.read_bytes()
 Status = TranscriptionTask.Status

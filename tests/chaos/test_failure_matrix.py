@@ -22,13 +22,13 @@ from tests.chaos.deadly import DEADLY_FILE, deadly_samples
 from tests.chaos.service import TWO_SLOTS, Service, Stopwatch
 from tests.processes import is_alive
 from tests.recordings import RECORDINGS, read_recording, silence, to_wav
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.accuracy import word_error_rate
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services import hints
 from whisperhub.queues import PREPARE, queue
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEECH = RECORDINGS["en"].path.read_bytes()
@@ -366,4 +366,4 @@ def test_two_dispatchers_do_nothing_twice(service):
         check_done(service, [*running, *waiting])
     finally:
         second.terminate()
-        second.wait(30)
+        second.wait(patient(30))

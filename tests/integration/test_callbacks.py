@@ -18,6 +18,7 @@ from django.utils import timezone
 from tests.factories import AttemptFactory, CallbackFactory, TaskFactory
 from tests.integration.databases import in_threads
 from tests.integration.steps import CASES, STATES, STEPS, complete, fail
+from tests.waiting import patient
 from transcription.errors import LeaseLostError
 from transcription.models import (
     Callback,
@@ -255,7 +256,7 @@ def test_of_many_claims_of_one_callback_one_wins():
     gate = threading.Barrier(4)
 
     def claim_all() -> list[int]:
-        gate.wait(timeout=20)
+        gate.wait(timeout=patient(20))
         return [
             callback_id
             for callback_id in ids
@@ -461,7 +462,7 @@ def test_an_absent_broker_is_asked_once():
     assert callbacks.send_due() == 0
 
     assert breaker.is_open()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < patient(3)
     assert not Callback.objects.exclude(dispatched_at=None).exists()
 
 
@@ -568,7 +569,7 @@ def test_a_task_may_be_deleted_while_its_callback_is_claimed():
 
     def take() -> Claim | None:
         connection.ensure_connection()
-        assert deleting.wait(20)
+        assert deleting.wait(patient(20))
         won = callbacks.claim(callback.pk, owner="callbacks@tests/1")
         claimed.set()
         return won

@@ -43,7 +43,7 @@ from tests.receivers import (
     silent,
     unused_address,
 )
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.api import callbacks as documents
 from transcription.api.callbacks import event_body
 from transcription.models import Callback, CallbackAttempt, TranscriptionTask
@@ -314,8 +314,8 @@ def test_a_server_that_does_not_come_to_an_end_is_left(
 
     assert attempt(due) is State.PENDING
 
-    # Both go on for ten.
-    assert 0.4 < time.monotonic() - began < 5
+    # Both go on for longer.
+    assert 0.4 < time.monotonic() - began < patient(5)
     assert last_attempt().error_code == "timeout"
 
 
@@ -343,7 +343,7 @@ def test_a_server_that_does_not_speak_tls_is_told_apart(answer, code):
             with connection:
                 connection.recv(1)
                 connection.sendall(answer)
-                done.wait(10)
+                done.wait(patient(10))
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -583,7 +583,7 @@ def test_a_killed_deliverer_is_made_up_for_by_another(receiver, fleet):
 
     def hold(connection: Any, closed: threading.Event) -> None:
         posted.set()
-        go_on.wait(20)
+        go_on.wait(patient(20))
 
     receiver.then(hold)
     callback = callback_to(receiver.url)
@@ -604,7 +604,6 @@ def test_a_killed_deliverer_is_made_up_for_by_another(receiver, fleet):
     assert second.stop() == 0
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.django_db(transaction=True)
 def test_every_event_arrives_whatever_receiver_and_sender_suffer(fleet):
     # The receiver fails half of the time: the schedule must outlast that.

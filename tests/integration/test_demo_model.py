@@ -15,7 +15,6 @@ SAMPLES = {sample.language: sample for sample in demo_model.samples()}
 LANGUAGES = sorted(SAMPLES)
 
 pytestmark = [
-    pytest.mark.timeout(300),
     # openai-whisper leaves its token file to the garbage collector.
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
 ]

@@ -10,7 +10,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from tests.factories import TaskFactory
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.models import TranscriptionTask
 from transcription.services import hints, publishing, retention
 from transcription.storage import TaskFolder
@@ -148,6 +148,6 @@ def test_it_stops_when_it_is_told_to(no_hints, settings, monkeypatch):
     wait_for(ticked.is_set)
 
     dispatcher.stop.set()
-    thread.join(timeout=10)
+    thread.join(timeout=patient(10))
 
     assert not thread.is_alive()

@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from tests.factories import TaskFactory
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.errors import LeaseLostError, TaskCancelledError
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
@@ -36,7 +36,7 @@ def beating_heart() -> Iterator[Heartbeat]:
     yield heart
     heart._wake.set()
     if heart._thread:
-        heart._thread.join(timeout=20)
+        heart._thread.join(timeout=patient(20))
 
 
 def held_task(**traits: Any) -> tuple[Any, Lease]:

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 import wave
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,6 @@ LANGUAGES = ["en", "es", "zh"]
 PLAIN = DecodeOptions(language="en", beam_size=1, temperature=(0.0,))
 # A job that nobody stops or watches.
 ignore = SilentListener()
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def build(model: str, engine: str, model_dir: Path) -> Any:
@@ -257,6 +256,39 @@ def test_progress_rises_to_the_end_through_silent_windows(engine, samples):
     assert {0.0, 30.0, 60.0} <= set(told)
     assert (heard.segments[0].seek, heard.segments[-1].seek) == (0, 6000)
     assert heard.segments[-1].end > 68
+
+
+def test_nothing_ends_after_its_clip_or_the_recording(engine, monkeypatch):
+    part = {
+        "text": " a",
+        "tokens": [1],
+        "temperature": 0.0,
+        "avg_logprob": -0.1,
+        "compression_ratio": 1.0,
+        "no_speech_prob": 0.0,
+    }
+    # Seek, and the times of segment and word.
+    said = [(0, 0.0, 6.0, 0.5, 7.0), (500, 5.0, 30.0, 4.0, 29.0)]
+    segments = [
+        {
+            **part,
+            "seek": seek,
+            "start": start,
+            "end": end,
+            "words": [{"word": " a", "start": first, "end": last, "probability": 0.5}],
+        }
+        for seek, start, end, first, last in said
+    ]
+    monkeypatch.setattr(
+        openai_library, "transcribe", lambda *_, **__: {"segments": segments}
+    )
+    options = replace(PLAIN, clip_timestamps=(0.0, 5.0, 5.0), word_timestamps=True)
+
+    heard = engine.transcribe(np.zeros(9 * SAMPLE_RATE, np.int16), options, ignore)
+
+    assert [(s.start, s.end) for s in heard.segments] == [(0.0, 5.0), (5.0, 9.0)]
+    words = [word for segment in heard.segments for word in segment.words]
+    assert [(word.start, word.end) for word in words] == [(0.5, 5.0), (5.0, 9.0)]
 
 
 def test_silence_has_no_segments(engine):

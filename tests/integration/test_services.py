@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from tools import services
 
 SHOW = (
@@ -79,7 +79,7 @@ def servers_below(folder: Path) -> list[psutil.Process]:
 def test_a_command_has_a_server_and_leaves_none(running, temporary):
     assert servers_below(temporary)
 
-    running.communicate("done\n", timeout=60)
+    running.communicate("done\n", timeout=patient(60))
 
     assert running.returncode == 0
     assert not servers_below(temporary)

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import override
 
 from tests.factories import SlotFactory, TaskFactory
+from tests.waiting import patient
 from transcription.engines.base import ModelInfo
 from transcription.engines.plan import SlotPlan
 from transcription.models import TranscriptionTask, WorkerSlot
@@ -34,13 +35,13 @@ def living_pid() -> Iterator[int]:
     """A process of ours that does nothing."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield process.pid
-    process.communicate(b"\n", timeout=20)
+    process.communicate(b"\n", timeout=patient(20))
 
 
 @pytest.fixture
 def dead_pid() -> int:
     process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait(timeout=20)
+    process.wait(timeout=patient(20))
     return process.pid
 
 

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from tests.engines import JOBS_VARIABLE
 from tests.factories import ApiKeyFactory, TaskFactory
 from tests.fleet import Fleet
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.engines import demo_model
 from transcription.engines.base import ModelCall, SilentListener
 from transcription.models import TranscriptionTask
@@ -28,7 +28,7 @@ from transcription.storage import TaskFolder
 from workers import watchdog as module
 from workers.watchdog import STUCK_STATUS, Watchdog, put_jobs_back
 
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.django_db
 
 SECONDS = 60.0
 OWNER = "cpu-7@tests/1"
@@ -297,7 +297,7 @@ def test_a_stuck_process_ends_and_its_neighbours_run_again(watched_fleet, submit
             guilty = submit(initial_prompt="We meet in Tokyo.")
             wait_for(call.exists, seconds=SECONDS, named=fleet.said)
         # From here on the neighbours wait for the model.
-        status = fleet.inference.process.wait(SECONDS)
+        status = fleet.inference.process.wait(patient(SECONDS))
 
         assert status == STUCK_STATUS, fleet.said()
         assert counts(guilty) == ("queued", 0, 1)

@@ -41,6 +41,7 @@ CODES = {
     "QuotaError": ("quota_exceeded", 429, False),
     "AudioQuotaError": ("audio_quota_exceeded", 429, False),
     "QueueQuotaError": ("queue_quota_exceeded", 429, False),
+    "TooManyWaitingError": ("too_many_waiting", 429, False),
     "UnsupportedOptionError": ("unsupported_option", 400, False),
     "CallbackError": ("callback_error", 409, False),
     "DeliveryUnderWayError": ("delivery_under_way", 409, False),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.waiting import patient
 from whisperhub.secrets import read_or_create
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +65,9 @@ def test_processes_that_start_at_once_agree(tmp_path):
         process.stdin.write("\n")
         process.stdin.flush()
 
-    printed = {process.communicate(timeout=60)[0].strip() for process in processes}
+    printed = {
+        process.communicate(timeout=patient(60))[0].strip() for process in processes
+    }
 
     assert printed == {read_or_create(tmp_path / "key")}
 

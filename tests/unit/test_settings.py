@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import patient
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -55,7 +57,7 @@ def last_words(data_dir: Path, **variables: str) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
     )
     assert ended.returncode != 0
     return ended.stderr.strip().splitlines()[-1]

@@ -44,6 +44,7 @@ TASK: Final[dict[str, Any]] = {
     "progress": {"share": 0.0, "seconds_done": None, "updated_at": None},
     "attempts": 0,
     "error": None,
+    "notices": [],
     "created_at": "2026-11-22T09:14:03.482913Z",
     "retried_at": None,
     "queued_at": None,
@@ -72,6 +73,18 @@ PREPARED: Final[dict[str, Any]] = {
     "queued_at": "2026-11-22T09:14:05.120441Z",
 }
 ENDED_AT: Final = "2026-11-22T09:14:41.906127Z"
+NOTICE: Final[dict[str, Any]] = {
+    "code": "audio_missing",
+    "message": (
+        "20.0 seconds of sound are missing in the file, from 61.5 s to 81.5 s; "
+        "silence stands in their place."
+    ),
+    "details": {
+        "seconds": 20.0,
+        "count": 1,
+        "places": [{"start": 61.5, "end": 81.5, "seconds": 20.0}],
+    },
+}
 
 
 def example(name: str, **changes: Any) -> OpenApiExample:
@@ -106,6 +119,7 @@ TASK_COMPLETED: Final = example(
         "attempts": 1,
         "started_at": "2026-11-22T09:14:05.177204Z",
         "finished_at": ENDED_AT,
+        "notices": [NOTICE],
         "inference_seconds": 36.41,
     },
 )
@@ -155,7 +169,7 @@ RESULT: Final[dict[str, Any]] = {
         "inference": 36.41,
         "total": 38.4,
     },
-    "notices": [],
+    "notices": [NOTICE],
 }
 PENDING: Final[dict[str, Any]] = {
     "id": TASK_ID,

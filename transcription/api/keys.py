@@ -22,7 +22,7 @@ from accounts.models import ApiKey, User
 from accounts.permissions import granted_scopes
 from accounts.rights import Right, check_owner, check_permission, check_scopes
 from accounts.scopes import ORDINARY, Scope
-from transcription.api.fields import TextField, refuse_unknown
+from transcription.api.fields import MomentField, TextField, refuse_unknown
 from transcription.api.json_bodies import BoundedJSONParser
 from transcription.api.key_limits import KeyLimitsSerializer
 from transcription.api.owners import OwnerField, check_may_name, named_owner
@@ -123,7 +123,7 @@ class KeyCreateSerializer(serializers.Serializer[Any]):
         max_length=len(Scope),
         help_text=_("What the key may do."),
     )
-    expires_at = serializers.DateTimeField(
+    expires_at = MomentField(
         default=None,
         allow_null=True,
         help_text=_("When it stops to work. Left out: never."),

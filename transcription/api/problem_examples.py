@@ -48,6 +48,11 @@ SENTENCES: Final[dict[str, str]] = {
     "queue_quota_exceeded": _(
         "You may have %(count)d unfinished tasks. Wait until some have ended."
     ),
+    "too_many_waiting": Sentence(
+        "{count} requests of this key wait for their answers, and no more may. Wait "
+        "until some are answered, or submit a task and ask for its result.",
+        count=200,
+    ),
     "not_found": _("Not found."),
     "invalid": _("The request has invalid fields."),
     "invalid_idempotency_key": Sentence(

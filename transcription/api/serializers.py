@@ -24,15 +24,21 @@ from transcription.api.fields import (
     TextField,
     refuse_unknown,
 )
-from transcription.api.options import DecodeOptionsSerializer, LanguageField
+from transcription.api.options import DecodeOptionsSerializer, SpokenLanguageField
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
+from transcription.notices import NoticeCode, shown
 from transcription.services.outlook import MAX_AHEAD, outlook_of
 from transcription.services.steering import can_retry
 from transcription.services.submission import Link, Media, TaskRequest
+from whisperhub.sentences import translated
 
 # Stands for an id in addresses.
 SOME_ID: Final = str(uuid.UUID(int=0))
+NOTICES_HELP = _(
+    "What a reader of the result must know: where sound is missing, say, or which "
+    "track was taken."
+)
 NULL_SECONDS = {"type": "number", "nullable": True}
 
 # Languages are detected at an address of its own.
@@ -100,7 +106,8 @@ class SourceSerializer(RequestSerializer):
             raise serializers.ValidationError(
                 {"file": _("Send a file or a link.")}, code="required"
             )
-        return attrs
+        checked: dict[str, Any] = super().validate(attrs)
+        return checked
 
     @property
     def media(self) -> Media:
@@ -131,9 +138,13 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
         default=TranscriptionTask.TaskType.TRANSCRIBE,
         help_text=_("`transcribe`: text as spoken. `translate`: text in English."),
     )
-    language = LanguageField(
+    language = SpokenLanguageField(
         required=False,
-        help_text=_("Whisper's code of the spoken language. Left out: detected."),
+        help_text=_(
+            "The spoken language: a code such as `zh`, a BCP 47 tag such as `zh-CN`, "
+            "or the name in English; in any case. `auto`, or left out: detected. "
+            "`/api/v1/models/` lists the languages of each model."
+        ),
     )
     callback_url = CallbackUrlField(
         required=False,
@@ -216,6 +227,40 @@ class ModelUsedSerializer(serializers.Serializer[Any]):
     compute_type = serializers.CharField()
 
 
+class NoticeSerializer(serializers.Serializer[Any]):
+    """Something that a reader of the result must know."""
+
+    code = serializers.CharField(help_text=_("Stable: for programs."))
+    message = serializers.CharField(help_text=_("A sentence for people."))
+    details = serializers.DictField(
+        help_text=_(
+            "What belongs to the code, by name; times are in seconds of the media."
+        )
+    )
+
+
+def notices_of(task: TranscriptionTask) -> list[dict[str, Any]]:
+    """What was noticed about the media of a task, and while it ran."""
+    return [shown(notice) for notice in task.notices]
+
+
+@extend_schema_field(NoticeSerializer(many=True))
+class ResultNoticesField(serializers.Field[Any, Any, Any, Any]):
+    """The notices of a result: those of its task, then what its model says of all."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Take the whole transcript."""
+        super().__init__(source="*", read_only=True, help_text=NOTICES_HELP, **kwargs)
+
+    def to_representation(self, value: Transcript) -> list[dict[str, Any]]:
+        """In the language of the request."""
+        of_model = [
+            {"code": NoticeCode.MODEL, "message": translated(text), "details": {}}
+            for text in value.notices
+        ]
+        return notices_of(value.task) + of_model
+
+
 class LanguageDetectionSerializer(serializers.Serializer[Any]):
     """Which language is spoken."""
 
@@ -225,7 +270,7 @@ class LanguageDetectionSerializer(serializers.Serializer[Any]):
     language_probabilities = serializers.DictField(child=serializers.FloatField())
     duration = serializers.FloatField(source="duration_seconds")
     model = serializers.SerializerMethodField()
-    notices = serializers.ListField(child=SentenceField())
+    notices = ResultNoticesField()
 
     @extend_schema_field(ModelUsedSerializer)
     def get_model(self, transcript: Transcript) -> Any:
@@ -303,6 +348,7 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
     media = MediaSerializer(source="*", read_only=True)
     progress = ProgressSerializer(source="*", read_only=True)
     error = serializers.SerializerMethodField()
+    notices = serializers.SerializerMethodField(help_text=NOTICES_HELP)
     links = serializers.SerializerMethodField()
     can_retry = serializers.SerializerMethodField(
         help_text=_("Whether it ended in a way that lets it start again.")
@@ -346,6 +392,7 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "progress",
             "attempts",
             "error",
+            "notices",
             "created_at",
             "retried_at",
             "queued_at",
@@ -422,6 +469,11 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
         if not task.error_code:
             return None
         return {"code": task.error_code, "message": task.error_sentence.translated()}
+
+    @extend_schema_field(NoticeSerializer(many=True))
+    def get_notices(self, task: TranscriptionTask) -> list[dict[str, Any]]:
+        """With sentences in the language of the request."""
+        return notices_of(task)
 
     @extend_schema_field(TaskLinksSerializer)
     def get_links(self, task: TranscriptionTask) -> dict[str, str]:
@@ -566,9 +618,7 @@ class ResultSerializer(serializers.ModelSerializer[Transcript]):
     options = serializers.DictField()
     model = serializers.SerializerMethodField()
     timings = serializers.SerializerMethodField()
-    notices = serializers.ListField(
-        child=SentenceField(), help_text=_("What a reader must know.")
-    )
+    notices = ResultNoticesField()
 
     class Meta:
         model = Transcript

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any, cast
 from urllib.parse import quote
 
 from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseBase
-from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
@@ -59,9 +57,9 @@ from transcription.api.serializers import (
     TaskUploadSerializer,
 )
 from transcription.api.uploading import IDEMPOTENCY_KEY, TakesFile
-from transcription.api.waiting import waiting_view
+from transcription.api.waiting import WaitsForTask
 from transcription.errors import AlreadyEndedError
-from transcription.media.subtitles import SRT, Cue, render_srt, render_vtt
+from transcription.media.subtitles import SRT, Cue, readable, render_srt, render_vtt
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services import (
     cancellation,
@@ -71,8 +69,6 @@ from transcription.services import (
     submission,
 )
 
-# What a client of an ordinary time-out still waits for.
-DETECTION_SECONDS = 30.0
 IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
 SUBTITLE_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt"}
 
@@ -469,7 +465,7 @@ class TaskViewSet(
             task.file_name.rpartition(".")[0] or task.file_name or str(task.public_id)
         )
         return HttpResponse(
-            render(cues),
+            render(readable(cues)),
             content_type=f"{SUBTITLE_TYPES[output_format]}; charset=utf-8",
             headers={
                 "Content-Disposition": "attachment; filename*=UTF-8''"
@@ -478,10 +474,12 @@ class TaskViewSet(
         )
 
 
-class DetectLanguageView(TakesFile):
-    """Tells the language of a recording; see `waiting_view` for how it waits."""
+class DetectLanguageView(TakesFile, WaitsForTask):
+    """Tells the language of a recording."""
 
     file_actions = frozenset({"post"})
+    # What a client of an ordinary time-out still waits for.
+    wait_seconds = 30.0
 
     @extend_schema(
         operation_id="detect_language",
@@ -503,7 +501,11 @@ class DetectLanguageView(TakesFile):
             409: problem("The recording could not be used; `code` tells why."),
             408: FELL_SILENT,
             413: TOO_LARGE,
-            429: NO_ROOM,
+            429: problem(
+                "The key has too many unfinished tasks (`queue_quota_exceeded`), has "
+                "used its audio of this day (`audio_quota_exceeded`), or has too many "
+                "requests that wait for their answers (`too_many_waiting`)."
+            ),
             507: problem("The server has no room for the file."),
         },
     )
@@ -518,23 +520,11 @@ class DetectLanguageView(TakesFile):
             form.task_request(task_type=TranscriptionTask.TaskType.DETECT_LANGUAGE),
             client=client,
         )
-        return pending(task)
+        return self.wait_for(task, pending(task))
 
-
-class DetectedLanguageView(APIView):
-    """The answer of a finished detection; reached through `DetectLanguageView`."""
-
-    def post(self, request: Request, public_id: uuid.UUID) -> Response:
+    def outcome(self, task: TranscriptionTask) -> Response:
         """The language, or the task's error."""
-        task = get_object_or_404(
-            TranscriptionTask, public_id=public_id, owner=cast(User, request.user)
-        )
         return Response(LanguageDetectionSerializer(transcript_of(task)).data)
-
-
-detect_language = waiting_view(
-    DetectLanguageView, DetectedLanguageView.as_view(), seconds=DETECTION_SECONDS
-)
 
 
 class ModelListView(APIView):

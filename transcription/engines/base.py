@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from transcription.audio import WINDOW_SAMPLES, Samples
 from transcription.engines.options import DecodeOptions
+from transcription.notices import Notice
 
 DETECTION_WINDOWS = 4
 
@@ -124,6 +125,7 @@ class Transcription:
     segments: list[Segment]
     language_probabilities: dict[str, float] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    notices: list[Notice] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class LanguageDetection:
     language: str
     probability: float
     probabilities: dict[str, float]
+    notices: list[Notice] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,16 @@ from transcription.engines.base import (
     LanguageDetection,
     ModelCall,
     ModelInfo,
-    Segment,
     Transcription,
     average_probabilities,
     join_text,
     spread_windows,
 )
-from transcription.engines.chunked import ChunkedDecoder, convert_segment
+from transcription.engines.chunked import (
+    FRAMES_PER_SECOND,
+    ChunkedDecoder,
+    convert_segment,
+)
 from transcription.engines.coalescing import (
     Caller,
     CallerStoppedError,
@@ -45,6 +48,7 @@ from transcription.engines.devices import resolve_device
 from transcription.engines.lanes import ChunkLanes
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
+from transcription.engines.timeline import Timeline, clip_around
 from transcription.errors import ModelUnavailableError
 from whisperhub.sentences import Sentence
 
@@ -256,19 +260,21 @@ class FasterWhisperEngine:
             language=options.language or None,
             **_arguments(options),
         )
-        segments: list[Segment] = []
-        for number, segment in enumerate(heard):
-            segments.append(convert_segment(number, segment))
-            listener.segments(segments[-1:])
-            listener(segment.end)
+        timeline = Timeline(len(samples) / SAMPLE_RATE, listener.segments)
+        for segment in map(convert_segment, heard):
+            begin, end = clip_around(
+                segment.seek / FRAMES_PER_SECOND, options.clip_timestamps
+            )
+            timeline.add([segment], begin=begin, end=end)
+            listener(timeline.segments[-1].end)
         return Transcription(
-            text=join_text(segments),
+            text=join_text(timeline.segments),
             language=info.language,
             language_probability=info.language_probability,
             language_probabilities=dict(info.all_language_probs or []),
             duration_seconds=len(samples) / SAMPLE_RATE,
             duration_after_vad_seconds=info.duration_after_vad,
-            segments=segments,
+            segments=timeline.segments,
             options=options.as_dict(),
         )
 

@@ -39,6 +39,7 @@ from transcription.engines.base import (
 from transcription.engines.devices import resolve_device
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
+from transcription.engines.timeline import Timeline, clip_around
 from transcription.errors import ModelUnavailableError, SubmissionError
 from whisperhub.sentences import Sentence
 
@@ -150,17 +151,22 @@ class OpenAIWhisperEngine:
                 fp16=self._half,
                 **arguments,
             )
-        segments = _segments(heard["segments"], with_words=options.word_timestamps)
+        timeline = Timeline(duration_seconds)
+        for segment in _segments(heard["segments"], with_words=options.word_timestamps):
+            begin, end = clip_around(
+                segment.seek / library.FRAMES_PER_SECOND, options.clip_timestamps
+            )
+            timeline.add([segment], begin=begin, end=end)
         listener(duration_seconds)
         return Transcription(
-            text=join_text(segments),
+            text=join_text(timeline.segments),
             language=detected.language,
             language_probability=detected.probability,
             language_probabilities=detected.probabilities,
             duration_seconds=duration_seconds,
             # Nothing was cut out.
             duration_after_vad_seconds=duration_seconds,
-            segments=segments,
+            segments=timeline.segments,
             options=dataclasses.replace(options, vad_filter=False).as_dict(),
         )
 

@@ -266,4 +266,5 @@ def _without_text(detected: LanguageDetection, n_samples: int) -> Transcription:
         duration_seconds=n_samples / SAMPLE_RATE,
         duration_after_vad_seconds=None,
         segments=[],
+        notices=detected.notices,
     )

@@ -254,7 +254,9 @@ def test_the_result_of_a_completed_task(client, owner):
     assert (body["language"], body["task_type"]) == ("en", "transcribe")
     assert body["segments"][0] == segment(0, 0.0, 2.5, " We meet in Tokyo.")
     assert body["model"]["name"] == "demo"
-    assert body["notices"] == ["demo model: knows little"]
+    assert body["notices"] == [
+        {"code": "model", "message": "demo model: knows little", "details": {}}
+    ]
     assert body["duration"] == 10.0
     timings = body["timings"]
     assert timings["inference"] == 2.5
