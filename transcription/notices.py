@@ -22,6 +22,8 @@ class NoticeCode(StrEnum):
 
     # About the media.
     AUDIO_MISSING = "audio_missing"
+    AUDIO_DAMAGED = "audio_damaged"
+    CLOCK_JUMPS = "clock_jumps"
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ from transcription.services import serving
 from whisperhub import places
 from whisperhub.sentences import Sentence
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 CHINESE = re.compile("[一-鿿]")
 CALLBACKS = "/api/v1/callbacks/"

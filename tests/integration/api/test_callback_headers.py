@@ -86,6 +86,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("headers", REFUSED, ids=lambda headers: ascii(headers)[:40])
 def test_headers_that_cannot_or_must_not_be_sent_are_refused(submit, headers):
     body = read_problem(send(submit, headers), 400, "invalid")

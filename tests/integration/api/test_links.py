@@ -96,6 +96,7 @@ def test_the_hint_goes_out_after_the_commit(
     assert no_hints == [TranscriptionTask.objects.get().pk]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("url", REFUSED, ids=lambda url: ascii(url)[:40])
 def test_a_link_that_nothing_can_be_fetched_from_is_refused(link, url):
     body = read_problem(link(url), 400, "invalid")
@@ -107,6 +108,7 @@ def test_a_link_that_nothing_can_be_fetched_from_is_refused(link, url):
     assert not TranscriptionTask.objects.exists()
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "host",
     [

@@ -22,7 +22,7 @@ from tests.integration.api.operations import OPERATIONS, Operation
 from tests.problems import read_problem
 from transcription.models import TranscriptionTask
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 READ, WRITE, ADMIN = Scope.READ, Scope.WRITE, Scope.ADMIN
 

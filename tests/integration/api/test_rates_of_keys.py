@@ -168,6 +168,7 @@ def test_many_requests_at_once_to_a_real_server_get_no_more_than_the_rate(
     assert all(1 <= int(answer.headers["Retry-After"]) <= 6 for answer in refused)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_is_held_to_the_rate(name, no_hints):
     owner = UserFactory(is_staff=True)

@@ -22,7 +22,7 @@ from tests.integration.databases import in_threads
 from tests.problems import read_problem
 from whisperhub import urls
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 
 def fail(request: Any) -> Any:
