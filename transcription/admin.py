@@ -31,6 +31,7 @@ from transcription.services import (
     retention,
     serving,
 )
+from whisperhub.admin_lookups import ShownFieldsOnly
 
 Status = TranscriptionTask.Status
 
@@ -78,7 +79,7 @@ class StuckFilter(admin.SimpleListFilter):
         return queryset
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ReadOnlyAdmin(ShownFieldsOnly):
     """Rows that machines write: shown, not edited."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:

@@ -20,7 +20,13 @@ from transcription.api.fields import (
     ZeroIsNoneField,
 )
 from transcription.engines.languages import AUTO, LANGUAGE_PATTERN, language_code
-from transcription.engines.options import BATCHING, OPTION_NAMES, VadParameters
+from transcription.engines.options import (
+    BATCHING,
+    MOST_HYPOTHESES,
+    OPTION_NAMES,
+    DecodeOptions,
+    VadParameters,
+)
 
 TEXT_LENGTH = 2000
 DAY_SECONDS = 86_400
@@ -164,7 +170,10 @@ class DecodeOptionsSerializer(RequestSerializer):
         count=10,
         text_number=r"(0(\.[0-9]+)?|1(\.0+)?)",
         required=False,
-        help_text=_("One, or several that are tried in turn. Default 0,0.2,…,1."),
+        help_text=_(
+            "One, or several that are tried in turn. Default 0,0.2,…,1. `beam_size` at "
+            "0, and `best_of` at each other one, may come to 60 in all."
+        ),
     )
     beam_size = serializers.IntegerField(
         required=False,
@@ -249,7 +258,11 @@ class DecodeOptionsSerializer(RequestSerializer):
             r"([0-9]{1,4}|[1-7][0-9]{4}|8[0-5][0-9]{3}|86[0-3][0-9]{2})(\.[0-9]+)?"
         ),
         required=False,
-        help_text=_("Transcribe only from start to end, start to end, … in seconds."),
+        help_text=_(
+            "Transcribe only from start to end, start to end, … in seconds; each clip "
+            "lasts 0.5 s at least. More clips than the recording has windows of 30 s "
+            "count as 30 s of audio each."
+        ),
     )
     hallucination_silence_threshold = ZeroIsNoneField(
         required=False,
@@ -277,6 +290,25 @@ class DecodeOptionsSerializer(RequestSerializer):
         required=False,
         help_text=_("Settings of the voice activity filter. Not with openai-whisper."),
     )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Bound what a badly decoded window costs."""
+        checked: dict[str, Any] = super().validate(attrs)
+        options = DecodeOptions.from_dict(
+            {name: checked[name] for name in OPTION_NAMES if name in checked}
+        )
+        if options.hypotheses > MOST_HYPOTHESES:
+            raise serializers.ValidationError(
+                {
+                    "temperature": _(
+                        "These temperatures ask for {asked} hypotheses: beam_size at "
+                        "0, and best_of at each other one. At most {most} are "
+                        "allowed. Lower best_of, or give fewer temperatures."
+                    ).format(asked=options.hypotheses, most=MOST_HYPOTHESES)
+                },
+                code="too_many_hypotheses",
+            )
+        return checked
 
     def given_options(self) -> dict[str, Any]:
         """The decode options in the request, normalised."""

@@ -113,7 +113,8 @@ class SourceSerializer(RequestSerializer):
             raise serializers.ValidationError(
                 {"file": _("Send a file or a link.")}, code="required"
             )
-        return attrs
+        checked: dict[str, Any] = super().validate(attrs)
+        return checked
 
     @property
     def media(self) -> Media:

@@ -23,7 +23,7 @@ GIVEN: list[tuple[str, Any, str, Any]] = [
     ("temperature", [0, 0.5], "0, 0.5", [0.0, 0.5]),
     ("temperature", "0,1", "[0,1]", [0.0, 1.0]),
     ("beam_size", 3, "3", 3),
-    ("best_of", 20, "20", 20),
+    ("best_of", 11, "11", 11),
     ("patience", 1.5, "1.5", 1.5),
     ("length_penalty", 0, "0", 0.0),
     ("compression_ratio_threshold", 2, "2", 2.0),
@@ -237,6 +237,41 @@ def test_a_language_is_understood_as_people_write_it(
     assert [task.language for task in TranscriptionTask.objects.all()] == [code, code]
 
 
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({"best_of": 20}, 105),
+        ({"temperature": [number / 10 for number in range(10)], "best_of": 20}, 185),
+        ({"temperature": [1] * 10, "best_of": 20}, 200),
+        ({"temperature": [0] * 4, "beam_size": 16}, 64),
+    ],
+    ids=str,
+)
+def test_the_work_on_a_window_is_bounded(client, no_hints, options, asked):
+    body = {"file_url": "https://example.org/a.mp3", **options}
+
+    response = client.post(TASKS, body, format="json")
+
+    (error,) = read_problem(response, 400, "invalid")["errors"]["temperature"]
+    assert error["code"] == "too_many_hypotheses"
+    assert f"ask for {asked} " in error["message"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"best_of": 20, "temperature": [0, 0.4, 0.8]},
+        {"best_of": 5, "temperature": [number / 10 for number in range(10)]},
+        {"beam_size": 20, "patience": 10},
+    ],
+    ids=str,
+)
+def test_options_of_ordinary_cost_are_taken(client, no_hints, options):
+    body = {"file_url": "https://example.org/a.mp3", **options}
+
+    assert client.post(TASKS, body, format="json").status_code == 201
+
+
 def test_a_refused_language_is_told_in_a_sentence(client, no_hints):
     body = {"file_url": "https://example.org/a.mp3", "language": "klingon"}
 
@@ -301,6 +336,7 @@ def test_a_repeated_field_is_a_list(client, no_hints):
         ("clip_timestamps", "3,2", ["rise"]),
         ("clip_timestamps", "1,1", ["rise"]),
         ("clip_timestamps", "0:30", ["number"]),
+        ("clip_timestamps", "1,2,2.5,2.9", ["2.5", "2.9", "0.5"]),
         ("hallucination_silence_threshold", "-1", ["0"]),
         ("hallucination_silence_threshold", "3601", ["3600"]),
         ("hallucination_silence_threshold", "nan", ["number"]),
