@@ -4,6 +4,7 @@ WhisperHubError
 ├── MediaError                a file that cannot become samples: never retried
 │   ├── InvalidMediaError     not media, or broken
 │   ├── NoAudioError          media without an audio stream, or without a sample in it
+│   ├── NoSuchTrackError      none of its audio tracks is the one that is wanted
 │   └── MediaTooLongError     more audio than the operator allows
 ├── FetchError                a link whose file did not come: the network; retried
 │   ├── FetchTimeoutError     it took too long; retried
@@ -86,6 +87,12 @@ class NoAudioError(MediaError):
     """The media holds no audio."""
 
     code = "no_audio"
+
+
+class NoSuchTrackError(MediaError):
+    """The media has no audio track of the index or language that is wanted."""
+
+    code = "no_such_track"
 
 
 class MediaTooLongError(MediaError):

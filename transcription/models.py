@@ -150,6 +150,12 @@ class TranscriptionTask(Leased):
     channels = models.PositiveSmallIntegerField(null=True, blank=True)
     has_video = models.BooleanField(null=True, blank=True)
     media_duration_seconds = models.FloatField(null=True, blank=True)
+    audio_tracks = models.JSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="All that the media has, and which of them is transcribed.",
+    )
 
     media_expires_at = models.DateTimeField(
         null=True,

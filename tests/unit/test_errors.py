@@ -17,6 +17,7 @@ CODES = {
     "MediaError": ("invalid_media", 422, False),
     "InvalidMediaError": ("invalid_media", 422, False),
     "NoAudioError": ("no_audio", 422, False),
+    "NoSuchTrackError": ("no_such_track", 422, False),
     "MediaTooLongError": ("media_too_long", 422, False),
     "FetchError": ("network", 502, True),
     "FetchTimeoutError": ("timeout", 504, True),

@@ -88,6 +88,11 @@ UNAUTHORIZED = {
         "The key lacks the scope (`insufficient_scope`), or its owner may not do this."
     ),
 }
+# For what staff may look at that belongs to others.
+OTHERS_REFUSED = problem(
+    "The key lacks the scope (`insufficient_scope`), or your account lacks a "
+    "permission that is needed for what belongs to others (`permission_required`)."
+)
 NOT_FOUND = {404: problem("No task of yours has this id.")}
 PRIORITY_REFUSED = {
     403: problem(
@@ -151,6 +156,7 @@ class AcceptAnything(DefaultContentNegotiation):
             200: TaskSerializer(many=True),
             400: problem("A filter or page value is not allowed."),
             **UNAUTHORIZED,
+            403: OTHERS_REFUSED,
         },
         examples=[TASK_COMPLETED],
     ),

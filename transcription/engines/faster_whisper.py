@@ -435,9 +435,8 @@ def explain_load_failure(slot: SlotPlan, error: Exception) -> Sentence:
 def _arguments(options: DecodeOptions) -> dict[str, Any]:
     """Our options as arguments of faster-whisper."""
     arguments = options.as_dict()
-    for name in ("task", "language"):
+    for name in ("task", "language", "batching", "audio_track"):
         del arguments[name]
-    del arguments["batching"]
     vad = arguments.pop("vad_parameters")
     if vad["max_speech_duration_s"] is None:
         vad["max_speech_duration_s"] = float("inf")

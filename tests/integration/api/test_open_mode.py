@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.operations import recording
 from tests.problems import read_problem
 from transcription.models import TranscriptionTask
+from whisperhub.openapi_documents import documents
 
 pytestmark = pytest.mark.django_db
 
@@ -21,8 +23,12 @@ KEYS = "/api/v1/keys/"
 
 
 @pytest.fixture
-def open_mode(settings) -> None:
+def open_mode(settings) -> Iterator[None]:
     settings.OPEN_MODE = True
+    # The setting changes with a new process only, and a process keeps its documents.
+    documents.forget()
+    yield
+    documents.forget()
 
 
 @pytest.fixture
