@@ -31,10 +31,11 @@ def fresh_state() -> Iterator[None]:
     """What a process remembers between requests starts empty for each test."""
     from transcription.engines import registry
     from transcription.services.publishing import breaker
-    from whisperhub import rates
+    from whisperhub import edges, rates
     from whisperhub.request_id import current_request_id
 
     breaker.reset()
+    edges.reset()
     rates.reset()
     token = current_request_id.set("")
     yield

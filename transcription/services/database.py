@@ -6,10 +6,13 @@ import functools
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
+
+from whisperhub.edges import Edge, Passage, guarded
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +78,29 @@ def is_conflict(error: OperationalError) -> bool:
     if connection.vendor == "mysql":
         return bool(error.args) and error.args[0] in MYSQL_CONFLICTS
     return getattr(error.__cause__, "sqlstate", None) in POSTGRESQL_CONFLICTS
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether the database cannot be reached now, so that no other action would go."""
+    return isinstance(error, InterfaceError) or (
+        isinstance(error, OperationalError)
+        and will_pass(error)
+        and not is_conflict(error)
+    )
+
+
+@contextmanager
+def by_itself(step: str, about: object) -> Iterator[Passage]:
+    """Handle one of many rows or files: its error is logged, and the next one follows.
+
+    An outage of the database passes: the others would each wait for it.
+
+    Args:
+        step: what is done with them.
+        about: which one it is.
+    """
+    with guarded(Edge.ITEM, f"of {step}", about=about, passes=is_outage) as passage:
+        yield passage
 
 
 def despite_conflicts(action: Callable[P, T]) -> Callable[P, T]:
