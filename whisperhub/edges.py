@@ -11,11 +11,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
@@ -42,19 +41,10 @@ class Edge(StrEnum):
     EXIT_HANDLER = "exit handler"
     # What else a supervisor does for its owner or for one program.
     SUPERVISOR = "supervisor"
+    # One connection of the proxy through which a link is fetched.
+    CONNECTION = "connection"
     # One look of the watchdog, or what it does before the process ends.
     WATCHDOG = "watchdog"
-
-
-@dataclass
-class Passage:
-    """What became of a guarded block.
-
-    Attributes:
-        error: what it raised; None: nothing.
-    """
-
-    error: Exception | None = None
 
 
 class _Journal:
@@ -99,15 +89,50 @@ def reset() -> None:
     _journal.reset()
 
 
-@contextmanager
+class Passage:
+    """A block whose errors end here; made by `guarded`, entered once.
+
+    Attributes:
+        error: what the block raised; None: nothing, or it has not ended.
+    """
+
+    def __init__(
+        self, name: str, about: object, passes: Callable[[Exception], bool]
+    ) -> None:
+        """Guard a block that has not begun."""
+        self.error: Exception | None = None
+        self._name = name
+        self._about = about
+        self._passes = passes
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Log an error, and keep it from going further unless it is to pass."""
+        if not isinstance(error, Exception) or self._passes(error):
+            return False
+        self.error = error
+        _log(self._name, error, about=self._about)
+        if isinstance(error, (DatabaseError, InterfaceError)):
+            _close_connections()
+        return True
+
+
 def guarded(
     edge: Edge,
     what: str = "",
     *,
     about: object = "",
     passes: Callable[[Exception], bool] = lambda error: False,
-) -> Iterator[Passage]:
-    """Run a block whose errors are logged and go no further.
+) -> Passage:
+    """Run the block of a `with` so that its errors are logged and go no further.
 
     After an error of the database this thread's connection is closed; the next use
     opens another.
@@ -115,23 +140,10 @@ def guarded(
     Args:
         edge: which kind of edge it is.
         what: names it among those of its kind: a step, a program.
-        about: which row or file; one of many that fail alike is logged.
+        about: which row or file; of many that fail alike one is logged.
         passes: tells which errors are none of this edge's.
-
-    Yields:
-        What tells afterwards whether the block failed.
     """
-    passage = Passage()
-    try:
-        yield passage
-    except Exception as error:
-        if passes(error):
-            raise
-        passage.error = error
-        name = f"{edge.value} {what}".rstrip()
-        _log(name, error, about=about)
-        if isinstance(error, (DatabaseError, InterfaceError)):
-            _close_connections()
+    return Passage(f"{edge.value} {what}".rstrip(), about, passes)
 
 
 def _log(name: str, error: Exception, *, about: object) -> None:
@@ -149,7 +161,7 @@ def _log(name: str, error: Exception, *, about: object) -> None:
         where,
         again,
         error or type(error).__name__,
-        exc_info=not away,
+        exc_info=None if away else error,
     )
 
 

@@ -169,13 +169,13 @@ class Dispatcher:
         if failure_count() == failures:
             self._failing.discard(step.name)
             return True
-        self._failing.add(step.name)
         step.repeat_soon(now)
-        if passage.error is None or not is_outage(passage.error):
-            return True
-        # Workers could not renew their leases either: give them the time.
-        self._expire_from = time.monotonic() + settings.LEASE_SECONDS
-        return False
+        if passage.error is not None and is_outage(passage.error):
+            # Workers could not renew their leases either: give them the time.
+            self._expire_from = time.monotonic() + settings.LEASE_SECONDS
+            return False
+        self._failing.add(step.name)
+        return True
 
     def unless_away(self, take_back: Callable[[], int]) -> int:
         """Take nothing back for a while after the database was away."""

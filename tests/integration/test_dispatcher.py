@@ -267,7 +267,12 @@ def test_a_row_that_fails_keeps_no_other_row_of_a_step_from_being_handled(
     unsent = [CallbackFactory() for _ in range(2)]
     sending = [CallbackFactory(expired_lease=True) for _ in range(2)]
     sent: list[int] = []
-    monkeypatch.setattr(callbacks, "send_hint", lambda pk: bool(sent.append(pk)))
+
+    def send(callback_id: int) -> bool:
+        sent.append(callback_id)
+        return True
+
+    monkeypatch.setattr(callbacks, "send_hint", send)
     failing_at(monkeypatch, transitions, "take_back", lost[0].pk)
     failing_at(monkeypatch, hints, "send_hint", waiting[0].pk)
     failing_at(monkeypatch, transitions, "raise_priority", aged[0].pk)

@@ -6,8 +6,7 @@ import functools
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
@@ -89,9 +88,8 @@ def is_outage(error: Exception) -> bool:
     )
 
 
-@contextmanager
-def by_itself(step: str, about: object) -> Iterator[Passage]:
-    """Handle one of many rows or files: its error is logged, and the next one follows.
+def by_itself(step: str, about: object) -> Passage:
+    """Handle one of many rows or files in a `with`, so that others follow if it fails.
 
     An outage of the database passes: the others would each wait for it.
 
@@ -99,8 +97,7 @@ def by_itself(step: str, about: object) -> Iterator[Passage]:
         step: what is done with them.
         about: which one it is.
     """
-    with guarded(Edge.ITEM, f"of {step}", about=about, passes=is_outage) as passage:
-        yield passage
+    return guarded(Edge.ITEM, f"of {step}", about=about, passes=is_outage)
 
 
 def despite_conflicts(action: Callable[P, T]) -> Callable[P, T]:
