@@ -178,6 +178,16 @@ class Fleet:
             self._gate.unlink()
 
     @contextmanager
+    def media_frozen(self) -> Iterator[None]:
+        """Stop the media worker for the length of the block."""
+        media, _ = self._steady
+        os.killpg(media.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(media.process.pid, signal.SIGCONT)
+
+    @contextmanager
     def stuck(self) -> Iterator[Path]:
         """Have no model call with a prompt return, for the length of the block.
 

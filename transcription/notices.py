@@ -22,6 +22,9 @@ class NoticeCode(StrEnum):
 
     # About the media.
     AUDIO_MISSING = "audio_missing"
+    AUDIO_DAMAGED = "audio_damaged"
+    CLOCK_JUMPS = "clock_jumps"
+    AUDIO_TRACK_CHOSEN = "audio_track_chosen"
 
 
 @dataclass(frozen=True)

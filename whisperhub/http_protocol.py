@@ -19,6 +19,8 @@ from uvicorn.protocols.http.httptools_impl import (
     HttpToolsProtocol,
 )
 
+from whisperhub.deferred import STOPPING
+from whisperhub.network.proxies import PEER
 from whisperhub.problems import PROBLEM_JSON, problem_document
 from whisperhub.request_id import FIELD, request_id_of
 
@@ -50,6 +52,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Wait for nothing yet."""
         super().__init__(*args, **kwargs)
+        # All requests of the process find it in their scope.
+        self._stopping = self.app_state.setdefault(STOPPING, asyncio.Event())
         self._refusal = HTTPStatus.BAD_REQUEST
         self._header_bytes = 0
         # Until the head of a request is complete.
@@ -65,6 +69,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Wait for nothing any more."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """End with the server; answers that wait are sent as they are."""
+        self._stopping.set()
+        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in.
@@ -82,6 +91,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count, and wait for the rest of a head."""
         super().on_message_begin()
+        # Without --no-proxy-headers uvicorn replaces `client` by what is claimed.
+        self.scope[PEER] = self.client  # type: ignore[typeddict-unknown-key]
         self._refusal = HTTPStatus.BAD_REQUEST
         self._header_bytes = 0
         self._begin_to_wait()

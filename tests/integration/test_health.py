@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -107,6 +109,50 @@ def test_without_a_database_no_request_can_be_answered(broker, monkeypatch):
     )
 
 
+def test_strangers_who_ask_again_cost_no_query(broker, django_assert_num_queries):
+    ticked(1)
+    ask()
+
+    with django_assert_num_queries(0):
+        for _ in range(10):
+            assert ask()[0] == 200
+
+
+def test_what_was_found_is_looked_at_again(broker, monkeypatch):
+    assert ask()[1]["dispatcher"] == "missing"
+    ticked(1)
+    monkeypatch.setattr(health, "RECENT_SECONDS", 0.0)
+
+    assert ask()[1]["dispatcher"] == "ok"
+
+
+def test_one_look_at_a_time_holds_a_thread(monkeypatch):
+    """A database that does not answer holds one of those who ask."""
+    found = health.Readiness(health.Health.OK, health.Health.OK, health.Health.OK)
+    looking, go_on = threading.Event(), threading.Event()
+    recent = health.RecentReadiness()
+    monkeypatch.setattr(health, "RECENT_SECONDS", 0.0)
+    monkeypatch.setattr(health, "readiness", lambda: found)
+    assert recent.get() is found
+
+    def wait() -> health.Readiness:
+        looking.set()
+        assert go_on.wait(20)
+        return health.Readiness(
+            health.Health.AWAY, health.Health.AWAY, health.Health.AWAY
+        )
+
+    monkeypatch.setattr(health, "readiness", wait)
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(recent.get)
+        assert looking.wait(20)
+        others = [recent.get() for _ in range(5)]
+        go_on.set()
+
+    assert others == [found] * 5
+    assert held.result().database is health.Health.AWAY
+
+
 def test_it_is_only_asked():
     assert Client().post("/readyz").status_code == 405
 
@@ -153,10 +199,10 @@ def test_a_step_that_fails_is_told_until_it_succeeds(broker, monkeypatch):
     said = []
     for _ in range(3):
         dispatcher.tick()
-        said.append(ask()[1])
+        said.append(health.readiness())
 
-    assert [body["dispatcher"] for body in said] == ["failing", "failing", "ok"]
-    assert [body["status"] for body in said] == ["degraded", "degraded", "ok"]
+    assert [found.dispatcher for found in said] == ["failing", "failing", "ok"]
+    assert [found.status for found in said] == ["degraded", "degraded", "ok"]
 
 
 def test_a_row_that_fails_is_told_as_its_step(no_hints, monkeypatch):

@@ -103,7 +103,7 @@ def test_a_redis_that_is_silent_holds_nobody_up(tmp_path, monkeypatch, point_at_
     with running_broker(tmp_path / "broker") as url:
         point_at_broker(url)
         rates.take("x", MINUTE)
-        client: Any = rates._client(redis_url())
+        client: Any = rates.redis_client(redis_url())
         # It takes commands, and answers none.
         client.execute_command("CLIENT", "PAUSE", 20_000, "ALL")
         began = time.perf_counter()

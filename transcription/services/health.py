@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,6 +38,8 @@ MISSING_SECONDS: Final = 60.0
 REMEMBERED: Final = timedelta(days=1)
 HOST_LENGTH: Final = 191
 FAILING_LENGTH: Final = 255
+# For how long strangers get the same answer.
+RECENT_SECONDS: Final = 1.0
 
 
 class Health(StrEnum):
@@ -89,6 +93,40 @@ def forget_old_ticks() -> int:
     """Delete what machines without a dispatcher noted once; returns how many rows."""
     old = DispatcherTick.objects.filter(ticked_at__lt=Now() - REMEMBERED)
     return old.delete()[0]
+
+
+class RecentReadiness:
+    """What was found a moment ago, so that strangers who ask do not cost queries.
+
+    One thread at a time looks, and others get what was found before meanwhile. So a
+    database that does not answer holds no more than one of them.
+    """
+
+    def __init__(self) -> None:
+        """Have found nothing yet."""
+        self._looking = threading.Lock()
+        self._last: tuple[float, Readiness] | None = None
+
+    def get(self) -> Readiness:
+        """How the parts are, or were when somebody last looked."""
+        last = self._last
+        if last is not None and (
+            time.monotonic() - last[0] < RECENT_SECONDS or self._looking.locked()
+        ):
+            return last[1]
+        with self._looking:
+            current = self._last
+            # Unless another thread has looked meanwhile.
+            if current is None or current is last:
+                current = self._last = (time.monotonic(), readiness())
+            return current[1]
+
+    def forget(self) -> None:
+        """Look again when somebody asks."""
+        self._last = None
+
+
+recent_readiness = RecentReadiness()
 
 
 def readiness() -> Readiness:

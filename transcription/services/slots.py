@@ -82,6 +82,7 @@ class SlotRecord:
                 model_revision=info.revision,
                 compute_type=info.compute_type,
                 notice=str(info.notice),
+                languages=list(info.languages),
                 **_message(""),
             )
         )
@@ -144,6 +145,7 @@ def _present(plan: SlotPlan, boot_id: uuid.UUID) -> dict[str, Any]:
         "model": plan.model,
         "model_revision": "",
         "notice": "",
+        "languages": [],
         "state": State.LOADING,
         **_message(""),
         "running_jobs": 0,

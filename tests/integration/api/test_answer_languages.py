@@ -36,12 +36,14 @@ from tests.waiting import patient
 from tests.web import running_web
 from transcription import errors
 from transcription.api.problem_examples import SENTENCES
+from transcription.api.waiting import place_name
 from transcription.models import Callback
 from transcription.notices import Notice, NoticeCode
 from transcription.services import serving
+from whisperhub import places
 from whisperhub.sentences import Sentence
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 CHINESE = re.compile("[一-鿿]")
 CALLBACKS = "/api/v1/callbacks/"
@@ -214,6 +216,14 @@ def audio_quota_exceeded(world: World) -> Any:
     line = client_with_key(world.limit(audio_seconds_per_day=100)).line
     usage.charge(line, world.owner.pk, audio_seconds=100, tasks=1)
     return world.submit()
+
+
+@provokes("too_many_waiting")
+def too_many_waiting(world: World) -> Any:
+    world.settings.KEY_WAITING_REQUESTS = 1
+    name = place_name(client_with_key(world.limit()))
+    assert places.take(name, most=1, seconds=60)
+    return world.ask("post", "/api/v1/detect-language/", data={})
 
 
 @provokes("unsupported_option")

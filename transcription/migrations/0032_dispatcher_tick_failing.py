@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("transcription", "0029_task_notices"),
+        ("transcription", "0031_slot_languages"),
     ]
 
     operations = [
