@@ -150,6 +150,12 @@ class TranscriptionTask(Leased):
     channels = models.PositiveSmallIntegerField(null=True, blank=True)
     has_video = models.BooleanField(null=True, blank=True)
     media_duration_seconds = models.FloatField(null=True, blank=True)
+    audio_tracks = models.JSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="All that the media has, and which of them is transcribed.",
+    )
 
     media_expires_at = models.DateTimeField(
         null=True,
@@ -592,6 +598,11 @@ class WorkerSlot(models.Model):
     model_revision = models.CharField(max_length=100, blank=True)
     notice = models.CharField(
         max_length=200, blank=True, help_text="What users of this model must know."
+    )
+    languages = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Codes of the languages that the model knows, once it is loaded.",
     )
     state = models.CharField(max_length=8, choices=State, default=State.LOADING)
     message = models.TextField(blank=True, help_text="Why it failed, for people.")

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
+from django.core.exceptions import ImproperlyConfigured
 
 from whisperhub import databases, env, secrets
 from whisperhub.logging import logging_config
 from whisperhub.loopback import check_open_mode
 from whisperhub.network import egress
+from whisperhub.network.proxies import parse_proxies
 
 # Classes such as ModelAdmin take type arguments only with this.
 django_stubs_ext.monkeypatch()
@@ -36,7 +38,14 @@ PORT = env.integer("PORT", 8000, least=1)
 WEB_PROCESSES = env.integer("WEB_PROCESSES", 0, least=0)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("TRUSTED_ORIGINS")
+TRUSTED_PROXIES = env.read("TRUSTED_PROXIES", "", parse_proxies)
 HTTPS = env.boolean("HTTPS", default=False)
+if HTTPS and not TRUSTED_PROXIES:
+    # Every request would be redirected to itself for ever.
+    raise ImproperlyConfigured(
+        "WHISPERHUB_HTTPS: a proxy in front ends TLS, and WHISPERHUB_TRUSTED_PROXIES "
+        "does not name it. Set it to the proxy's address, such as 127.0.0.1."
+    )
 OPEN_MODE = env.boolean("OPEN_MODE", default=False)
 if OPEN_MODE:
     check_open_mode(HOST, ALLOWED_HOSTS)
@@ -49,7 +58,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Behind a proxy that ends TLS, cookies and redirects must say so.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+# The scheme comes from trusted proxies; `network.proxies` reads it before Django.
+SECURE_PROXY_SSL_HEADER = None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0  # one year
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 

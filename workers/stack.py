@@ -444,6 +444,8 @@ class Stack:
             *("--workers", str(settings.WEB_PROCESSES or web_processes(cores()))),
             *("--timeout-worker-healthcheck", str(HANGING_SECONDS)),
             *("--no-access-log", "--lifespan", "off"),
+            # `network.proxies` reads them; uvicorn would believe any local program.
+            "--no-proxy-headers",
             # A browser that listens for events would keep it for ever.
             *("--timeout-graceful-shutdown", "5"),
             # It listens once the application is loaded.

@@ -57,10 +57,15 @@ def test_a_starting_process_enters_itself(no_hints):
 
 def test_its_life_is_told(no_hints):
     record = register(PLAN)
-    info = ModelInfo("demo", "r1", "faster-whisper", "cpu", "int8", notice="small")
+    info = ModelInfo(
+        *("demo", "r1", "faster-whisper", "cpu", "int8"),
+        notice="small",
+        languages=("en", "es"),
+    )
 
     record.ready(info)
     slot = WorkerSlot.objects.get()
+    assert slot.languages == ["en", "es"]
     assert (slot.state, slot.model_revision, slot.notice) == (
         State.READY,
         "r1",

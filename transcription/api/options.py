@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -29,6 +30,10 @@ from transcription.engines.options import (
 
 TEXT_LENGTH = 2000
 DAY_SECONDS = 86_400
+# As many tracks as a file may have; see `media.opening`, which this process does not
+# import.
+MAX_TRACK = 63
+NUMBER = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
 LEAST_SPEECH_MS = 200
 LANGUAGE_LENGTH = 100
 LANGUAGE_OR_AUTO_PATTERN = LANGUAGE_PATTERN.replace("^(", f"^({AUTO}|", 1)
@@ -115,6 +120,45 @@ class SpokenLanguageField(LanguageField):
         if isinstance(data, str) and data.strip().casefold() == AUTO:
             return ""
         return super().to_internal_value(data)
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "integer", "minimum": 0, "maximum": MAX_TRACK},
+            {"type": "string", "pattern": rf"{LANGUAGE_PATTERN}|^[0-9]{{1,2}}$"},
+        ]
+    }
+)
+class AudioTrackField(LanguageField):
+    """A track of the media: its index as a number, or its language; kept as text."""
+
+    default_error_messages = {
+        "invalid_choice": _(
+            '"{input}" is neither the number of a track, from 0 to {most}, nor a '
+            "language that Whisper knows."
+        ),
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        """The number as text, or Whisper's code of the language."""
+        is_number = isinstance(data, int) and not isinstance(data, bool)
+        text = str(data) if is_number else data
+        if isinstance(text, str) and NUMBER.fullmatch(text.strip()):
+            if not 0 <= int(text) <= MAX_TRACK:
+                self.fail("invalid_choice", input=text.strip()[:20], most=MAX_TRACK)
+            return str(int(text))
+        checked = TextField.to_internal_value(self, text)
+        code = language_code(checked)
+        if code is None:
+            self.fail("invalid_choice", input=checked, most=MAX_TRACK)
+        return code
+
+
+AUDIO_TRACK_HELP = _(
+    "Which of several audio tracks: its number, from 0, or its language. Left out: the "
+    "default one, or the first with sound in it. The task lists all tracks."
+)
 
 
 class DecodeOptionsSerializer(RequestSerializer):

@@ -57,6 +57,9 @@ class DecodeOptions:
         hallucination_silence_threshold: silence around doubtful text, in seconds,
             above which the text is dropped; None: never.
         vad_filter: whether stretches without speech are cut out first.
+        audio_track: which track of the media: its index, from 0, or Whisper's code of
+            its language; empty: the default one, or the first with sound. It is
+            chosen when the media is prepared; engines get samples.
         batching: `off` gives what the engine's own library gives, at its speed.
     """
 
@@ -81,6 +84,7 @@ class DecodeOptions:
     vad_filter: bool = True
     vad_parameters: VadParameters = field(default_factory=VadParameters)
     batching: str = "auto"
+    audio_track: str = ""
 
     @property
     def beam_patience(self) -> float:

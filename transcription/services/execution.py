@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q
 
 from transcription.audio import SAMPLE_RATE
+from transcription.engines.abilities import check_abilities
 from transcription.engines.base import (
     Engine,
     LanguageDetection,
@@ -237,6 +238,13 @@ def _transcribe(
         # Submitted to another release: no attempt of this one would go better.
         names = sorted(set(task.options) - OPTION_NAMES) or ["vad_parameters"]
         raise UnsupportedOptionError(task.engine, names) from error
+    # Nobody could tell when it was submitted, if no slot had loaded the model before.
+    check_abilities(
+        engine.info.name,
+        engine.info.languages,
+        language=options.language,
+        task=options.task,
+    )
     reporter = JobReporter(task, held)
     try:
         if task.task_type == TranscriptionTask.TaskType.DETECT_LANGUAGE:

@@ -81,6 +81,7 @@ class SlotRecord:
                 model_revision=info.revision,
                 compute_type=info.compute_type,
                 notice=str(info.notice),
+                languages=list(info.languages),
                 **_message(""),
             )
         )
@@ -134,6 +135,7 @@ def register(plan: SlotPlan) -> SlotRecord:
                     "model": plan.model,
                     "model_revision": "",
                     "notice": "",
+                    "languages": [],
                     "state": State.LOADING,
                     **_message(""),
                     "running_jobs": 0,

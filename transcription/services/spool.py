@@ -23,7 +23,7 @@ from transcription.storage import TaskFolder
 logger = logging.getLogger(__name__)
 
 # Another form of the file gets another number; older files then count for nothing.
-FORM: Final = 2
+FORM: Final = 3
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ def _parse(stored: bytes, task: TranscriptionTask) -> Result:
         raise ValueError("something else was asked")
     return Result(
         transcription=_transcription(kept["transcription"]),
-        model=ModelInfo(**kept["model"]),
+        model=ModelInfo(
+            **{**kept["model"], "languages": tuple(kept["model"]["languages"])}
+        ),
         inference_seconds=kept["inference_seconds"],
     )
 

@@ -61,6 +61,7 @@ MEDIA_FACTS: Final = (
     "channels",
     "has_video",
     "media_duration_seconds",
+    "audio_tracks",
 )
 # What of a transcript is copied to another task.
 TRANSCRIPT_FIELDS: Final = tuple(
@@ -329,6 +330,12 @@ def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
                 channels=facts.channels,
                 has_video=facts.has_video,
                 media_duration_seconds=decoded.duration_seconds,
+                audio_tracks=storable(
+                    [
+                        {**track.as_dict(), "taken": track.index == decoded.track}
+                        for track in decoded.tracks
+                    ]
+                ),
                 **_with_notices(lease, decoded.notices),
                 **NO_LEASE,
             )

@@ -44,6 +44,9 @@ GIVEN: list[tuple[str, Any, str, Any]] = [
     ("hallucination_silence_threshold", 0, "0", None),
     ("vad_filter", False, "false", False),
     ("batching", "off", "OFF", "off"),
+    ("audio_track", 1, "1", "1"),
+    ("audio_track", "63", "063", "63"),
+    ("audio_track", "eng", "English", "en"),
     (
         "vad_parameters",
         {"threshold": 0.3, "min_silence_duration_ms": 500},
@@ -182,6 +185,17 @@ def test_an_empty_prompt_is_none(client, no_hints, name):
 @pytest.mark.parametrize("name", sorted(OPTION_NAMES))
 def test_an_empty_field_of_a_form_was_left_alone(stored_options, name):
     assert stored_options({}, **{name: ""}) == {}
+
+
+@pytest.mark.parametrize(
+    "value", [-1, 64, 1.5, True, "-1", "64", "one", "qq", [0]], ids=repr
+)
+def test_a_track_is_a_number_or_a_language(client, no_hints, value):
+    body = {"file_url": "https://example.org/a.mp3", "audio_track": value}
+
+    response = client.post(TASKS, body, format="json")
+
+    assert "audio_track" in read_problem(response, 400, "invalid")["errors"]
 
 
 def test_the_body_overrules_the_query(stored_options):
@@ -393,6 +407,27 @@ def test_all_options_that_the_engine_lacks_are_named(submit, openai):
     body = read_problem(response, 400, "unsupported_option")
     assert sorted(body["errors"]) == ["hotwords", "vad_filter", "vad_parameters"]
     assert all(name in body["detail"] for name in body["errors"])
+
+
+def test_a_language_that_the_model_lacks_is_refused(submit):
+    SlotFactory(model="base", languages=["en", "zh"])
+
+    response = submit(model="base", language="Cantonese")
+
+    body = read_problem(response, 400, "unsupported_language")
+    assert list(body["errors"]) == ["language"]
+    assert "'yue'" in body["detail"]
+    assert "/api/v1/models/" in body["detail"]
+    assert submit(model="base", language="zh-HK").status_code == 201
+
+
+def test_a_model_of_english_alone_does_not_translate(submit):
+    SlotFactory(model="base.en", languages=["en"])
+
+    response = submit(model="base.en", task_type="translate")
+
+    assert list(read_problem(response, 400, "unsupported_task")["errors"]) == ["model"]
+    assert submit(model="base.en").status_code == 201
 
 
 def test_what_the_engine_does_anyway_may_be_asked_for(submit, openai):
