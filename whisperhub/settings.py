@@ -97,6 +97,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "whisperhub.request_id.RequestIdMiddleware",
+    "whisperhub.response_headers.ResponseHeadersMiddleware",
     "whisperhub.languages.LanguageMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -149,6 +150,8 @@ STATIC_URL = "static/"
 # Static files are served from where the packages hold them, so that there is no
 # collecting step between a checkout and a running service.
 WHITENOISE_USE_FINDERS = True
+# What clients look for at the root of every site.
+WHITENOISE_ROOT = BASE_DIR / "whisperhub" / "root"
 WHITENOISE_AUTOREFRESH = DEBUG
 
 # --- Database ------------------------------------------------------------------------
@@ -329,7 +332,6 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     # What a PATCH needs, it needs.
