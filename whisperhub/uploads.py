@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from http import HTTPStatus
@@ -66,7 +67,8 @@ class UploadGuard:
             request in its scope, any other body in one message. A request with a large
             form it gets twice, first as a rehearsal without the body.
         takes_file: whether the operation that a request is for may have a file.
-        max_file_bytes: largest file that may be uploaded, in a form.
+        max_file_bytes: largest file that may be uploaded, in a form; None: any that
+            finds room.
         max_request_bytes: largest body of another kind, and most that the fields of a
             form may come to.
         min_free_bytes: what must stay free on the volume that takes the files.
@@ -78,7 +80,7 @@ class UploadGuard:
         application: Application,
         *,
         takes_file: Callable[[Scope], bool],
-        max_file_bytes: int,
+        max_file_bytes: int | None,
         max_request_bytes: int,
         min_free_bytes: int,
         silence_seconds: float,
@@ -89,7 +91,8 @@ class UploadGuard:
         self.max_file_bytes = max_file_bytes
         self.max_request_bytes = max_request_bytes
         # Boundaries, headers of parts and the fields stand beside the file.
-        self.max_form_bytes = max_file_bytes + max_request_bytes
+        largest = sys.maxsize if max_file_bytes is None else max_file_bytes
+        self.max_form_bytes = largest + max_request_bytes
         self.min_free_bytes = min_free_bytes
         self.silence_seconds = silence_seconds
 
@@ -175,7 +178,7 @@ class UploadGuard:
             "file_too_large",
             format_lazy(
                 _("The file is larger than the {size} this server takes."),
-                size=readable(self.max_file_bytes),
+                size=readable(self.max_file_bytes or self.max_form_bytes),
             ),
         )
 
