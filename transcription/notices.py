@@ -26,6 +26,10 @@ class NoticeCode(StrEnum):
     CLOCK_JUMPS = "clock_jumps"
     AUDIO_TRACK_CHOSEN = "audio_track_chosen"
 
+    # About what was heard.
+    NO_SPEECH = "no_speech"
+    OTHER_LANGUAGES = "other_languages"
+
 
 @dataclass(frozen=True)
 class Notice:

@@ -19,6 +19,7 @@ from tests.factories import TaskFactory
 from tests.integration import steps
 from tests.media_files import make_tone, write_audio, write_media, write_wav
 from transcription.accuracy import word_error_rate
+from transcription.api.serializers import LanguageDetectionSerializer, ResultSerializer
 from transcription.engines import demo_model
 from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine, set_current_engine
@@ -162,6 +163,40 @@ def test_a_moment_without_speech_has_an_empty_text(
     assert run(task, engine) == [Outcome.QUEUED, Outcome.COMPLETED]
     assert task.transcript.text == ""
     assert task.transcript.segments == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "language"),
+    [
+        ({}, ""),
+        ({"language": "es"}, "es"),
+        ({"options": {"vad_filter": False}}, ""),
+        ({"options": {"batching": "off"}}, ""),
+        ({"task_type": "detect_language"}, ""),
+    ],
+    ids=str,
+)
+def test_where_nobody_speaks_no_language_is_invented(
+    submitted, engine, tmp_path, asked, language
+):
+    task = submitted(write_wav(tmp_path / "a.wav", make_tone(2.0) // 1000), **asked)
+
+    run(task, engine)
+
+    transcript = task.transcript
+    assert (transcript.text, task.detected_language) == ("", language)
+    assert (transcript.language, transcript.language_probability) == (language, None)
+    assert transcript.language_probabilities == {}
+    assert [notice["code"] for notice in task.notices] == ["no_speech"]
+    if language:
+        return
+    shown = (
+        LanguageDetectionSerializer(transcript).data
+        if task.task_type == "detect_language"
+        else ResultSerializer(transcript).data
+    )
+    assert shown["language"] is None
+    assert shown["notices"][0]["code"] == "no_speech"
 
 
 def test_a_file_that_was_cut_short_yields_what_it_has(submitted, engine, tmp_path):
