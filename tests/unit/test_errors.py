@@ -44,6 +44,8 @@ CODES = {
     "QueueQuotaError": ("queue_quota_exceeded", 429, False),
     "TooManyWaitingError": ("too_many_waiting", 429, False),
     "UnsupportedOptionError": ("unsupported_option", 400, False),
+    "UnsupportedLanguageError": ("unsupported_language", 400, False),
+    "UnsupportedTaskError": ("unsupported_task", 400, False),
     "CallbackError": ("callback_error", 409, False),
     "DeliveryUnderWayError": ("delivery_under_way", 409, False),
     "TooManyTestsError": ("too_many_tests", 429, False),

@@ -314,6 +314,7 @@ SERVED_MODEL: Final[dict[str, Any]] = {
     "revision": MODEL_USED["revision"],
     "state": "ready",
     "slots": 2,
+    "languages": ["en", "es", "yue", "zh"],
     "notice": "",
     "message": "",
 }

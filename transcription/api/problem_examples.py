@@ -12,7 +12,11 @@ from typing import Any, Final
 from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
-from transcription.errors import UnsupportedOptionError
+from transcription.errors import (
+    UnsupportedLanguageError,
+    UnsupportedOptionError,
+    UnsupportedTaskError,
+)
 from whisperhub.problems import status_title
 from whisperhub.sentences import Sentence, translated
 
@@ -84,6 +88,8 @@ SENTENCES: Final[dict[str, str]] = {
     "unsupported_option": UnsupportedOptionError(
         "openai-whisper", ["hotwords"]
     ).message,
+    "unsupported_language": UnsupportedLanguageError("base", "yue").message,
+    "unsupported_task": UnsupportedTaskError("base.en").message,
     "not_waiting": _("The task no longer waits."),
     "already_ended": _("The task has ended already."),
     "not_retryable": _("Only a task that failed or was cancelled can start again."),

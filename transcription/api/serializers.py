@@ -715,6 +715,13 @@ class ServedModelSerializer(serializers.Serializer[Any]):
     revision = serializers.CharField()
     state = serializers.ChoiceField(choices=MODEL_STATES)
     slots = serializers.IntegerField(help_text=_("Processes that hold it now."))
+    languages = serializers.ListField(
+        child=serializers.CharField(),
+        help_text=_(
+            "Codes of the languages that it knows. `en` alone: it neither translates "
+            "nor detects languages. Empty until a process has loaded it."
+        ),
+    )
     notice = SentenceField(
         help_text=_("What readers of its results must know; usually empty.")
     )

@@ -252,8 +252,11 @@ class TaskViewSet(
         responses={
             201: TaskSerializer,
             400: problem(
-                "A field is missing, unknown or not allowed; or the Idempotency-Key is "
-                "none (`invalid_idempotency_key`)."
+                "A field is missing, unknown or not allowed; the engine has no such "
+                "option (`unsupported_option`); the model does not know the language "
+                "(`unsupported_language`), or knows English only "
+                "(`unsupported_task`); or the Idempotency-Key is none "
+                "(`invalid_idempotency_key`)."
             ),
             **UNAUTHORIZED,
             **PRIORITY_REFUSED,
@@ -495,7 +498,10 @@ class DetectLanguageView(TakesFile, WaitsForTask):
         responses={
             200: LanguageDetectionSerializer,
             202: OpenApiResponse(PendingResultSerializer, "Not finished yet."),
-            400: problem("A field is missing, unknown or not allowed."),
+            400: problem(
+                "A field is missing, unknown or not allowed; or the model knows "
+                "English only (`unsupported_task`)."
+            ),
             **UNAUTHORIZED,
             **PRIORITY_REFUSED,
             409: problem("The recording could not be used; `code` tells why."),

@@ -46,6 +46,7 @@ from transcription.engines.coalescing import (
 )
 from transcription.engines.devices import resolve_device
 from transcription.engines.lanes import ChunkLanes
+from transcription.engines.languages import ENGLISH_ONLY, LANGUAGE_CODES
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
 from transcription.engines.timeline import Timeline, clip_around
@@ -199,6 +200,7 @@ class FasterWhisperEngine:
             device=slot.device,
             compute_type=str(self._model.model.compute_type),
             notice=demo_model.NOTICE if slot.model_size_or_path == DEMO else "",
+            languages=known_languages(self._model),
         )
         self._share(self._model, device)
         self._warm_up()
@@ -347,6 +349,17 @@ class FasterWhisperEngine:
             )
             for _segment_heard in heard:
                 pass
+
+
+def known_languages(model: WhisperModel) -> tuple[str, ...]:
+    """The codes of the languages that a model has tokens for.
+
+    faster-whisper's own `supported_languages` names Cantonese for every model.
+    """
+    if not model.model.is_multilingual:
+        return ENGLISH_ONLY
+    token_id = model.hf_tokenizer.token_to_id
+    return tuple(code for code in LANGUAGE_CODES if token_id(f"<|{code}|>") is not None)
 
 
 def default_batch_size(device: str) -> int:

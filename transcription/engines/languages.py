@@ -129,6 +129,8 @@ LANGUAGE_PATTERN: Final = (
     rf"^(({'|'.join(sorted(_BY_TAG))})([-_][A-Za-z0-9]{{2,8}}){{0,3}}"
     rf"|{'|'.join(sorted(_BY_NAME))})$"
 )
+# All that a model knows which was trained on English alone.
+ENGLISH_ONLY: Final = ("en",)
 
 
 def language_code(text: str) -> str | None:

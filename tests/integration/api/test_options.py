@@ -409,6 +409,27 @@ def test_all_options_that_the_engine_lacks_are_named(submit, openai):
     assert all(name in body["detail"] for name in body["errors"])
 
 
+def test_a_language_that_the_model_lacks_is_refused(submit):
+    SlotFactory(model="base", languages=["en", "zh"])
+
+    response = submit(model="base", language="Cantonese")
+
+    body = read_problem(response, 400, "unsupported_language")
+    assert list(body["errors"]) == ["language"]
+    assert "'yue'" in body["detail"]
+    assert "/api/v1/models/" in body["detail"]
+    assert submit(model="base", language="zh-HK").status_code == 201
+
+
+def test_a_model_of_english_alone_does_not_translate(submit):
+    SlotFactory(model="base.en", languages=["en"])
+
+    response = submit(model="base.en", task_type="translate")
+
+    assert list(read_problem(response, 400, "unsupported_task")["errors"]) == ["model"]
+    assert submit(model="base.en").status_code == 201
+
+
 def test_what_the_engine_does_anyway_may_be_asked_for(submit, openai):
     response = submit(model="small", vad_filter="false")
 
