@@ -101,10 +101,11 @@ def fresh_state() -> Iterator[None]:
     from transcription.engines import registry
     from transcription.services.health import recent_readiness
     from transcription.services.publishing import breaker
-    from whisperhub import places, rates
+    from whisperhub import edges, places, rates
     from whisperhub.request_id import current_request_id
 
     breaker.reset()
+    edges.reset()
     recent_readiness.forget()
     rates.reset()
     places.reset()

@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from whisperhub.deferred import STOPPING
 from whisperhub.network.proxies import PEER
-from whisperhub.problems import PROBLEM_JSON, problem_document
+from whisperhub.problems import PROBLEM_FIELDS, problem_document
 from whisperhub.request_id import FIELD, request_id_of
 
 logger = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             b"".join(
                 [
                     STATUS_LINE[status],
-                    b"content-type: " + PROBLEM_JSON.encode() + b"\r\n",
+                    *(b"%s: %s\r\n" % field for field in PROBLEM_FIELDS),
                     b"content-length: " + str(len(body)).encode() + b"\r\n",
                     FIELD + b": " + request_id.encode() + b"\r\n",
                     b"connection: close\r\n\r\n",

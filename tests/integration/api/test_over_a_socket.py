@@ -81,6 +81,9 @@ def read_problem(answer: RawAnswer, status: int, code: str) -> dict[str, Any]:
     assert answer.status == status, answer
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-request-id"] == "mine"
+    # Whoever answers: the protocol, the guard of uploads, or Django.
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
     body: dict[str, Any] = answer.json()
     check_problem(body, status, code)
     assert body["request_id"] == "mine"
