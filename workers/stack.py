@@ -491,7 +491,7 @@ class Stack:
         user, password = self.flower_credentials
         return self._program(
             "flower",
-            *("-m", "celery", "-A", "whisperhub", "flower"),
+            *("-m", "workers.viewer", "-A", "whisperhub", "flower"),
             *("--address=127.0.0.1", f"--port={self.flower_port}"),
             # Without it a visitor could stop workers and drop messages.
             "--read_only=True",
