@@ -16,19 +16,28 @@ from tests.network import block_outside
 # that came late would leave the others idle at the end.
 LONGEST: Final = (
     "tests/chaos/test_failure_matrix.py",
-    "tests/e2e/test_stack.py",
-    "tests/e2e/test_slots.py",
-    "tests/chaos/test_random_run.py",
     "tests/e2e/test_fuzz.py",
+    "tests/chaos/test_random_run.py",
     "tests/chaos/test_database_servers.py",
-    "tests/e2e/test_generated_client.py",
+    "tests/e2e/test_slots.py",
+    "tests/e2e/test_stack.py",
+    "tests/integration/test_openai_whisper.py",
     "tests/integration/test_delivery.py",
     "tests/integration/test_decode_options.py",
-    "tests/integration/api/test_uploading.py",
+    "tests/integration/test_services.py",
+    "tests/integration/test_database_restart.py",
+    "tests/integration/test_batched_engine.py",
+    "tests/integration/test_bootstrap.py",
+    "tests/e2e/test_generated_client.py",
+    "tests/integration/media/test_decode.py",
+    "tests/integration/test_demo_model.py",
     "tests/integration/test_processes.py",
     "tests/integration/test_watchdog.py",
+    "tests/integration/test_supervisor.py",
     "tests/integration/test_many_jobs.py",
-    "tests/integration/test_database_restart.py",
+    "tests/integration/test_fair_shares.py",
+    "tests/integration/api/test_uploading.py",
+    "tests/integration/test_fetching.py",
 )
 
 # A machine busy with other things is slow, which is no finding.
@@ -92,10 +101,11 @@ def fresh_state() -> Iterator[None]:
     from transcription.engines import registry
     from transcription.services.health import recent_readiness
     from transcription.services.publishing import breaker
-    from whisperhub import places, rates
+    from whisperhub import edges, places, rates
     from whisperhub.request_id import current_request_id
 
     breaker.reset()
+    edges.reset()
     recent_readiness.forget()
     rates.reset()
     places.reset()

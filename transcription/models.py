@@ -632,6 +632,8 @@ class DispatcherTick(models.Model):
     host = models.CharField(max_length=191, unique=True)
     pid = models.PositiveIntegerField()
     ticked_at = models.DateTimeField()
+    # The steps that failed when they last ran, by name.
+    failing = models.CharField(max_length=255, default="", db_default="")
 
     def __str__(self) -> str:
         return f"Dispatcher on {self.host}"

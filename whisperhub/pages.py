@@ -24,6 +24,7 @@ from rest_framework.response import Response
 
 from whisperhub import languages
 from whisperhub.openapi_documents import documents
+from whisperhub.response_headers import PAGE_POLICY, POLICY
 
 # As Django's own middleware finds it.
 GZIP: Final = re.compile(r"\bgzip\b")
@@ -176,9 +177,11 @@ class InOneLanguage:
 
     Attributes:
         page: the name of its address.
+        policy: what the page may load.
     """
 
     page = ""
+    policy = PAGE_POLICY
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -187,6 +190,7 @@ class InOneLanguage:
         response.data.update(
             page=self.page, words=words_of_viewers(), languages=settings.LANGUAGES
         )
+        response.headers[POLICY] = self.policy
         return response
 
     def _get_schema_url(self, request: Request) -> str:
@@ -206,6 +210,8 @@ class RedocPage(InOneLanguage, SpectacularRedocView):
     """ReDoc, without the fonts that the package's own page fetches elsewhere."""
 
     page = "redoc"
+    # Its search runs in a worker that it writes itself.
+    policy = f"{PAGE_POLICY}; worker-src blob:"
     template_name = "redoc.html"
 
 

@@ -7,10 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from django.utils.translation import override
 
@@ -19,6 +22,7 @@ from tests.waiting import patient
 from transcription.engines.base import ModelInfo
 from transcription.engines.plan import SlotPlan
 from transcription.models import TranscriptionTask, WorkerSlot
+from transcription.services import slots
 from transcription.services.slots import SlotTakenError, register, release_jobs
 from transcription.storage import TaskFolder
 from whisperhub.sentences import Sentence
@@ -207,3 +211,48 @@ def test_a_process_above_its_memory_drains_and_says_so(no_hints, settings, monke
     assert "WHISPERHUB_SLOT_MEMORY_LIMIT" in slot.message
     assert record.draining.is_set()
     assert signals == [(os.getpid(), signal.SIGTERM)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_processes_that_start_at_once_one_is_refused(no_hints, monkeypatch):
+    """Two launchers on one machine, say; their jobs would be taken back in turn."""
+    mine = os.getpid()
+
+    def pid_of_thread() -> int:
+        return os.getppid() if threading.current_thread() is other else mine
+
+    monkeypatch.setattr("os.getpid", pid_of_thread)
+    SlotFactory(name=NAME, state=State.STOPPED)
+    entered: list[uuid.UUID] = []
+    refused: list[SlotTakenError] = []
+    look = slots._refuse_living
+
+    def start() -> None:
+        try:
+            entered.append(register(PLAN).boot_id)
+        except SlotTakenError as error:
+            refused.append(error)
+
+    def start_and_disconnect() -> None:
+        try:
+            start()
+        finally:
+            connection.close()
+
+    other = threading.Thread(target=start_and_disconnect)
+
+    def look_while_another_starts(row: WorkerSlot) -> None:
+        look(row)
+        # A server may have this transaction done again.
+        if other.ident is None:
+            other.start()
+            # It waits for this transaction; without a lock it would be through by now.
+            other.join(0.3)
+
+    monkeypatch.setattr(slots, "_refuse_living", look_while_another_starts)
+
+    start()
+    other.join()
+
+    assert len(refused) == 1
+    assert [WorkerSlot.objects.get().boot_id] == entered

@@ -163,8 +163,10 @@ def _admitted(chosen: Chosen) -> Iterator[Q | None]:
         yield chosen.still_aside if entered else None
 
 
-def _execute_claimed(lease: Lease, engine: Engine) -> Served:
-    task = persistently(lambda: TranscriptionTask.objects.get(pk=lease.task_id))
+def _execute_claimed(lease: Lease, engine: Engine) -> Served | None:
+    task = persistently(TranscriptionTask.objects.filter(pk=lease.task_id).first)
+    if task is None:
+        return None  # Deleted a moment ago.
     current_request_id.set(task.request_id)
     with heartbeat.hold(lease) as held:
         try:

@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -19,6 +20,7 @@ from typing import Final
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
@@ -35,6 +37,7 @@ MISSING_SECONDS: Final = 60.0
 # The row of a machine that is gone says nothing any more.
 REMEMBERED: Final = timedelta(days=1)
 HOST_LENGTH: Final = 191
+FAILING_LENGTH: Final = 255
 # For how long strangers get the same answer.
 RECENT_SECONDS: Final = 1.0
 
@@ -43,6 +46,7 @@ class Health(StrEnum):
     """How one part is."""
 
     OK = "ok"
+    FAILING = "failing"
     LATE = "late"
     MISSING = "missing"
     AWAY = "away"
@@ -72,10 +76,15 @@ class Readiness:
 
 
 @despite_conflicts
-def note_tick() -> None:
-    """Note that a dispatcher of this machine has done a round."""
+def note_tick(*, failing: Sequence[str] = ()) -> None:
+    """Note that a dispatcher of this machine has done a round.
+
+    Args:
+        failing: the steps that failed when they last ran.
+    """
     host = socket.gethostname()[:HOST_LENGTH]
-    tick = {"pid": os.getpid(), "ticked_at": Now()}
+    names = ",".join(failing)[:FAILING_LENGTH]
+    tick = {"pid": os.getpid(), "ticked_at": Now(), "failing": names}
     if not DispatcherTick.objects.filter(host=host).update(**tick):
         DispatcherTick.objects.update_or_create(host=host, defaults=tick)
 
@@ -133,14 +142,18 @@ def readiness() -> Readiness:
 
 def _dispatcher() -> Health:
     """The state of the liveliest dispatcher."""
-    if _ticked_within(LATE_SECONDS):
+    ticked = _ticked_within(LATE_SECONDS)
+    if ticked.filter(failing="").exists():
         return Health.OK
-    return Health.LATE if _ticked_within(MISSING_SECONDS) else Health.MISSING
+    if ticked.exists():
+        return Health.FAILING
+    is_late = _ticked_within(MISSING_SECONDS).exists()
+    return Health.LATE if is_late else Health.MISSING
 
 
-def _ticked_within(seconds: float) -> bool:
+def _ticked_within(seconds: float) -> QuerySet[DispatcherTick]:
     patience = timedelta(seconds=seconds + settings.DISPATCH_SECONDS)
-    return DispatcherTick.objects.filter(ticked_at__gt=Now() - patience).exists()
+    return DispatcherTick.objects.filter(ticked_at__gt=Now() - patience)
 
 
 def _broker() -> Health:

@@ -50,8 +50,10 @@ def prepare(lane: str, *, owner: str) -> Served | None:
     return None
 
 
-def _prepare_claimed(lease: Lease) -> Served:
-    task = persistently(lambda: TranscriptionTask.objects.get(pk=lease.task_id))
+def _prepare_claimed(lease: Lease) -> Served | None:
+    task = persistently(TranscriptionTask.objects.filter(pk=lease.task_id).first)
+    if task is None:
+        return None  # Deleted a moment ago.
     current_request_id.set(task.request_id)
     with heartbeat.hold(lease) as held:
         try:

@@ -114,6 +114,8 @@ def _asked(task: TranscriptionTask) -> dict[str, Any]:
         "task_type": task.task_type,
         "language": task.language,
         "options": task.options,
+        # A task that starts again may find another file behind its link.
+        "media_sha256": task.media_sha256,
     }
 
 

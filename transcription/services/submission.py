@@ -298,6 +298,7 @@ def _insert(
         lane = queue_name(PREPARE, values["effective_priority"])
         values["turn"] = turns.next_turn(lane, values["owner"].pk)
         if breaker.is_open():
+            # The dispatcher sends its hint.
             return _insert_row(also, **values)
         # The row is written once, not once more for its hint. If we end before the
         # hint has left, the dispatcher finds that it is nowhere.

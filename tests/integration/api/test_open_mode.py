@@ -15,6 +15,7 @@ from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.operations import recording
 from tests.problems import read_problem
 from transcription.models import TranscriptionTask
+from whisperhub.network.proxies import FORWARDED
 from whisperhub.openapi_documents import documents
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +63,12 @@ def test_a_program_of_this_machine_needs_no_key(open_mode, stranger, submit):
 @pytest.mark.parametrize("address", ["192.168.1.7", "::ffff:192.168.1.7", ""])
 def test_another_machine_needs_a_key(open_mode, stranger, address):
     response = stranger.get(TASKS, REMOTE_ADDR=address)
+
+    read_problem(response, 401, "not_authenticated")
+
+
+def test_what_a_proxy_passed_on_needs_a_key(open_mode, stranger):
+    response = stranger.get(TASKS, **{FORWARDED: True})
 
     read_problem(response, 401, "not_authenticated")
 

@@ -65,6 +65,64 @@ def test_an_error_names_the_request(client):
     assert read_problem(response, 404, "not_found")["request_id"] == "abc-1"
 
 
+# --- What browsers and caches may do -------------------------------------------------
+
+PAGES = ["/", "/redoc/", "/login/", "/admin/login/", "/nothing/", "/broken", "/admin/"]
+SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.DOTALL)
+HANDLER = re.compile(r"<[^>]+\son[a-z]+\s*=", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_may_load_files_of_this_server_only(
+    stranger, admin_client, broken_site, page
+):
+    admin_client.raise_request_exception = False
+    client = admin_client if page == "/admin/" else stranger
+    response = client.get(page)
+
+    assert response.headers["Content-Type"].startswith("text/html")
+    rules = dict(
+        rule.split(" ", 1)
+        for rule in response.headers["Content-Security-Policy"].split("; ")
+    )
+    assert rules["default-src"] == "'self'"
+    assert "script-src" not in rules
+    assert rules["frame-ancestors"] == "'none'"
+    # Its own policy would stop a script that stands in the page.
+    html = response.content.decode()
+    assert not HANDLER.search(html)
+    for attributes, script in SCRIPT.findall(html):
+        assert not script.strip() or 'type="application/json"' in attributes
+
+
+@pytest.mark.parametrize(
+    ("method", "address"),
+    [
+        ("get", TASKS),
+        ("post", TASKS),
+        ("get", "/api/v1/models/"),
+        ("get", "/api/v1/usage/"),
+        ("get", "/api/nothing/"),
+        ("get", "/api/broken"),
+        ("delete", "/api/v1/models/"),
+    ],
+)
+def test_answers_of_the_api_are_kept_in_no_cache(client, broken_site, method, address):
+    response = getattr(client, method)(address)
+
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_icon_that_browsers_ask_for_is_there(stranger):
+    response = stranger.get("/favicon.ico")
+
+    assert served(stranger, "/favicon.ico")[:4] == b"\0\0\1\0"
+    assert response.headers["Content-Type"].startswith("image/")
+    assert "max-age" in response.headers["Cache-Control"]
+    response.close()
+
+
 # --- Errors outside the views --------------------------------------------------------
 
 
@@ -263,6 +321,16 @@ def test_the_documentation_uses_files_of_this_server_only(stranger, page):
     for url in loaded:
         if url.startswith("/static/"):
             assert served(stranger, url)
+
+
+def test_swagger_ui_knows_where_the_document_is_and_the_token(stranger):
+    html = stranger.get("/", {"lang": "zh"}).content.decode()
+
+    assert 'data-schema-url="/api/v1/schema/?lang=zh-hans"' in html
+    token = re.search(r'data-csrf-token="(\w+)"', html)
+    assert token
+    assert 'data-csrf-header="X-CSRFTOKEN"' in html
+    assert "swagger.js" in html
 
 
 def test_swagger_ui_runs(stranger):
