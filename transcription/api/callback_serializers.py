@@ -133,9 +133,7 @@ class TestRequestSerializer(serializers.Serializer[Any]):
 class ReplayRequestSerializer(serializers.Serializer[Any]):
     """Which events are to be sent once more."""
 
-    created_after = MomentField(
-        help_text=_("Events of this moment or later.")
-    )
+    created_after = MomentField(help_text=_("Events of this moment or later."))
     created_before = MomentField(
         default=None,
         help_text=_("Events before this moment. Left out: all up to now."),

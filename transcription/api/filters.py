@@ -66,18 +66,10 @@ class TaskQuerySerializer(RequestSerializer):
     platform = serializers.CharField(
         max_length=50, required=False, help_text=_("The label, letter by letter.")
     )
-    created_after = MomentField(
-        required=False, help_text=_("From this moment on.")
-    )
-    created_before = MomentField(
-        required=False, help_text=_("Before this moment.")
-    )
-    finished_after = MomentField(
-        required=False, help_text=_("From this moment on.")
-    )
-    finished_before = MomentField(
-        required=False, help_text=_("Before this moment.")
-    )
+    created_after = MomentField(required=False, help_text=_("From this moment on."))
+    created_before = MomentField(required=False, help_text=_("Before this moment."))
+    finished_after = MomentField(required=False, help_text=_("From this moment on."))
+    finished_before = MomentField(required=False, help_text=_("Before this moment."))
     has_result = serializers.BooleanField(
         required=False, help_text=_("Whether there is a transcript.")
     )

@@ -46,6 +46,7 @@ from transcription.media.clock import (
 from transcription.media.opening import (
     DEFAULT_LIMITS,
     MEDIA_ERRORS,
+    TOO_MUCH_MEMORY,
     OpeningLimits,
     media_errors,
     open_media,
@@ -247,7 +248,9 @@ class _AudioReader:
 
     def explain_silence(self) -> InvalidMediaError | NoAudioError:
         """Say why there was no block."""
-        if self.undecodable_packets or self._read_error:
+        # A track whose header counts frames is not empty: the table of its frames was
+        # too long to be read, or is a lie.
+        if self.undecodable_packets or self._read_error or self._stream.frames:
             error = InvalidMediaError(DAMAGED)
             error.__cause__ = self._read_error
             return error
@@ -287,6 +290,8 @@ class _AudioReader:
         for packet in self._read_packets():
             try:
                 frames = packet.decode()
+            except MemoryError as error:
+                raise InvalidMediaError(TOO_MUCH_MEMORY) from error
             except MEDIA_ERRORS:
                 self.undecodable_packets += 1
                 continue
@@ -317,6 +322,8 @@ class _AudioReader:
                 raise InvalidMediaError(
                     Sentence("Reading the file took too long.")
                 ) from error
+            except MemoryError as error:
+                raise InvalidMediaError(TOO_MUCH_MEMORY) from error
             except MEDIA_ERRORS as error:
                 # What was decoded so far stands, as for a file cut short.
                 self._read_error = error
