@@ -90,11 +90,14 @@ def static_files_read_once() -> Iterator[None]:
 def fresh_state() -> Iterator[None]:
     """What a process remembers between requests starts empty for each test."""
     from transcription.engines import registry
+    from transcription.services.health import recent_readiness
     from transcription.services.publishing import breaker
-    from whisperhub import places, rates
+    from whisperhub import edges, places, rates
     from whisperhub.request_id import current_request_id
 
     breaker.reset()
+    edges.reset()
+    recent_readiness.forget()
     rates.reset()
     places.reset()
     token = current_request_id.set("")

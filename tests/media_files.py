@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import wave
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -11,6 +12,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 Samples = NDArray[np.int16]
@@ -110,6 +112,39 @@ def write_audio(path: Path, samples: Samples, kind: str, *, rate: int = 16_000) 
     """Encode samples as one of AUDIO_KINDS."""
     container, codec = AUDIO_KINDS[kind]
     return write_media(path, samples, container=container, audio_codec=codec, rate=rate)
+
+
+def write_tracks(
+    path: Path, *contents: Samples, default: int | None = None, languages: str = ""
+) -> Path:
+    """Write tracks of 16 kHz mono side by side, shapes (n_samples, 1), to Matroska.
+
+    Args:
+        path: the file to write.
+        contents: the sound of each.
+        default: which of them is the default one.
+        languages: of each, with a blank between; they then have titles as well.
+    """
+    with av.open(str(path), "w", format="matroska") as output:
+        for number in range(len(contents)):
+            stream = output.add_stream("pcm_s16le", rate=16_000, layout="mono")
+            is_default = number == default
+            stream.disposition = Disposition.default if is_default else Disposition(0)
+            if languages:
+                stream.metadata["language"] = languages.split()[number]
+                stream.metadata["title"] = f"Title {number}"
+        longest = max(len(content) for content in contents)
+        for start in range(0, longest, 1600):
+            for stream, content in zip(output.streams.audio, contents, strict=True):
+                block = content[start : start + 1600]
+                if len(block):
+                    frame = av.AudioFrame.from_ndarray(
+                        np.ascontiguousarray(block.T), "s16", "mono"
+                    )
+                    frame.sample_rate = 16_000
+                    frame.pts = start
+                    output.mux(stream.encode(frame))
+    return path
 
 
 def write_silent_flac(
@@ -241,3 +276,34 @@ def _frame(block: Samples, rate: int, pts: int, layout: str = "mono") -> Any:
     frame.pts = pts
     frame.time_base = Fraction(1, rate)
     return frame
+
+
+def write_table_bomb(path: Path, *, tracks: int = 8, frames: int = 2_000_000) -> Path:
+    """Write MP4 whose tables claim many frames of one byte, in some bytes each.
+
+    FFmpeg makes an entry of 24 bytes of every frame when it opens the file.
+    """
+    write_media(
+        path,
+        make_tone(0.1),
+        container="mp4",
+        audio_codec="aac",
+        audio_streams=tracks,
+    )
+    content = bytearray(path.read_bytes())
+    count = struct.pack(">I", frames)
+    for box, patches in {
+        # Size of all frames, and their count.
+        b"stsz": ((8, struct.pack(">I", 1)), (12, count)),
+        # One entry: so many frames of that length.
+        b"stts": ((8, struct.pack(">I", 1)), (12, count)),
+        # One entry: so many frames in each chunk.
+        b"stsc": ((8, struct.pack(">I", 1)), (16, count)),
+    }.items():
+        at = content.find(box)
+        while at >= 0:
+            for offset, value in patches:
+                content[at + offset : at + offset + 4] = value
+            at = content.find(box, at + 1)
+    path.write_bytes(content)
+    return path

@@ -36,15 +36,14 @@ COUNT: Final = re.compile(r"(\d+) (passed|failed|errors?)\b")
 # pytest's last line: "=== 3 failed, 97 passed in 12.34s (0:01:02) ===".
 SUMMARY: Final = re.compile(r"^=* ?.*\b(?:\d+ \w+|no tests ran).* in [\d.]+s\b.*$")
 NOTHING_CHOSEN: Final = 5  # pytest's status when no test matched
-# The wait of a test for a process is another's time to compute, so that even one core
-# has two workers. The longest file alone takes as long as many workers take for all.
-FEWEST_WORKERS: Final = 2
-MOST_WORKERS: Final = 4
+# One more than cores: a third of the time tests wait for processes. Beyond the most,
+# all others would wait for the longest file.
+MOST_WORKERS: Final = 5
 
 
 def worker_count(cores: int) -> int:
     """How many processes run tests on a machine with so many cores."""
-    return max(FEWEST_WORKERS, min(cores, MOST_WORKERS))
+    return min(cores + 1, MOST_WORKERS)
 
 
 def distribution(workers: int) -> list[str]:

@@ -4,6 +4,7 @@ WhisperHubError
 ├── MediaError                a file that cannot become samples: never retried
 │   ├── InvalidMediaError     not media, or broken
 │   ├── NoAudioError          media without an audio stream, or without a sample in it
+│   ├── NoSuchTrackError      none of its audio tracks is the one that is wanted
 │   ├── MediaTooLongError     more audio than the operator allows
 │   └── DecodingTooExpensiveError  more processor time than its length may cost
 ├── NoRoomError               the media volume cannot take the samples now; retried
@@ -31,7 +32,9 @@ WhisperHubError
 │   │   ├── AudioQuotaError   the audio of this day is used up
 │   │   ├── QueueQuotaError   too many of its tasks have not ended
 │   │   └── TooManyWaitingError  too many of its requests wait for their answers
-│   └── UnsupportedOptionError  the engine has no such option
+│   ├── UnsupportedOptionError  the engine has no such option
+│   ├── UnsupportedLanguageError  the model does not know the language
+│   └── UnsupportedTaskError  the model knows English only
 ├── CallbackError             a callback, or its secret, that cannot be had as asked
 │   ├── DeliveryUnderWayError it is being sent at this moment
 │   ├── TooManyTestsError     test events of the same owner are on their way
@@ -87,6 +90,12 @@ class NoAudioError(MediaError):
     """The media holds no audio."""
 
     code = "no_audio"
+
+
+class NoSuchTrackError(MediaError):
+    """The media has no audio track of the index or language that is wanted."""
+
+    code = "no_such_track"
 
 
 class MediaTooLongError(MediaError):
@@ -357,6 +366,49 @@ class UnsupportedOptionError(SubmissionError):
             )
         )
         self.names = names
+
+
+class UnsupportedLanguageError(SubmissionError):
+    """The model does not know the language.
+
+    Attributes:
+        names: the fields that ask for it.
+    """
+
+    code = "unsupported_language"
+    names = ("language",)
+
+    def __init__(self, model: str, language: str) -> None:
+        """Name model and language."""
+        super().__init__(
+            Sentence(
+                "The model {name!r} does not know the language {language!r}. Choose "
+                "another model: /api/v1/models/ lists the languages of each.",
+                name=model,
+                language=language,
+            )
+        )
+
+
+class UnsupportedTaskError(SubmissionError):
+    """The model knows English only: it neither translates nor tells languages apart.
+
+    Attributes:
+        names: the fields that ask for it.
+    """
+
+    code = "unsupported_task"
+    names = ("model",)
+
+    def __init__(self, model: str) -> None:
+        """Name the model."""
+        super().__init__(
+            Sentence(
+                "The model {name!r} knows English only: it neither translates nor "
+                "detects languages. Choose another model.",
+                name=model,
+            )
+        )
 
 
 class CallbackError(WhisperHubError):

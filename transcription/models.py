@@ -150,6 +150,12 @@ class TranscriptionTask(Leased):
     channels = models.PositiveSmallIntegerField(null=True, blank=True)
     has_video = models.BooleanField(null=True, blank=True)
     media_duration_seconds = models.FloatField(null=True, blank=True)
+    audio_tracks = models.JSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="All that the media has, and which of them is transcribed.",
+    )
 
     samples_bytes = models.BigIntegerField(
         null=True,
@@ -601,6 +607,11 @@ class WorkerSlot(models.Model):
     notice = models.CharField(
         max_length=200, blank=True, help_text="What users of this model must know."
     )
+    languages = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Codes of the languages that the model knows, once it is loaded.",
+    )
     state = models.CharField(max_length=8, choices=State, default=State.LOADING)
     message = models.TextField(blank=True, help_text="Why it failed, for people.")
     message_parts = models.JSONField(null=True, blank=True, editable=False)
@@ -629,6 +640,8 @@ class DispatcherTick(models.Model):
     host = models.CharField(max_length=191, unique=True)
     pid = models.PositiveIntegerField()
     ticked_at = models.DateTimeField()
+    # The steps that failed when they last ran, by name.
+    failing = models.CharField(max_length=255, default="", db_default="")
 
     def __str__(self) -> str:
         return f"Dispatcher on {self.host}"

@@ -14,6 +14,7 @@ from django.conf import settings  # noqa: E402  (needs the line above)
 
 from whisperhub.descriptors import allow_many_descriptors  # noqa: E402
 from whisperhub.handler import Handler, takes_file  # noqa: E402
+from whisperhub.network.proxies import ForwardedLayer  # noqa: E402
 from whisperhub.request_id import RequestIdLayer  # noqa: E402
 from whisperhub.uploads import UploadGuard  # noqa: E402
 
@@ -24,16 +25,15 @@ THREADS: Final = 4
 # Each upload that comes in holds a connection and a file.
 allow_many_descriptors()
 
-application = RequestIdLayer(
-    UploadGuard(
-        Handler(threads=THREADS),
-        takes_file=takes_file,
-        max_file_bytes=settings.MAX_UPLOAD_BYTES,
-        max_request_bytes=settings.MAX_REQUEST_BYTES,
-        min_free_bytes=settings.MIN_FREE_BYTES,
-        silence_seconds=settings.UPLOAD_SILENCE_SECONDS,
-    )
+guarded = UploadGuard(
+    Handler(threads=THREADS),
+    takes_file=takes_file,
+    max_file_bytes=settings.MAX_UPLOAD_BYTES,
+    max_request_bytes=settings.MAX_REQUEST_BYTES,
+    min_free_bytes=settings.MIN_FREE_BYTES,
+    silence_seconds=settings.UPLOAD_SILENCE_SECONDS,
 )
+application = RequestIdLayer(ForwardedLayer(guarded, settings.TRUSTED_PROXIES))
 
 # What is loaded by now stays. To look through it again and again for garbage would
 # stop all requests for a tenth of a second each time.

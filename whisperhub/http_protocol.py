@@ -20,7 +20,8 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from whisperhub.deferred import STOPPING
-from whisperhub.problems import PROBLEM_JSON, problem_document
+from whisperhub.network.proxies import PEER
+from whisperhub.problems import PROBLEM_FIELDS, problem_document
 from whisperhub.request_id import FIELD, request_id_of
 
 logger = logging.getLogger(__name__)
@@ -90,6 +91,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to count, and wait for the rest of a head."""
         super().on_message_begin()
+        # Without --no-proxy-headers uvicorn replaces `client` by what is claimed.
+        self.scope[PEER] = self.client  # type: ignore[typeddict-unknown-key]
         self._refusal = HTTPStatus.BAD_REQUEST
         self._header_bytes = 0
         self._begin_to_wait()
@@ -143,7 +146,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             b"".join(
                 [
                     STATUS_LINE[status],
-                    b"content-type: " + PROBLEM_JSON.encode() + b"\r\n",
+                    *(b"%s: %s\r\n" % field for field in PROBLEM_FIELDS),
                     b"content-length: " + str(len(body)).encode() + b"\r\n",
                     FIELD + b": " + request_id.encode() + b"\r\n",
                     b"connection: close\r\n\r\n",

@@ -30,7 +30,7 @@ from whisperhub.forms import (
     storage_full,
 )
 from whisperhub.languages import VARIES_BY, language_of_scope
-from whisperhub.problems import PROBLEM_JSON, problem_document
+from whisperhub.problems import PROBLEM_FIELDS, problem_document
 from whisperhub.rehearsal import SCOPE_KEY as REHEARSAL_KEY
 from whisperhub.rehearsal import Rehearsal
 from whisperhub.request_id import request_id_from
@@ -295,7 +295,7 @@ async def _refuse(scope: Scope, body: Body, send: Send, refused: RefusedError) -
             "type": "http.response.start",
             "status": refused.status,
             "headers": [
-                (b"content-type", PROBLEM_JSON.encode()),
+                *PROBLEM_FIELDS,
                 (b"content-language", language.encode()),
                 (b"vary", ", ".join(VARIES_BY).encode()),
                 (b"content-length", str(len(document)).encode()),

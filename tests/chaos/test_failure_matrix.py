@@ -328,6 +328,11 @@ def send_doubles(service: Service) -> None:
 
 
 def test_jobs_flow_without_a_dispatcher(service):
+    # A test before may have harmed the broker. For a while after that only a dispatcher
+    # sends hints, and finds those that went to a connection which was just ending.
+    service.wait_for_publishers()
+    check_done(service, [service.submit(SPEECH)])
+
     with service.frozen("dispatcher"):
         check_done(service, [service.submit(SPEECH) for _ in range(2)])
 

@@ -15,11 +15,16 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.factories import AttemptFactory, CallbackFactory, TaskFactory
+from tests.factories import (
+    AttemptFactory,
+    CallbackFactory,
+    TaskFactory,
+    UserFactory,
+)
 from tests.integration.databases import in_threads
 from tests.integration.steps import CASES, STATES, STEPS, complete, fail
 from tests.waiting import patient
-from transcription.errors import LeaseLostError
+from transcription.errors import LeaseLostError, TooManyTestsError
 from transcription.models import (
     Callback,
     CallbackAttempt,
@@ -361,6 +366,39 @@ def test_a_test_event_whose_deliverer_died_is_sent_all_the_same():
     callbacks.take_back_expired()
 
     assert the_row().state == State.PENDING
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_test_events_at_once_no_more_are_sent_than_there_is_room(monkeypatch):
+    monkeypatch.setattr(callbacks, "MOST_TESTS_WAITING", 1)
+    owner = UserFactory()
+    refused: list[TooManyTestsError] = []
+
+    def send() -> None:
+        try:
+            callbacks.send_test(owner, "https://example.com/", {})
+        except TooManyTestsError as error:
+            refused.append(error)
+        finally:
+            if threading.current_thread() is other:
+                connection.close()
+
+    other = threading.Thread(target=send)
+
+    def count_while_another_asks(run: Any, sql: str, *rest: Any) -> Any:
+        counted = run(sql, *rest)
+        if "COUNT" in sql and other.ident is None:
+            other.start()
+            # It waits for this transaction; without a lock it would be through by now.
+            other.join(0.3)
+        return counted
+
+    with connection.execute_wrapper(count_while_another_asks):
+        send()
+    other.join()
+
+    assert len(refused) == 1
+    assert Callback.objects.count() == 1
 
 
 def test_old_test_events_are_forgotten_and_no_others():

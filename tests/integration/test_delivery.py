@@ -106,6 +106,17 @@ def test_an_event_is_posted_with_its_id_and_the_time(receiver, due):
     assert "authorization" not in request.headers
 
 
+def test_headers_that_were_taken_before_they_were_refused_are_not_sent(receiver, due):
+    due.headers = {"X-Real-IP": "127.0.0.1", "X_Token": "a", "X-Token": "b"}
+    due.save()
+
+    attempt(due)
+
+    (request,) = receiver.received
+    assert request.headers["x-token"] == "b"
+    assert not {"x-real-ip", "x_token"} & set(request.headers)
+
+
 @pytest.mark.parametrize("rotations", [0, 1, 2])
 def test_the_official_library_takes_the_event_with_every_valid_secret(
     receiver, due, rotations

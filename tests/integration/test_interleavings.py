@@ -17,11 +17,12 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from tests.engines import ScriptedEngine
 from tests.factories import TaskFactory
 from tests.integration.steps import MEANINGLESS, STATES, STEPS, lease_of
 from transcription.errors import LeaseLostError
 from transcription.models import TranscriptionTask
-from transcription.services import transitions
+from transcription.services import execution, preparation, transitions
 from transcription.services.transitions import WORKER_LOST, Outcome
 
 pytestmark = pytest.mark.django_db
@@ -176,3 +177,31 @@ def test_a_cancellation_while_a_failure_is_noted_is_no_failure_or_a_whole_one(
         assert (outcome, row.status) == (Outcome.CANCELLED, Status.CANCELLED)
         assert row.error_code == ""
     assert moment > 0
+
+
+# --- Rows that go after a claim ------------------------------------------------------
+
+
+def deleting_after(claim: Any) -> Any:
+    """A claim whose task is deleted a moment later."""
+
+    def claim_and_delete(task_id: int, **named: Any) -> Any:
+        lease = claim(task_id, **named)
+        TranscriptionTask.objects.filter(pk=task_id).delete()
+        return lease
+
+    return claim_and_delete
+
+
+def test_a_task_that_is_deleted_after_its_claim_is_no_error(monkeypatch, quiet_heart):
+    for name in ("claim_preparation", "claim_inference"):
+        claim = getattr(transitions, name)
+        monkeypatch.setattr(transitions, name, deleting_after(claim))
+    TaskFactory(dispatched=True)
+    TaskFactory(dispatched=True, queued=True)
+
+    assert preparation.prepare("prepare.normal", owner="w") is None
+    served = execution.execute("demo.normal", engine=ScriptedEngine(), owner="w")
+
+    assert served is None
+    assert not TranscriptionTask.objects.exists()

@@ -20,13 +20,13 @@ import pytest
 from transcription.audio import SAMPLE_RATE, Samples
 from transcription.engines import demo_model
 from transcription.engines.base import Engine, SilentListener, Transcription
+from transcription.engines.languages import LANGUAGE_CODES
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine
 from transcription.errors import (
     EngineError,
     ModelUnavailableError,
-    SubmissionError,
     TaskCancelledError,
 )
 
@@ -203,11 +203,15 @@ def test_a_given_language_is_not_detected(plain_result):
     assert plain_result.language_probabilities == {}
 
 
-def test_a_language_unknown_to_the_model_is_refused(engine, samples):
-    options = DecodeOptions(language="yue")
+def test_the_model_tells_which_languages_it_knows(engine, faster):
+    assert set(engine.info.languages) == set(faster.info.languages)
+    assert set(LANGUAGE_CODES) - set(engine.info.languages) == {"yue"}
 
-    with pytest.raises(SubmissionError, match=r"'demo' does not know.*'yue'"):
-        engine.transcribe(samples["zh"], options, ignore)
+
+def test_a_model_of_english_alone_says_so(engine, monkeypatch):
+    monkeypatch.setattr(engine.model.dims, "n_vocab", 51_864)
+
+    assert openai_library.known_languages(engine.model) == ("en",)
 
 
 def test_language_is_heard_after_a_long_silence(engine, samples):

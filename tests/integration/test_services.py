@@ -95,3 +95,13 @@ def test_a_command_that_is_ended_leaves_no_server(running, temporary, number):
     running.send_signal(number)
 
     wait_for(lambda: not servers_below(temporary), seconds=30)
+
+
+def test_packages_start_nothing_while_they_are_installed(tmp_path):
+    policy = tmp_path / "policy-rc.d"
+
+    with services.services_do_not_start(policy):
+        asked = subprocess.run([policy, "postgresql", "start"], check=False)
+
+    assert asked.returncode == 101  # "action forbidden by policy"
+    assert not policy.exists()

@@ -217,7 +217,13 @@ def test_the_result_of_another_model_is_none(prepared, other):
 
 
 @pytest.mark.parametrize(
-    "asked", [{"language": "es"}, {"task_type": "translate"}, {"options": {"a": 1}}]
+    "asked",
+    [
+        {"language": "es"},
+        {"task_type": "translate"},
+        {"options": {"a": 1}},
+        {"media_sha256": "0" * 64},
+    ],
 )
 def test_the_result_of_another_question_is_none(prepared, asked):
     spool.keep(prepared, RESULT)

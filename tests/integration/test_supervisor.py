@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from tests.processes import is_alive, read_pid
 from tests.waiting import patient, wait_for
-from workers.supervisor import Program, ProgramFailedError, Supervisor
+from workers.supervisor import Child, Program, ProgramFailedError, Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -372,6 +374,71 @@ def test_a_program_that_need_not_start_is_tried_again(runner, tmp_path):
     wait_for(lambda: runner.console)
     wait_for(lambda: "slot" in supervisor.pids())
     assert supervisor.started.is_set()
+
+
+def test_an_owner_that_fails_when_a_program_ends_stops_no_other(tmp_path):
+    def fail(name: str, pid: int, code: int) -> None:
+        raise ValueError("the owner's own")
+
+    programs = [
+        Program(name=name, command=["sleep", "60"], must_start=False)
+        for name in ("one", "other")
+    ]
+    supervisor = Supervisor([programs], on_exit=fail, console=lambda line: None)
+
+    with supervisor.in_background():
+        wait_for(lambda: len(supervisor.pids()) == 2)
+        before = supervisor.pids()
+        os.kill(before["one"], signal.SIGKILL)
+
+        wait_for(lambda: supervisor.pids().get("one") not in (None, before["one"]))
+        assert supervisor.pids()["other"] == before["other"]
+
+
+def test_a_console_that_is_gone_stops_no_program(tmp_path):
+    def fail(line: str) -> None:
+        raise BrokenPipeError
+
+    loud = Program(name="loud", command=["sh", "-c", "echo ERROR; exec sleep 60"])
+    supervisor = Supervisor([[loud]], console=fail)
+
+    with supervisor.in_background():
+        pid = supervisor.pids()["loud"]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: supervisor.pids().get("loud") not in (None, pid))
+
+
+def test_a_call_that_fails_stops_no_program(runner, tmp_path, journal):
+    supervisor = runner.start([recorder("first", tmp_path)])
+    assert supervisor.started.wait(patient(10))
+
+    # There is one of this name.
+    supervisor.add(recorder("first", tmp_path))
+    supervisor.add(recorder("second", tmp_path))
+
+    wait_for(lambda: "start second" in journal())
+    assert set(supervisor.pids()) == {"first", "second"}
+
+
+def test_a_program_that_cannot_be_started_again_now_is_started_later(
+    runner, monkeypatch
+):
+    supervisor = runner.start([Program(name="web", command=["sleep", "60"])])
+    assert supervisor.started.wait(patient(10))
+    spawn, failures = Child.spawn, iter([True, True])
+
+    def spawn_later(child: Child) -> Any:
+        if next(failures, False):
+            raise BlockingIOError(errno.EAGAIN, "Too many processes")
+        return spawn(child)
+
+    monkeypatch.setattr(Child, "spawn", spawn_later)
+    pid = supervisor.pids()["web"]
+
+    os.kill(pid, signal.SIGKILL)
+
+    wait_for(lambda: supervisor.pids().get("web") not in (None, pid))
+    assert next(failures, None) is None
 
 
 def test_in_a_with_block_it_is_up_inside_and_gone_outside():

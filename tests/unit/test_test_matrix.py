@@ -87,8 +87,8 @@ def test_in_ci_a_database_that_is_not_there_is_an_error(
     assert capsys.readouterr().out.splitlines()[-1] == "5 passed, 2 failed"
 
 
-@pytest.mark.parametrize(("cores", "workers"), [(1, 2), (2, 2), (3, 3), (64, 4)])
-def test_the_workers_are_as_many_as_the_cores_within_bounds(cores, workers):
+@pytest.mark.parametrize(("cores", "workers"), [(1, 2), (2, 3), (4, 5), (64, 5)])
+def test_there_is_a_worker_more_than_cores_within_bounds(cores, workers):
     assert worker_count(cores) == workers
 
 

@@ -41,6 +41,7 @@ TASK: Final[dict[str, Any]] = {
         "channels": None,
         "has_video": None,
     },
+    "audio_tracks": [],
     "progress": {"share": 0.0, "seconds_done": None, "updated_at": None},
     "attempts": 0,
     "error": None,
@@ -69,6 +70,17 @@ PREPARED: Final[dict[str, Any]] = {
         "channels": 2,
         "has_video": False,
     },
+    "audio_tracks": [
+        {
+            "index": 0,
+            "language": "eng",
+            "title": "",
+            "codec": "mp3float",
+            "channels": 2,
+            "default": True,
+            "taken": True,
+        }
+    ],
     "progress": {"share": 0.0, "seconds_done": 0.0, "updated_at": None},
     "queued_at": "2026-11-22T09:14:05.120441Z",
 }
@@ -302,6 +314,7 @@ SERVED_MODEL: Final[dict[str, Any]] = {
     "revision": MODEL_USED["revision"],
     "state": "ready",
     "slots": 2,
+    "languages": ["en", "es", "yue", "zh"],
     "notice": "",
     "message": "",
 }

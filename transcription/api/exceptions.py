@@ -25,7 +25,7 @@ from rest_framework.views import set_rollback
 
 from accounts.errors import AccountError
 from transcription.api.echoes import NAME_LENGTH, shortened, shortened_sentence
-from transcription.errors import UnsupportedOptionError, WhisperHubError
+from transcription.errors import WhisperHubError
 from transcription.services.database import will_pass
 from whisperhub.problems import PROBLEM_JSON, problem_document
 from whisperhub.request_id import current_request_id
@@ -77,8 +77,8 @@ def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(exc, WhisperHubError | AccountError):
         http_status, code = exc.http_status, exc.code
         detail = translated(exc.message)
-        if isinstance(exc, UnsupportedOptionError):
-            errors = {n: [{"code": code, "message": detail}] for n in exc.names}
+        if names := getattr(exc, "names", ()):
+            errors = {n: [{"code": code, "message": detail}] for n in names}
     elif isinstance(exc, exceptions.ValidationError):
         http_status, code = exc.status_code, "invalid"
         detail = _("The request has invalid fields.")

@@ -7,7 +7,7 @@ import heapq
 import json
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from django.http import QueryDict
 from django.utils.translation import get_language
@@ -22,6 +22,8 @@ from whisperhub import languages
 from whisperhub.network.egress import BlockedAddressError, configured_policy
 from whisperhub.network.links import LENGTH, Fault, fault_of, target_of
 from whisperhub.sentences import translated
+
+LEAST_CLIP_SECONDS: Final = 0.5
 
 
 def flatten(request: Request) -> dict[str, Any]:
@@ -133,6 +135,10 @@ class ClipTimestampsField(NumbersField):
 
     default_error_messages = {
         "order": _("The times must rise: start, end, start, end …"),
+        "too_short": _(
+            "The clip from {start:g} s to {end:g} s is too short: give each clip "
+            "{least:g} s at least."
+        ),
     }
     may_be_empty = True
 
@@ -143,6 +149,10 @@ class ClipTimestampsField(NumbersField):
             return []
         if any(left >= right for left, right in pairwise(numbers)):
             self.fail("order")
+        # A window that holds next to nothing costs more than one that is full.
+        for start, end in zip(numbers[::2], numbers[1::2], strict=False):
+            if end - start < LEAST_CLIP_SECONDS:
+                self.fail("too_short", start=start, end=end, least=LEAST_CLIP_SECONDS)
         return numbers
 
 

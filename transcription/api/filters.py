@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from accounts.models import User
+from accounts.rights import Right, check_permission
 from transcription.api.fields import (
     MomentField,
     OneOfField,
@@ -79,7 +80,10 @@ class TaskQuerySerializer(RequestSerializer):
     owner = serializers.CharField(
         max_length=150,
         required=False,
-        help_text=_("For staff: the user name of another owner."),
+        help_text=_(
+            "For staff with the permission `transcription.view_transcriptiontask`: "
+            "the user name of another owner."
+        ),
     )
     ordering = OneOfField(
         choices=ORDERINGS,
@@ -101,6 +105,7 @@ class TaskQuerySerializer(RequestSerializer):
 
         Raises:
             ValidationError: who asks is not staff, or there is no such user.
+            PermissionRequiredError: staff may not see the tasks of others.
         """
         asking = self.context["owner"]
         if name == asking.get_username():
@@ -109,6 +114,7 @@ class TaskQuerySerializer(RequestSerializer):
             raise serializers.ValidationError(
                 _("Only staff may list the tasks of others."), code="staff_only"
             )
+        check_permission(asking, Right.VIEW_TASKS)
         return user_named(name)
 
 

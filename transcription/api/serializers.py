@@ -24,7 +24,12 @@ from transcription.api.fields import (
     TextField,
     refuse_unknown,
 )
-from transcription.api.options import DecodeOptionsSerializer, SpokenLanguageField
+from transcription.api.options import (
+    AUDIO_TRACK_HELP,
+    AudioTrackField,
+    DecodeOptionsSerializer,
+    SpokenLanguageField,
+)
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import NoticeCode, shown
@@ -90,6 +95,8 @@ class SourceSerializer(RequestSerializer):
         help_text=_("A free label that stays with the task."),
     )
 
+    audio_track = AudioTrackField(required=False, help_text=AUDIO_TRACK_HELP)
+
     def to_internal_value(self, data: Any) -> Any:
         """Check the fields, and that there are no others."""
         refuse_unknown(data, self.fields)
@@ -106,7 +113,8 @@ class SourceSerializer(RequestSerializer):
             raise serializers.ValidationError(
                 {"file": _("Send a file or a link.")}, code="required"
             )
-        return attrs
+        checked: dict[str, Any] = super().validate(attrs)
+        return checked
 
     @property
     def media(self) -> Media:
@@ -124,6 +132,9 @@ class SourceSerializer(RequestSerializer):
                 "priority": checked.get("priority", ""),
                 "model": checked["model"],
                 "platform": checked["platform"],
+                "options": {
+                    name: checked[name] for name in ("audio_track",) if name in checked
+                },
                 **changes,
             }
         )
@@ -290,6 +301,26 @@ class MediaSerializer(serializers.Serializer[TranscriptionTask]):
     has_video = serializers.BooleanField(allow_null=True)
 
 
+class AudioTrackSerializer(serializers.Serializer[Any]):
+    """One audio track of the media."""
+
+    index = serializers.IntegerField(
+        min_value=0, help_text=_("What `audio_track` may name it by.")
+    )
+    language = serializers.CharField(
+        help_text=_("As the file has it, such as eng; empty if it does not tell.")
+    )
+    title = serializers.CharField()
+    codec = serializers.CharField(
+        help_text=_("Empty: the server has no decoder for it.")
+    )
+    channels = serializers.IntegerField(allow_null=True)
+    default = serializers.BooleanField(
+        help_text=_("Whether players take it unless they are told otherwise.")
+    )
+    taken = serializers.BooleanField(help_text=_("Whether it is the one transcribed."))
+
+
 def seconds_done(task: TranscriptionTask) -> float | None:
     """Seconds of the media that are transcribed; None until its length is known."""
     if task.media_duration_seconds is None:
@@ -346,6 +377,7 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
     id = serializers.UUIDField(source="public_id", read_only=True)
     media = MediaSerializer(source="*", read_only=True)
     progress = ProgressSerializer(source="*", read_only=True)
+    audio_tracks = AudioTrackSerializer(many=True, read_only=True)
     error = serializers.SerializerMethodField()
     notices = serializers.SerializerMethodField(help_text=NOTICES_HELP)
     links = serializers.SerializerMethodField()
@@ -388,6 +420,7 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "file_url",
             "file_size_bytes",
             "media",
+            "audio_tracks",
             "progress",
             "attempts",
             "error",
@@ -682,6 +715,13 @@ class ServedModelSerializer(serializers.Serializer[Any]):
     revision = serializers.CharField()
     state = serializers.ChoiceField(choices=MODEL_STATES)
     slots = serializers.IntegerField(help_text=_("Processes that hold it now."))
+    languages = serializers.ListField(
+        child=serializers.CharField(),
+        help_text=_(
+            "Codes of the languages that it knows. `en` alone: it neither translates "
+            "nor detects languages. Empty until a process has loaded it."
+        ),
+    )
     notice = SentenceField(
         help_text=_("What readers of its results must know; usually empty.")
     )

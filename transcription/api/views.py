@@ -88,6 +88,11 @@ UNAUTHORIZED = {
         "The key lacks the scope (`insufficient_scope`), or its owner may not do this."
     ),
 }
+# For what staff may look at that belongs to others.
+OTHERS_REFUSED = problem(
+    "The key lacks the scope (`insufficient_scope`), or your account lacks a "
+    "permission that is needed for what belongs to others (`permission_required`)."
+)
 NOT_FOUND = {404: problem("No task of yours has this id.")}
 PRIORITY_REFUSED = {
     403: problem(
@@ -151,6 +156,7 @@ class AcceptAnything(DefaultContentNegotiation):
             200: TaskSerializer(many=True),
             400: problem("A filter or page value is not allowed."),
             **UNAUTHORIZED,
+            403: OTHERS_REFUSED,
         },
         examples=[TASK_COMPLETED],
     ),
@@ -246,8 +252,11 @@ class TaskViewSet(
         responses={
             201: TaskSerializer,
             400: problem(
-                "A field is missing, unknown or not allowed; or the Idempotency-Key is "
-                "none (`invalid_idempotency_key`)."
+                "A field is missing, unknown or not allowed; the engine has no such "
+                "option (`unsupported_option`); the model does not know the language "
+                "(`unsupported_language`), or knows English only "
+                "(`unsupported_task`); or the Idempotency-Key is none "
+                "(`invalid_idempotency_key`)."
             ),
             **UNAUTHORIZED,
             **PRIORITY_REFUSED,
@@ -489,7 +498,10 @@ class DetectLanguageView(TakesFile, WaitsForTask):
         responses={
             200: LanguageDetectionSerializer,
             202: OpenApiResponse(PendingResultSerializer, "Not finished yet."),
-            400: problem("A field is missing, unknown or not allowed."),
+            400: problem(
+                "A field is missing, unknown or not allowed; or the model knows "
+                "English only (`unsupported_task`)."
+            ),
             **UNAUTHORIZED,
             **PRIORITY_REFUSED,
             409: problem("The recording could not be used; `code` tells why."),

@@ -152,6 +152,7 @@ class ModelInfo:
         name: a slug, never a path.
         revision: what tells two models of one name apart; empty if unknown.
         notice: what readers of its results must know; usually empty.
+        languages: the codes of those that it knows; none if that is not known.
     """
 
     name: str
@@ -160,6 +161,7 @@ class ModelInfo:
     device: str
     compute_type: str
     notice: str = ""
+    languages: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, str]:
         """As stored and sent."""

@@ -46,6 +46,7 @@ from transcription.engines.coalescing import (
 )
 from transcription.engines.devices import resolve_device
 from transcription.engines.lanes import ChunkLanes
+from transcription.engines.languages import ENGLISH_ONLY, LANGUAGE_CODES
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
 from transcription.engines.timeline import Timeline, clip_around
@@ -199,6 +200,7 @@ class FasterWhisperEngine:
             device=slot.device,
             compute_type=str(self._model.model.compute_type),
             notice=demo_model.NOTICE if slot.model_size_or_path == DEMO else "",
+            languages=known_languages(self._model),
         )
         self._share(self._model, device)
         self._warm_up()
@@ -349,6 +351,17 @@ class FasterWhisperEngine:
                 pass
 
 
+def known_languages(model: WhisperModel) -> tuple[str, ...]:
+    """The codes of the languages that a model has tokens for.
+
+    faster-whisper's own `supported_languages` names Cantonese for every model.
+    """
+    if not model.model.is_multilingual:
+        return ENGLISH_ONLY
+    token_id = model.hf_tokenizer.token_to_id
+    return tuple(code for code in LANGUAGE_CODES if token_id(f"<|{code}|>") is not None)
+
+
 def default_batch_size(device: str) -> int:
     """Rows of a model call that pay on a device, and fit it with room to spare."""
     if device != "cuda":
@@ -422,9 +435,8 @@ def explain_load_failure(slot: SlotPlan, error: Exception) -> Sentence:
 def _arguments(options: DecodeOptions) -> dict[str, Any]:
     """Our options as arguments of faster-whisper."""
     arguments = options.as_dict()
-    for name in ("task", "language"):
+    for name in ("task", "language", "batching", "audio_track"):
         del arguments[name]
-    del arguments["batching"]
     vad = arguments.pop("vad_parameters")
     if vad["max_speech_duration_s"] is None:
         vad["max_speech_duration_s"] = float("inf")

@@ -129,6 +129,8 @@ LANGUAGE_PATTERN: Final = (
     rf"^(({'|'.join(sorted(_BY_TAG))})([-_][A-Za-z0-9]{{2,8}}){{0,3}}"
     rf"|{'|'.join(sorted(_BY_NAME))})$"
 )
+# All that a model knows which was trained on English alone.
+ENGLISH_ONLY: Final = ("en",)
 
 
 def language_code(text: str) -> str | None:
@@ -150,3 +152,8 @@ def language_code(text: str) -> str | None:
     if code and rest:
         return _EXTENDED.get((code, rest[0]), code)
     return code
+
+
+def is_language(tag: str, *, code: str) -> bool:
+    """Whether a file means one of Whisper's languages by a tag such as `eng`."""
+    return language_code(tag) == code

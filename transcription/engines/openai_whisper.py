@@ -40,7 +40,7 @@ from transcription.engines.devices import resolve_device
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
 from transcription.engines.timeline import Timeline, clip_around
-from transcription.errors import ModelUnavailableError, SubmissionError
+from transcription.errors import ModelUnavailableError
 from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
@@ -123,20 +123,16 @@ class OpenAIWhisperEngine:
             device=self._slot.device,
             compute_type="float16" if self._half else "float32",
             notice=demo_model.NOTICE if self._slot.model_size_or_path == DEMO else "",
+            languages=library.known_languages(self._model),
         )
 
     def transcribe(
         self, samples: Samples, options: DecodeOptions, listener: JobListener
     ) -> Transcription:
-        """Turn samples into text; see `base.Engine`.
-
-        Raises:
-            SubmissionError: the model does not know the language.
-        """
+        """Turn samples into text; see `base.Engine`."""
         from transcription.engines import openai_library as library
 
         model = self.model
-        self._check_language(options)
         duration_seconds = len(samples) / SAMPLE_RATE
         arguments = _arguments(options, duration_seconds)
         watch = library.Watch(listener)
@@ -304,19 +300,6 @@ class OpenAIWhisperEngine:
             warnings.simplefilter("ignore")
             self.transcribe(second, options, SilentListener())
             library.time_a_word(self.model, half=self._half)
-
-    def _check_language(self, options: DecodeOptions) -> None:
-        from transcription.engines import openai_library as library
-
-        known = library.known_languages(self.model)
-        if options.language and options.language not in known and len(known) > 1:
-            raise SubmissionError(
-                Sentence(
-                    "The model {name!r} does not know the language {language!r}.",
-                    name=self._slot.model,
-                    language=options.language,
-                )
-            )
 
     def _settle_language(
         self, samples: Samples, options: DecodeOptions, spectrogram: Any, watch: Any

@@ -22,6 +22,7 @@ import numpy as np
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import ExitError
 from av.format import Flags
@@ -51,11 +52,15 @@ from transcription.media.opening import (
     media_errors,
     open_media,
 )
-from transcription.media.probe import (
-    MediaFacts,
+from transcription.media.probe import MediaFacts, read_facts
+from transcription.media.tracks import (
+    AudioTrack,
+    TrackChoice,
     can_decode,
-    choose_audio_stream,
-    read_facts,
+    first_with_sound,
+    list_tracks,
+    open_decoder,
+    ranked_tracks,
 )
 from transcription.notices import Notice
 from whisperhub.sentences import Sentence
@@ -72,8 +77,6 @@ MAX_BLOCK_SAMPLES = 131_072
 # The highest real one is that of DSD512 audio.
 MIN_SAMPLE_RATE = 1_000
 MAX_SAMPLE_RATE = 3_072_000
-# In one frame of a codec; a second of 192 kHz in eight channels has 1.5 million.
-MAX_FRAME_SAMPLES = 8_388_608
 
 # Codecs prime with up to 50 ms of samples of no meaning, and Whisper's times have
 # steps of 20 ms: a lead-in below this is not worth a difference to other decoders.
@@ -105,6 +108,9 @@ class DecodedAudio:
     undecodable_packets: int
     # Silence put where sound is missing.
     holes: list[Hole] = field(default_factory=list)
+    # All that the file has, and the index of the one that was decoded.
+    tracks: list[AudioTrack] = field(default_factory=list)
+    track: int = 0
     notices: list[Notice] = field(default_factory=list)
 
     @property
@@ -118,6 +124,7 @@ def decode_to_samples(
     destination: Path,
     *,
     max_seconds: float,
+    choice: TrackChoice | None = None,
     on_progress: Callable[[float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     limits: OpeningLimits = DEFAULT_LIMITS,
@@ -132,6 +139,8 @@ def decode_to_samples(
         path: chosen by the server.
         destination: the samples file to write or replace.
         max_seconds: of audio, counted in samples as they come.
+        choice: the track that is wanted; None: the default one, or the first with
+            sound in it.
         on_progress: gets the seconds done after every block of some seconds of audio.
         should_stop: asked often, so it must be cheap.
         limits: what opening may cost.
@@ -139,15 +148,21 @@ def decode_to_samples(
     Raises:
         InvalidMediaError: not media, or nothing in it can be decoded.
         NoAudioError: no audio stream, or not one sample in it.
+        NoSuchTrackError: none is the one that is wanted.
         MediaTooLongError: more audio than `max_seconds`.
         TaskCancelledError: `should_stop` said so.
         OSError: the destination cannot be written.
     """
+    should_stop = should_stop or _never
     with open_media(path, limits=limits) as container:
         with media_errors(DAMAGED):
-            facts = read_facts(container)
+            tracks = list_tracks(container)
+            ranked = ranked_tracks(tracks, choice)
+            track = _choose(path, ranked, should_stop=should_stop, limits=limits)
+            stream = container.streams.audio[track.index]
+            facts = read_facts(container, stream)
             reader = _AudioReader(
-                container, should_stop=should_stop or _never, max_seconds=max_seconds
+                container, stream, should_stop=should_stop, max_seconds=max_seconds
             )
         with _replacing(destination) as file:
             count = heard = 0
@@ -159,21 +174,50 @@ def decode_to_samples(
                 heard += len(piece)
                 if count > max_seconds * SAMPLE_RATE:
                     raise _too_long(max_seconds)
-                # Seeking leaves a hole in the file, which reads as silence.
-                file.seek((count - len(piece)) * SAMPLE_BYTES)
-                file.write(piece.astype(SAMPLE_DTYPE, copy=False).data)
+                # What is left out is a hole in the file: it reads as silence and takes
+                # no room.
+                if piece.any():
+                    file.seek((count - len(piece)) * SAMPLE_BYTES)
+                    file.write(piece.astype(SAMPLE_DTYPE, copy=False).data)
                 if on_progress:
                     on_progress(count / SAMPLE_RATE)
             if not heard:
                 raise reader.explain_silence()
+            file.truncate(count * SAMPLE_BYTES)
     return DecodedAudio(
         facts=facts,
         sample_count=count,
         lead_in_seconds=reader.lead_in_seconds,
         undecodable_packets=reader.undecodable_packets,
         holes=reader.holes,
-        notices=reader.make_notices(),
+        tracks=tracks,
+        track=track.index,
+        notices=[
+            *notices.chosen_track(track, instead_of=ranked[0]),
+            *reader.make_notices(),
+        ],
     )
+
+
+def _choose(
+    path: Path,
+    tracks: list[AudioTrack],
+    *,
+    should_stop: Callable[[], bool],
+    limits: OpeningLimits,
+) -> AudioTrack:
+    """Choose among tracks, the preferred one first: that one, unless it is silent.
+
+    Others are listened to in the file as it is opened once more: many formats do not
+    go back to their start.
+    """
+    decodable = [track for track in tracks if track.codec]
+    if len(decodable) < 2:
+        return tracks[0]
+    with open_media(path, limits=limits) as container:
+        return first_with_sound(
+            container, decodable, check=lambda: _check_stop(should_stop)
+        )
 
 
 def load_samples(path: Path) -> Samples:
@@ -194,6 +238,7 @@ class _AudioReader:
     def __init__(
         self,
         container: InputContainer,
+        stream: AudioStream,
         *,
         should_stop: Callable[[], bool],
         max_seconds: float,
@@ -205,17 +250,15 @@ class _AudioReader:
         self._max_seconds = max_seconds
         self._max_hole_seconds = max_hole_seconds(container)
         self._has_stamps = first_name(container) in FORMATS_WITH_STAMPS
-        self._stream = choose_audio_stream(container)
+        self._stream = stream
         self._read_error: Exception | None = None
         self._clock: SampleClock[AudioFrame] | None = None
         self._opening = Opening(self._max_hole_seconds)
 
-        if not can_decode(self._stream):
+        if not can_decode(stream):
             raise InvalidMediaError(UNSUPPORTED)
         with media_errors(UNSUPPORTED):
-            codec = self._stream.codec_context
-            codec.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
-            codec.open(strict=False)
+            open_decoder(stream)
 
     @property
     def holes(self) -> list[Hole]:
@@ -314,8 +357,8 @@ class _AudioReader:
                 self._opening.note_start(stream.start_time * stream.time_base)
         packets = self._container.demux(timed)
         for number in itertools.count():
-            if number % PACKETS_BETWEEN_STOP_CHECKS == 0 and self._should_stop():
-                raise TaskCancelledError(Sentence("The task was cancelled."))
+            if number % PACKETS_BETWEEN_STOP_CHECKS == 0:
+                _check_stop(self._should_stop)
             try:
                 packet = next(packets, None)
             except ExitError as error:
@@ -430,6 +473,11 @@ def _replacing(destination: Path) -> Iterator[BinaryIO]:
         part.replace(destination)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _check_stop(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise TaskCancelledError(Sentence("The task was cancelled."))
 
 
 def _never() -> bool:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +39,7 @@ from transcription.media.decoder_messages import (
     StorageFailure,
 )
 from transcription.media.limits import Limits
+from transcription.media.tracks import TrackChoice
 from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 MOST_ANSWER_BYTES: Final = 2**20
 # Importing on a slow disk may take a minute.
 START_SECONDS: Final = 300.0
+# A process that is ending does so within this time.
+END_SECONDS: Final = 10.0
 # Of the classes that an answer is made of.
 ANSWER_MODULES: Final = frozenset(
     {
@@ -56,6 +59,7 @@ ANSWER_MODULES: Final = frozenset(
         "transcription.media.decoder_messages",
         "transcription.media.probe",
         "transcription.media.timeline",
+        "transcription.media.tracks",
         "transcription.notices",
         "whisperhub.sentences",
     }
@@ -107,6 +111,7 @@ class Decoder:
         destination: Path,
         *,
         max_seconds: float,
+        choice: TrackChoice | None = None,
         limits: Limits,
         on_start: Callable[[Callable[[], None]], None] | None = None,
     ) -> DecodedAudio:
@@ -116,6 +121,7 @@ class Decoder:
             path: chosen by the server.
             destination: the samples file to write or replace.
             max_seconds: of audio.
+            choice: the track that is wanted; None: the one that players take.
             limits: what it may cost.
             on_start: gets a function that ends the job at once, from any thread; then
                 `DecoderLostError` is raised.
@@ -128,12 +134,13 @@ class Decoder:
         """
         # Of this attempt alone: what a process leaves behind that is killed.
         part = destination.with_name(f"{destination.name}.{secrets.token_hex(4)}.part")
+        job = DecodeJob(path, part, max_seconds, choice, limits)
         process = self._take()
         try:
             with process.stoppable() as stop:
                 if on_start:
                     on_start(stop)
-                answer = process.run(DecodeJob(path, part, max_seconds, limits))
+                answer = process.run(job)
             if answer.goes_on:
                 self._put_back(process)
             else:
@@ -231,7 +238,9 @@ class _Process:
         self._is_ready = True
 
     def _explain_end(self, limits: Limits) -> errors.WhisperHubError:
-        # One whose socket is closed has its exit status already.
+        # Its socket may be closed some time before it has ended by itself.
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(END_SECONDS)
         code = self.end()
         logger.warning("A decoder process ended with %s", code)
         if -code == signal.SIGXCPU:

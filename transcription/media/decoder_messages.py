@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transcription.media.decode import DecodedAudio
 from transcription.media.limits import Limits
+from transcription.media.tracks import TrackChoice
 
 # The first message of a process, when it takes jobs.
 READY = b"ready"
@@ -20,12 +21,14 @@ class DecodeJob:
         path: chosen by the server.
         destination: the samples file to write.
         max_seconds: of audio.
+        choice: the track that is wanted; None: the one that players take.
         limits: what it may cost.
     """
 
     path: Path
     destination: Path
     max_seconds: float
+    choice: TrackChoice | None
     limits: Limits
 
 

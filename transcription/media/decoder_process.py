@@ -80,7 +80,11 @@ def decode(job: DecodeJob) -> Outcome:
             room.check(round(seconds * SAMPLE_RATE) * SAMPLE_BYTES)
 
         return decode_to_samples(
-            job.path, job.destination, max_seconds=job.max_seconds, on_progress=look
+            job.path,
+            job.destination,
+            max_seconds=job.max_seconds,
+            choice=job.choice,
+            on_progress=look,
         )
     except (MediaError, NoRoomError) as error:
         if error.__cause__ is not None:

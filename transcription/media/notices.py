@@ -5,11 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from transcription.media.clock import Hole
+from transcription.media.tracks import AudioTrack
 from transcription.notices import Notice, NoticeCode
 from whisperhub.sentences import Sentence
 
 # Holes and jumps that a notice names one by one; the rest are only counted.
 MOST_PLACES = 20
+
+
+def chosen_track(track: AudioTrack, *, instead_of: AudioTrack) -> Iterator[Notice]:
+    """Say that another track was taken than a player would take."""
+    if track != instead_of:
+        yield Notice(
+            NoticeCode.AUDIO_TRACK_CHOSEN,
+            Sentence(
+                "Audio track {silent} is silent, so track {track} was taken. Give "
+                "audio_track to choose another one.",
+                silent=instead_of.index,
+                track=track.index,
+            ),
+            {"track": track.index, "silent": instead_of.index},
+        )
 
 
 def missing_audio(holes: Sequence[Hole], undecodable_packets: int) -> Iterator[Notice]:

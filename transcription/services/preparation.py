@@ -11,6 +11,7 @@ from typing import Final
 from django.conf import settings
 from django.db.models import Sum
 
+from transcription.engines.languages import is_language
 from transcription.errors import (
     DecoderLostError,
     LeaseLostError,
@@ -21,6 +22,7 @@ from transcription.errors import (
 from transcription.media.decode import DecodedAudio
 from transcription.media.decoder import Decoder
 from transcription.media.limits import Limits, occupied_bytes
+from transcription.media.tracks import TrackChoice
 from transcription.models import TranscriptionTask
 from transcription.services import hints, places, retention, reuse, transitions, turns
 from transcription.services.database import persistently
@@ -86,8 +88,10 @@ def _give_hint_back(lane: str) -> None:
     time.sleep(PASSED_OVER_SECONDS)
 
 
-def _prepare_claimed(lease: Lease) -> Served:
-    task = persistently(lambda: TranscriptionTask.objects.get(pk=lease.task_id))
+def _prepare_claimed(lease: Lease) -> Served | None:
+    task = persistently(TranscriptionTask.objects.filter(pk=lease.task_id).first)
+    if task is None:
+        return None  # Deleted a moment ago.
     current_request_id.set(task.request_id)
     with heartbeat.hold(lease) as held:
         try:
@@ -160,6 +164,15 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
     return outcome
 
 
+def wanted_track(text: str) -> TrackChoice | None:
+    """What the option `audio_track` means: an index or a language; empty: neither."""
+    if not text:
+        return None
+    if text.isdecimal():
+        return TrackChoice(text, index=int(text))
+    return TrackChoice(text, speaks=partial(is_language, code=text))
+
+
 def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
     """Decode the original of a task to samples beside it."""
     folder = TaskFolder(task.public_id)
@@ -169,6 +182,7 @@ def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
         folder.original,
         folder.samples,
         max_seconds=settings.MAX_MEDIA_SECONDS,
+        choice=wanted_track(task.options.get("audio_track", "")),
         limits=Limits(
             memory_bytes=settings.DECODER_MEMORY_BYTES,
             cpu_seconds=settings.DECODER_CPU_SECONDS,

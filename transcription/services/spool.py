@@ -23,7 +23,7 @@ from transcription.storage import TaskFolder
 logger = logging.getLogger(__name__)
 
 # Another form of the file gets another number; older files then count for nothing.
-FORM: Final = 2
+FORM: Final = 3
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,9 @@ def _parse(stored: bytes, task: TranscriptionTask) -> Result:
         raise ValueError("something else was asked")
     return Result(
         transcription=_transcription(kept["transcription"]),
-        model=ModelInfo(**kept["model"]),
+        model=ModelInfo(
+            **{**kept["model"], "languages": tuple(kept["model"]["languages"])}
+        ),
         inference_seconds=kept["inference_seconds"],
     )
 
@@ -112,6 +114,8 @@ def _asked(task: TranscriptionTask) -> dict[str, Any]:
         "task_type": task.task_type,
         "language": task.language,
         "options": task.options,
+        # A task that starts again may find another file behind its link.
+        "media_sha256": task.media_sha256,
     }
 
 

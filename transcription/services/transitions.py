@@ -61,6 +61,7 @@ MEDIA_FACTS: Final = (
     "channels",
     "has_video",
     "media_duration_seconds",
+    "audio_tracks",
 )
 # What of a transcript is copied to another task.
 TRANSCRIPT_FIELDS: Final = tuple(
@@ -337,6 +338,12 @@ def finish_preparation(
                 has_video=facts.has_video,
                 media_duration_seconds=decoded.duration_seconds,
                 samples_bytes=samples_bytes,
+                audio_tracks=storable(
+                    [
+                        {**track.as_dict(), "taken": track.index == decoded.track}
+                        for track in decoded.tracks
+                    ]
+                ),
                 **_with_notices(lease, decoded.notices),
                 **NO_LEASE,
             )
@@ -710,24 +717,26 @@ def take_back(
     taken = TranscriptionTask.objects.filter(pk=task_id, lease_token=token)
     if only_expired:
         taken = taken.filter(lease_expires_at__lt=Now())
-    wanted = taken.filter(cancel_requested_at=None)
-    if wanted.filter(losses__lt=LOSSES_FORGIVEN).update(
-        **_put_back(), losses=F("losses") + 1, attempts=ATTEMPT_GIVEN_BACK
-    ):
-        return Outcome.RETRIED
-    if _end(
-        task_id,
-        wanted.filter(losses__gte=LOSSES_FORGIVEN),
-        Status.FAILED,
-        losses=F("losses") + 1,
-        **_error(WORKER_LOST, WORKER_LOST_MESSAGE),
-    ):
-        return Outcome.FAILED
-    # Last: while the lease stands a wish to cancel may come, and is never withdrawn.
     cancelled = taken.filter(cancel_requested_at__isnull=False)
-    if _end(task_id, cancelled, Status.CANCELLED):
-        return Outcome.CANCELLED
-    return None
+    wanted = taken.filter(cancel_requested_at=None)
+    while True:
+        if _end(task_id, cancelled, Status.CANCELLED):
+            return Outcome.CANCELLED
+        if wanted.filter(losses__lt=LOSSES_FORGIVEN).update(
+            **_put_back(), losses=F("losses") + 1, attempts=ATTEMPT_GIVEN_BACK
+        ):
+            return Outcome.RETRIED
+        if _end(
+            task_id,
+            wanted.filter(losses__gte=LOSSES_FORGIVEN),
+            Status.FAILED,
+            losses=F("losses") + 1,
+            **_error(WORKER_LOST, WORKER_LOST_MESSAGE),
+        ):
+            return Outcome.FAILED
+        if not taken.exists():
+            return None
+        # Between two of the updates its client cancelled it, or its lease ran out.
 
 
 @despite_conflicts

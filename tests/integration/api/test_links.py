@@ -187,7 +187,7 @@ def test_a_key_of_a_link_is_not_for_an_upload(link, submit, client):
 def test_the_language_of_a_link_can_be_asked_for(client, owner):
     request = RequestFactory().post(
         "/api/v1/detect-language/",
-        {"file_url": "https://example.org/a.mp3"},
+        {"file_url": "https://example.org/a.mp3", "audio_track": 1},
         content_type="application/json",
         headers={"Authorization": client._credentials["HTTP_AUTHORIZATION"]},
     )
@@ -197,3 +197,4 @@ def test_the_language_of_a_link_can_be_asked_for(client, owner):
     assert response.status_code == 202
     task = TranscriptionTask.objects.get()
     assert (task.task_type, task.source) == ("detect_language", "link")
+    assert task.options == {"audio_track": "1"}

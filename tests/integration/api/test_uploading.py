@@ -46,19 +46,69 @@ def key() -> str:
     return secret
 
 
-@pytest.fixture
-def web(media_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A web process of its own; gives its port."""
-    monkeypatch.setenv("WHISPERHUB_MIN_FREE_SPACE", "1MiB")
-    with running_web(media_root) as address:
-        yield urlsplit(address).port or 0
+@pytest.fixture(scope="module")
+def shared_media_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The media volume of the web processes of this file."""
+    root = tmp_path_factory.mktemp("media")
+    (root / "incoming").mkdir()
+    return root
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The web process waits for silent clients for a moment only."""
-    monkeypatch.setenv("WHISPERHUB_UPLOAD_SILENCE_SECONDS", str(SILENCE_SECONDS))
-    monkeypatch.setenv("WHISPERHUB_HEADER_SECONDS", str(SILENCE_SECONDS))
+def media_root(shared_media_root: Path, settings: Any) -> Path:
+    """The volume, for the test as well."""
+    settings.MEDIA_ROOT = shared_media_root
+    return shared_media_root
+
+
+@contextmanager
+def web_process(media_root: Path, **variables: str) -> Iterator[int]:
+    """A web process with these variables; gives its port."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("WHISPERHUB_MIN_FREE_SPACE", "1MiB")
+        for name, value in variables.items():
+            environment.setenv(name, value)
+        with running_web(media_root) as address:
+            yield urlsplit(address).port or 0
+
+
+@pytest.fixture(scope="module")
+def patient_web(
+    django_db_setup: None, django_db_blocker: Any, shared_media_root: Path
+) -> Iterator[int]:
+    """A web process for the tests of this file."""
+    with django_db_blocker.unblock(), web_process(shared_media_root) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def impatient_web(
+    django_db_setup: None, django_db_blocker: Any, shared_media_root: Path
+) -> Iterator[int]:
+    """Another, which waits for silent clients for a moment only."""
+    variables = {
+        "WHISPERHUB_UPLOAD_SILENCE_SECONDS": str(SILENCE_SECONDS),
+        "WHISPERHUB_HEADER_SECONDS": str(SILENCE_SECONDS),
+    }
+    with (
+        django_db_blocker.unblock(),
+        web_process(shared_media_root, **variables) as port,
+    ):
+        yield port
+
+
+@pytest.fixture
+def impatient() -> None:
+    """Before `web`: the process that does not wait."""
+
+
+@pytest.fixture
+def web(request: pytest.FixtureRequest, media_root: Path) -> int:
+    """The port of a web process."""
+    is_impatient = "impatient" in request.fixturenames
+    name = "impatient_web" if is_impatient else "patient_web"
+    port: int = request.getfixturevalue(name)
+    return port
 
 
 def processes_of(port: int) -> list[psutil.Process]:

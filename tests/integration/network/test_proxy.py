@@ -349,6 +349,22 @@ def test_a_drip_ends_with_the_job(upstream):
     assert 0.5 < time.monotonic() - began < patient(4)
 
 
+def test_a_connection_that_finds_no_thread_ends_no_other(upstream, monkeypatch):
+    start, failures = threading.Thread.start, iter([True])
+
+    def start_or_fail(thread: threading.Thread) -> None:
+        if thread.name == "proxy" and next(failures, False):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with running_proxy(upstream.policy()) as proxy:
+        monkeypatch.setattr(threading.Thread, "start", start_or_fail)
+        with pytest.raises(requests.ConnectionError):
+            get(proxy, upstream.origin)
+
+        assert get(proxy, upstream.origin).ok
+
+
 def test_leaving_the_block_ends_everything(upstream):
     before = open_sockets()
     upstream.always(dripping_forever)

@@ -1,4 +1,4 @@
-"""Which tests run on one database alone, and that the order of files is true."""
+"""What the folders and marks of the tests promise."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ def files_of_one_database() -> Iterator[Path]:
                 yield path
 
 
+def imported_modules(path: Path) -> set[str]:
+    """The modules that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
 def imported_names(path: Path) -> set[str]:
     """What a file takes from other modules."""
     return {
@@ -47,6 +58,13 @@ def test_what_runs_on_one_database_uses_nothing_in_which_they_differ(path):
 
 def test_some_files_run_on_one_database_alone():
     assert len(list(files_of_one_database())) > 3
+
+
+def test_unit_tests_start_no_process():
+    starting = {"subprocess", "multiprocessing", "tests.web", "tests.fleet"}
+
+    for path in (ROOT / "tests" / "unit").rglob("*.py"):
+        assert not imported_modules(path) & starting, path
 
 
 def test_the_files_that_begin_are_there():

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("transcription", "0029_task_notices"),
+        ("transcription", "0032_dispatcher_tick_failing"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
