@@ -359,7 +359,13 @@ def failed_with(code: str, said: Sentence) -> Callable[[World], Any]:
 CASES |= {code: failed_with(code, said) for code, said in STORED.items()}
 
 # Not to be had over HTTP: bases that nobody raises, and what stays between processes.
-ELSEWHERE = {"conflict", "callback_error", "lease_lost", "quota_exceeded"}
+ELSEWHERE = {
+    "conflict",
+    "callback_error",
+    "decoder_lost",
+    "lease_lost",
+    "quota_exceeded",
+}
 
 
 @pytest.fixture
