@@ -24,6 +24,7 @@ class NoticeCode(StrEnum):
     AUDIO_MISSING = "audio_missing"
     AUDIO_DAMAGED = "audio_damaged"
     CLOCK_JUMPS = "clock_jumps"
+    CHANNELS_CANCEL = "channels_cancel"
     AUDIO_TRACK_CHOSEN = "audio_track_chosen"
 
 

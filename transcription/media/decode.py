@@ -44,6 +44,7 @@ from transcription.media.clock import (
     Opening,
     SampleClock,
 )
+from transcription.media.mixing import ChannelWatch
 from transcription.media.opening import (
     DEFAULT_LIMITS,
     MEDIA_ERRORS,
@@ -251,9 +252,12 @@ class _AudioReader:
         self._max_hole_seconds = max_hole_seconds(container)
         self._has_stamps = first_name(container) in FORMATS_WITH_STAMPS
         self._stream = stream
+        # Of its time stamps, in seconds.
+        self._tick = float(stream.time_base or 0)
         self._read_error: Exception | None = None
         self._clock: SampleClock[AudioFrame] | None = None
         self._opening = Opening(self._max_hole_seconds)
+        self._channels = ChannelWatch()
 
         if not can_decode(stream):
             raise InvalidMediaError(UNSUPPORTED)
@@ -276,7 +280,7 @@ class _AudioReader:
             if isinstance(piece, Hole):
                 yield piece
             else:
-                converter = converter or _Converter(piece)
+                converter = converter or _Converter(piece, self._channels)
                 yield from converter.convert(piece)
         if converter is not None:
             yield from converter.flush()
@@ -287,6 +291,7 @@ class _AudioReader:
         return [
             *notices.missing_audio(self.holes, self.undecodable_packets),
             *notices.clock_jumps(jumps),
+            *notices.cancelled_channels(self._channels),
         ]
 
     def explain_silence(self) -> InvalidMediaError | NoAudioError:
@@ -302,16 +307,19 @@ class _AudioReader:
     def _place_frames(self) -> Iterator[AudioFrame | Hole]:
         """Yield the frames, with the silence that belongs before each."""
         for frame in self._read_frames():
-            stamp = _stamp_of(frame)
+            pts = frame.pts
+            stamp = None if pts is None else pts * self._tick
             if self._clock is None:
                 self._clock = self._begin(stamp)
                 if self.lead_in_seconds:
                     yield Hole(0.0, self.lead_in_seconds)
-            yield from self._clock.place(
-                frame,
-                stamp=stamp if self._has_stamps else None,
-                seconds=_seconds_of(frame),
-            )
+            if not self._has_stamps:
+                stamp = None
+            seconds = _seconds_of(frame)
+            if self._clock.follows(stamp, seconds):
+                yield frame
+            else:
+                yield from self._clock.place(frame, stamp=stamp, seconds=seconds)
         if self._clock is not None:
             yield from self._clock.finish()
 
@@ -386,12 +394,15 @@ class _AudioReader:
 class _Converter:
     """Turns frames of one format, layout and rate into 16 kHz mono samples."""
 
-    def __init__(self, frame: AudioFrame) -> None:
+    def __init__(self, frame: AudioFrame, channels: ChannelWatch) -> None:
+        self._channels = channels
         self._form = _form_of(frame)
         self._block = min(frame.sample_rate * BLOCK_SECONDS, MAX_BLOCK_SAMPLES)
         self._time_base = Fraction(1, frame.sample_rate)
         self._fifo = AudioFifo()
-        self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        self._resampler = _mono_resampler()
+        # Whether the resampler gets one channel in place of all.
+        self._is_single = False
 
     def accepts(self, frame: AudioFrame) -> bool:
         """Whether the frame has the form of the first one."""
@@ -405,13 +416,24 @@ class _Converter:
         with media_errors(UNSUPPORTED):
             self._fifo.write(frame)
         while self._fifo.samples >= self._block:
-            yield from self._resample(self._fifo.read(self._block))
+            yield from self._mix(self._fifo.read(self._block))
 
     def flush(self) -> Iterator[Samples]:
         """Yield what is left."""
         if self._fifo.samples:
-            yield from self._resample(self._fifo.read())
+            yield from self._mix(self._fifo.read())
         yield from self._resample(None)
+
+    def _mix(self, block: AudioFrame | None) -> Iterator[Samples]:
+        """Resample a block, or one channel of it if all together are silent."""
+        if block is None:
+            return
+        single = self._channels.rescue(block)
+        if (single is not None) != self._is_single:
+            yield from self._resample(None)
+            self._resampler = _mono_resampler()
+            self._is_single = not self._is_single
+        yield from self._resample(single or block)
 
     def _resample(self, frame: AudioFrame | None) -> Iterator[Samples]:
         with media_errors(UNSUPPORTED):
@@ -422,17 +444,15 @@ class _Converter:
                 yield piece.to_ndarray().astype(np.int16, copy=False).reshape(-1)
 
 
-def _stamp_of(frame: AudioFrame) -> float | None:
-    """When a frame is to be played, in seconds of the file's own clock."""
-    if frame.pts is None or frame.time_base is None:
-        return None
-    return float(frame.pts * frame.time_base)
-
-
 def _seconds_of(frame: AudioFrame) -> float:
-    if not MIN_SAMPLE_RATE <= frame.sample_rate <= MAX_SAMPLE_RATE:
+    rate = frame.sample_rate
+    if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         raise InvalidMediaError(UNSUPPORTED)
-    return frame.samples / frame.sample_rate
+    return frame.samples / rate
+
+
+def _mono_resampler() -> AudioResampler:
+    return AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
 
 
 def _form_of(frame: AudioFrame) -> tuple[str, str, int]:
