@@ -12,6 +12,7 @@ import io
 import logging
 import os
 import pickle
+import re
 import secrets
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import is_dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +42,7 @@ from transcription.media.decoder_messages import (
 )
 from transcription.media.limits import Limits
 from transcription.media.tracks import TrackChoice
+from transcription.notices import NoticeCode
 from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
@@ -52,18 +55,10 @@ MOST_ANSWER_BYTES: Final = 2**20
 START_SECONDS: Final = 300.0
 # A process that is ending does so within this time.
 END_SECONDS: Final = 10.0
-# Of the classes that an answer is made of.
-ANSWER_MODULES: Final = frozenset(
-    {
-        "transcription.media.decode",
-        "transcription.media.decoder_messages",
-        "transcription.media.probe",
-        "transcription.media.timeline",
-        "transcription.media.tracks",
-        "transcription.notices",
-        "whisperhub.sentences",
-    }
-)
+# Of which modules answers hold dataclasses.
+ANSWER_MODULES: Final = re.compile(r"transcription\.(media\.\w+|notices)")
+# What else stands in an answer.
+ANSWER_CLASSES: Final = frozenset({Sentence, NoticeCode})
 # What the processor, the C library and FFmpeg's assertions send to a process.
 CRASHES: Final = frozenset(
     {
@@ -254,7 +249,7 @@ class _Process:
         # An exit status of its own is an exception that it did not expect.
         if self._is_ready and (-code in CRASHES or code > 0):
             return InvalidMediaError(CRASHED)
-        return DecoderLostError(f"A decoder process ended with {code}.")
+        return DecoderLostError()
 
 
 class _Answers(pickle.Unpickler):
@@ -264,10 +259,14 @@ class _Answers(pickle.Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        found = super().find_class(module, name) if module in ANSWER_MODULES else None
-        if not isinstance(found, type):
-            raise pickle.UnpicklingError(f"{module}.{name} is no part of an answer.")
-        return found
+        for known in ANSWER_CLASSES:
+            if (module, name) == (known.__module__, known.__qualname__):
+                return known
+        if ANSWER_MODULES.fullmatch(module):
+            found = super().find_class(module, name)
+            if isinstance(found, type) and is_dataclass(found):
+                return found
+        raise pickle.UnpicklingError(f"{module}.{name} is no part of an answer.")
 
 
 def _unpickled(sent: bytes) -> Answer:
@@ -286,7 +285,8 @@ def _environment() -> dict[str, str]:
 
 def _decoded(outcome: Outcome) -> DecodedAudio:
     if isinstance(outcome, Refusal):
-        raise getattr(errors, outcome.error)(outcome.message)
+        error: errors.WhisperHubError = getattr(errors, outcome.error)(outcome.message)
+        raise error
     if isinstance(outcome, StorageFailure):
         raise OSError(outcome.errno, outcome.reason)
     return outcome

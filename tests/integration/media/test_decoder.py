@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,14 @@ from transcription.errors import (
     NoRoomError,
 )
 from transcription.media import decoder as decoder_module
+from transcription.media.clock import Hole
 from transcription.media.decode import DecodedAudio, decode_to_samples
 from transcription.media.decoder import Decoder
 from transcription.media.limits import Limits, occupied_bytes
 from transcription.media.opening import TOO_MUCH_MEMORY
 from transcription.media.tracks import TrackChoice
+from transcription.notices import Notice, NoticeCode
+from whisperhub.sentences import Sentence
 
 MIB = 2**20
 
@@ -75,6 +80,25 @@ def test_samples_and_facts_are_those_of_the_decoder(
     assert decoded == expected
     assert samples.read_bytes() == ordinary.with_name("own").read_bytes()
     assert left_in(ordinary.parent) == ["ordinary.m4a", "own", "samples"]
+
+
+def test_an_answer_makes_no_objects_but_its_own() -> None:
+    answer = decoder_module.Answer(
+        DecodedAudio(
+            facts=None,  # type: ignore[arg-type]
+            sample_count=1,
+            lead_in_seconds=0.0,
+            undecodable_packets=0,
+            holes=[Hole(1.0, 2.0)],
+            notices=[Notice(NoticeCode.MODEL, Sentence("{a} s.", a=1), {"b": [2]})],
+        ),
+        goes_on=True,
+    )
+
+    assert decoder_module._unpickled(pickle.dumps(answer)) == answer
+    for hostile in (os.system, Decoder, decoder_module.subprocess.Popen, eval):
+        with pytest.raises(pickle.UnpicklingError):
+            decoder_module._unpickled(pickle.dumps(hostile))
 
 
 def test_a_process_is_used_again(decoder: Decoder, ordinary: Path) -> None:
