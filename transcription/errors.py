@@ -7,7 +7,9 @@ WhisperHubError
 │   │   └── IncompleteMediaError  an MP4 file without its index
 │   ├── NoAudioError          media without an audio stream, or without a sample in it
 │   ├── NoSuchTrackError      none of its audio tracks is the one that is wanted
-│   └── MediaTooLongError     more audio than the operator allows
+│   ├── MediaTooLongError     more audio than the operator allows
+│   └── DecodingTooExpensiveError  more processor time than its length may cost
+├── NoRoomError               the media volume cannot take the samples now; retried
 ├── FetchError                a link whose file did not come: the network; retried
 │   ├── FetchTimeoutError     it took too long; retried
 │   ├── FetchInterruptedError it broke off; retried
@@ -48,6 +50,7 @@ WhisperHubError
 │   └── MediaGoneError        its media was deleted: it cannot start again
 ├── EngineError               inference failed: retried, then failed
 │   └── ModelUnavailableError the model cannot be loaded on this machine
+├── DecoderLostError          the process that decoded was ended from outside
 ├── TaskCancelledError        the client withdrew the task while it ran
 └── LeaseLostError            another process owns the task by now
 """
@@ -134,6 +137,30 @@ class MediaTooLongError(MediaError):
     """The media holds more audio than WHISPERHUB_MAX_MEDIA_SECONDS."""
 
     code = "media_too_long"
+
+
+class DecodingTooExpensiveError(MediaError):
+    """Decoding takes more processor time than the length of the audio may cost."""
+
+    code = "decoding_too_expensive"
+
+
+class NoRoomError(WhisperHubError):
+    """The samples would use up the reserve of the media volume, or an owner's share."""
+
+    code = "no_room"
+    http_status = 507
+    retryable = True
+
+    def __init__(self, message: str = "") -> None:
+        """Say it; there is one sentence."""
+        super().__init__(
+            message
+            or Sentence(
+                "The server has no room for the decoded audio of the file. Try again "
+                "when other tasks have ended, or send it in parts."
+            )
+        )
 
 
 class FetchError(WhisperHubError):
@@ -510,6 +537,12 @@ class ModelUnavailableError(EngineError):
 
     code = "model_unavailable"
     retryable = False
+
+
+class DecoderLostError(WhisperHubError):
+    """The process that decoded was ended, but not by the file."""
+
+    code = "decoder_lost"
 
 
 class TaskCancelledError(WhisperHubError):

@@ -48,6 +48,7 @@ from transcription.media.mixing import ChannelWatch
 from transcription.media.opening import (
     DEFAULT_LIMITS,
     MEDIA_ERRORS,
+    TOO_MUCH_MEMORY,
     OpeningLimits,
     media_errors,
     open_media,
@@ -177,13 +178,16 @@ def decode_to_samples(
                 heard += len(piece)
                 if count > max_seconds * SAMPLE_RATE:
                     raise _too_long(max_seconds)
-                # Seeking leaves a hole in the file, which reads as silence.
-                file.seek((count - len(piece)) * SAMPLE_BYTES)
-                file.write(piece.astype(SAMPLE_DTYPE, copy=False).data)
+                # What is left out is a hole in the file: it reads as silence and takes
+                # no room.
+                if piece.any():
+                    file.seek((count - len(piece)) * SAMPLE_BYTES)
+                    file.write(piece.astype(SAMPLE_DTYPE, copy=False).data)
                 if on_progress:
                     on_progress(count / SAMPLE_RATE)
             if not heard:
                 raise reader.explain_silence()
+            file.truncate(count * SAMPLE_BYTES)
     return DecodedAudio(
         facts=facts,
         sample_count=count,
@@ -307,7 +311,9 @@ class _AudioReader:
 
     def explain_silence(self) -> InvalidMediaError | NoAudioError:
         """Say why there was no block."""
-        if self.undecodable_packets or self._read_error:
+        # A track whose header counts frames is not empty: the table of its frames was
+        # too long to be read, or is a lie.
+        if self.undecodable_packets or self._read_error or self._stream.frames:
             error = InvalidMediaError(DAMAGED)
             error.__cause__ = self._read_error
             return error
@@ -350,6 +356,8 @@ class _AudioReader:
         for packet in self._read_packets():
             try:
                 frames = packet.decode()
+            except MemoryError as error:
+                raise InvalidMediaError(TOO_MUCH_MEMORY) from error
             except MEDIA_ERRORS:
                 self.undecodable_packets += 1
                 continue
@@ -380,6 +388,8 @@ class _AudioReader:
                 raise InvalidMediaError(
                     Sentence("Reading the file took too long.")
                 ) from error
+            except MemoryError as error:
+                raise InvalidMediaError(TOO_MUCH_MEMORY) from error
             except MEDIA_ERRORS as error:
                 # What was decoded so far stands, as for a file cut short.
                 self._read_error = error

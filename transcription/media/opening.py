@@ -42,6 +42,10 @@ MEDIA_ERRORS = (
 )
 
 NOT_MEDIA = Sentence("The file is not audio or video that can be read.")
+TOO_MUCH_MEMORY = Sentence(
+    "Reading the file takes more memory than this server allows. Convert it to another "
+    "format, with sound alone, and send it again."
+)
 
 
 @dataclass(frozen=True)
@@ -166,6 +170,8 @@ def media_errors(message: str) -> Iterator[None]:
         yield
     except av.error.ExitError as error:
         raise InvalidMediaError(Sentence("Reading the file took too long.")) from error
+    except MemoryError as error:
+        raise InvalidMediaError(TOO_MUCH_MEMORY) from error
     except MEDIA_ERRORS as error:
         raise InvalidMediaError(message) from error
 

@@ -74,11 +74,11 @@ class FetchReporter:
             OSError: the volume is nearly full.
         """
         self._held.check()
+        check_room((expected or received) - received)
         now = time.monotonic()
         if now - self._written_at < PROGRESS_SECONDS:
             return
         self._written_at = now
-        check_room((expected or received) - received)
         try:
             transitions.record_fetch(
                 self._held.lease,
