@@ -78,6 +78,27 @@ def run(task: Any, engine: Any) -> list[Outcome | None]:
     return outcomes
 
 
+@pytest.mark.parametrize("task_type", ["transcribe", "detect_language"])
+def test_a_recording_too_short_for_a_word_needs_no_model(
+    submitted, tmp_path, task_type
+):
+    class NoModel(ScriptedEngine):
+        def transcribe(self, *args: Any) -> Any:
+            raise AssertionError("the model was called")
+
+        detect_language = transcribe
+
+    path = write_wav(tmp_path / "a.wav", make_tone(0.19))
+    task = submitted(path, task_type=task_type)
+
+    assert run(task, NoModel()) == [Outcome.QUEUED, Outcome.COMPLETED]
+
+    assert (task.transcript.text, task.transcript.segments) == ("", [])
+    (notice,) = task.notices
+    assert notice["code"] == "audio_too_short"
+    assert notice["details"] == {"seconds": 0.19, "least": 0.2}
+
+
 # --- Good media ----------------------------------------------------------------------
 
 
@@ -248,7 +269,7 @@ def too_long(folder: Path) -> Path:
     [
         (no_media, "invalid_media"),
         (silent_film, "no_audio"),
-        (cut_before_its_index, "invalid_media"),
+        (cut_before_its_index, "media_incomplete"),
         (no_sample, "no_audio"),
         (too_long, "media_too_long"),
     ],

@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 # Often enough for a person who watches, rare enough for SQLite's single writer.
 PROGRESS_SECONDS = 1.0
+<<<<<<< HEAD
 NO_SPEECH: Final = Notice(
     NoticeCode.NO_SPEECH,
     Sentence(
@@ -55,6 +56,11 @@ NO_SPEECH: Final = Notice(
         "vad_parameters.threshold, or vad_filter=false."
     ),
 )
+=======
+# Shorter recordings hold no word; a window costs the model 30 s of work all the same.
+MIN_SECONDS = 0.2
+MIN_SAMPLES = round(MIN_SECONDS * SAMPLE_RATE)
+>>>>>>> main
 # While the database is away each try may take seconds, which the engine waits.
 AWAY_SECONDS = 10.0
 
@@ -258,6 +264,8 @@ def _transcribe(
         task=options.task,
         multilingual=options.multilingual,
     )
+    if len(samples) < MIN_SAMPLES:
+        return _too_short(task, len(samples))
     reporter = JobReporter(task, held)
     try:
         if task.task_type == TranscriptionTask.TaskType.DETECT_LANGUAGE:
@@ -276,6 +284,29 @@ def _transcribe(
                 reason=type(error).__name__,
             )
         ) from error
+
+
+def _too_short(task: TranscriptionTask, n_samples: int) -> Transcription:
+    """A result without text: the model would need 30 s of work to find no word."""
+    return Transcription(
+        text="",
+        language=task.language,
+        language_probability=None,
+        duration_seconds=n_samples / SAMPLE_RATE,
+        duration_after_vad_seconds=None,
+        segments=[],
+        notices=[
+            Notice(
+                NoticeCode.AUDIO_TOO_SHORT,
+                Sentence(
+                    "The recording is shorter than {least} s, too short for a word. It "
+                    "was not given to the model.",
+                    least=MIN_SECONDS,
+                ),
+                {"seconds": round(n_samples / SAMPLE_RATE, 3), "least": MIN_SECONDS},
+            )
+        ],
+    )
 
 
 def _without_text(detected: LanguageDetection, n_samples: int) -> Transcription:
