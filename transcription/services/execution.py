@@ -48,7 +48,6 @@ logger = logging.getLogger(__name__)
 
 # Often enough for a person who watches, rare enough for SQLite's single writer.
 PROGRESS_SECONDS = 1.0
-<<<<<<< HEAD
 NO_SPEECH: Final = Notice(
     NoticeCode.NO_SPEECH,
     Sentence(
@@ -56,11 +55,9 @@ NO_SPEECH: Final = Notice(
         "vad_parameters.threshold, or vad_filter=false."
     ),
 )
-=======
 # Shorter recordings hold no word; a window costs the model 30 s of work all the same.
 MIN_SECONDS = 0.2
 MIN_SAMPLES = round(MIN_SECONDS * SAMPLE_RATE)
->>>>>>> main
 # While the database is away each try may take seconds, which the engine waits.
 AWAY_SECONDS = 10.0
 
