@@ -3,6 +3,8 @@
 WhisperHubError
 ├── MediaError                a file that cannot become samples: never retried
 │   ├── InvalidMediaError     not media, or broken
+│   │   ├── WebPageError      HTML
+│   │   └── IncompleteMediaError  an MP4 file without its index
 │   ├── NoAudioError          media without an audio stream, or without a sample in it
 │   ├── NoSuchTrackError      none of its audio tracks is the one that is wanted
 │   ├── MediaTooLongError     more audio than the operator allows
@@ -10,11 +12,13 @@ WhisperHubError
 ├── NoRoomError               the media volume cannot take the samples now; retried
 ├── FetchError                a link whose file did not come: the network; retried
 │   ├── FetchTimeoutError     it took too long; retried
+│   ├── FetchInterruptedError it broke off; retried
 │   ├── FetchTlsError         no secure connection; retried
 │   ├── RateLimitedError      asked too often; retried
 │   ├── UpstreamError         its server failed; retried
 │   ├── LinkBlockedError      it leads where this server may not go
 │   ├── LinkNotFoundError     its server has no such file
+│   ├── LinkIsPageError       it leads to a web page
 │   ├── LinkForbiddenError    its server does not give it out
 │   ├── LinkTooLargeError     more bytes than the operator allows
 │   ├── BadRedirectError      it leads on to something that is no link, or for ever
@@ -84,6 +88,37 @@ class MediaError(WhisperHubError):
 
 class InvalidMediaError(MediaError):
     """The bytes are no media we read, or too broken to decode."""
+
+
+class WebPageError(InvalidMediaError):
+    """The file is a web page."""
+
+    code = "html_file"
+
+    def __init__(self) -> None:
+        """Say what to do."""
+        super().__init__(
+            Sentence(
+                "The file is a web page, not audio or video. Download the recording "
+                "itself and upload that."
+            )
+        )
+
+
+class IncompleteMediaError(InvalidMediaError):
+    """An MP4 file without its index, which is written last."""
+
+    code = "media_incomplete"
+
+    def __init__(self) -> None:
+        """Say what to do."""
+        super().__init__(
+            Sentence(
+                "The file has no index: its recording or transfer ended too early. "
+                "Copy it again from where it was made, or repair it with a recovery "
+                "program for MP4 files."
+            )
+        )
 
 
 class NoAudioError(MediaError):
@@ -170,6 +205,16 @@ class FetchTimeoutError(FetchError):
     )
 
 
+class FetchInterruptedError(FetchError):
+    """Its server sent a part of the file, and then no more."""
+
+    code = "interrupted"
+    sentence = Sentence(
+        "The server of the link broke off before the whole file had come. Check that "
+        "the link gives the whole file, and try again, or upload the file."
+    )
+
+
 class FetchTlsError(FetchError):
     """Its server has no certificate that fits, or speaks no TLS."""
 
@@ -211,6 +256,18 @@ class LinkNotFoundError(FetchError):
     http_status = 422
     retryable = False
     sentence = Sentence("There is no file at the link.")
+
+
+class LinkIsPageError(FetchError):
+    """It leads to HTML."""
+
+    code = "web_page"
+    http_status = 422
+    retryable = False
+    sentence = Sentence(
+        "The link leads to a web page, not to audio or video. Give the direct address "
+        "of the recording, or upload the file."
+    )
 
 
 class LinkForbiddenError(FetchError):

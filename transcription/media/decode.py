@@ -54,6 +54,7 @@ from transcription.media.opening import (
     open_media,
 )
 from transcription.media.probe import MediaFacts, read_facts
+from transcription.media.recognition import is_cut_short
 from transcription.media.tracks import (
     AudioTrack,
     TrackChoice,
@@ -89,6 +90,8 @@ MAX_LEAD_IN = 600.0  # seconds
 FORMATS_WITH_STAMPS = frozenset(
     {"asf", "flv", "matroska", "mov", "mpeg", "mpegts", "ogg", "rm"}
 )
+
+LONGEST_FLAC_FRAME_SECONDS = 5.0  # 65,535 samples of 16 kHz
 
 PACKETS_BETWEEN_STOP_CHECKS = 32
 
@@ -194,6 +197,12 @@ def decode_to_samples(
         tracks=tracks,
         track=track.index,
         notices=[
+            *notices.cut_short(
+                reader.is_cut_short
+                or is_cut_short(path, first_name(facts.format_name))
+                or _lacks_stated_samples(facts, count),
+                seconds=count / SAMPLE_RATE,
+            ),
             *notices.chosen_track(track, instead_of=ranked[0]),
             *reader.make_notices(),
         ],
@@ -250,11 +259,12 @@ class _AudioReader:
         self._should_stop = should_stop
         self._max_seconds = max_seconds
         self._max_hole_seconds = max_hole_seconds(container)
-        self._has_stamps = first_name(container) in FORMATS_WITH_STAMPS
+        self._has_stamps = first_name(container.format.name) in FORMATS_WITH_STAMPS
         self._stream = stream
         # Of its time stamps, in seconds.
         self._tick = float(stream.time_base or 0)
         self._read_error: Exception | None = None
+        self._is_last_corrupt = False
         self._clock: SampleClock[AudioFrame] | None = None
         self._opening = Opening(self._max_hole_seconds)
         self._channels = ChannelWatch()
@@ -284,6 +294,11 @@ class _AudioReader:
                 yield from converter.convert(piece)
         if converter is not None:
             yield from converter.flush()
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether reading ended in an error, or in a packet that is not all there."""
+        return self._read_error is not None or self._is_last_corrupt
 
     def make_notices(self) -> list[Notice]:
         """What a reader of the transcript must know, once everything is read."""
@@ -382,6 +397,8 @@ class _AudioReader:
             if packet is None:
                 return
             if packet.stream.index == self._stream.index:
+                if packet.size:
+                    self._is_last_corrupt = packet.is_corrupt
                 yield packet
             elif self._clock is not None:
                 packet.stream.discard = Discard.all
@@ -468,9 +485,18 @@ def _too_long(max_seconds: float) -> MediaTooLongError:
     )
 
 
-def first_name(container: InputContainer) -> str:
+def first_name(format_name: str) -> str:
     """FFmpeg's name of a file's format: the first of "mov,mp4,m4a,3gp,3g2,mj2"."""
-    return container.format.name.partition(",")[0]
+    return format_name.partition(",")[0]
+
+
+def _lacks_stated_samples(facts: MediaFacts, count: int) -> bool:
+    """Whether FLAC, whose encoder counts samples, states more than there are."""
+    stated = facts.duration_seconds or 0.0
+    return (
+        facts.format_name == "flac"
+        and stated - count / SAMPLE_RATE > LONGEST_FLAC_FRAME_SECONDS
+    )
 
 
 def max_hole_seconds(container: InputContainer) -> float:

@@ -29,6 +29,20 @@ def chosen_track(track: AudioTrack, *, instead_of: AudioTrack) -> Iterator[Notic
         )
 
 
+def cut_short(is_cut_short: bool, *, seconds: float) -> Iterator[Notice]:
+    """Say that the end of the file is missing."""
+    if is_cut_short:
+        yield Notice(
+            NoticeCode.MEDIA_TRUNCATED,
+            Sentence(
+                "The file is cut short: its sound ends at {end} s, and the rest is "
+                "missing. Submit the whole file to get it.",
+                end=_rounded(seconds),
+            ),
+            {"end": _rounded(seconds)},
+        )
+
+
 def cancelled_channels(watch: ChannelWatch) -> Iterator[Notice]:
     """Say that one channel stands for all, and for how long."""
     if watch.seconds:

@@ -21,6 +21,7 @@ import av.error
 from av.container import InputContainer
 
 from transcription.errors import InvalidMediaError
+from transcription.media.recognition import explain_unreadable
 from whisperhub.sentences import Sentence
 
 # Demuxers that read one file and follow no reference out of it. FFmpeg accepts a
@@ -83,9 +84,14 @@ def open_media(
     Raises:
         InvalidMediaError: not media, broken, or beyond the limits.
     """
-    with media_errors(NOT_MEDIA):
-        _check_file(path)
-        container = _open_any(path, limits)
+    try:
+        with media_errors(NOT_MEDIA):
+            _check_file(path)
+            container = _open_any(path, limits)
+    except InvalidMediaError as error:
+        if error.message != NOT_MEDIA:
+            raise
+        raise explain_unreadable(path, error) from error.__cause__
     try:
         yield container
     finally:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
 # By FFmpeg's name, without the p of planar formats: type and full scale.
-FORMATS = {
+FORMATS: dict[str, tuple[np.dtype[Any], float]] = {
     "u8": (np.dtype(np.uint8), 2.0**7),
     "s16": (np.dtype(np.int16), 2.0**15),
     "s32": (np.dtype(np.int32), 2.0**31),

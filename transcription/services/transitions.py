@@ -372,7 +372,7 @@ def complete(
             progress=1.0,
             progress_at=Now(),
             inference_seconds=inference_seconds,
-            detected_language=transcription.language,
+            detected_language=transcription.language or "",
             error_code="",
             error_message="",
             **_with_notices(lease, transcription.notices),
@@ -380,7 +380,7 @@ def complete(
         Transcript.objects.create(
             task_id=lease.task_id,
             text=storable(transcription.text),
-            language=transcription.language,
+            language=transcription.language or "",
             language_probability=storable(transcription.language_probability),
             language_probabilities=storable(transcription.language_probabilities),
             duration_seconds=transcription.duration_seconds,
