@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transcription.media import decoder_process
+from transcription.media.decode import decode_to_samples
 
 WAYS = {number.name: number for number in signal.Signals}
 
@@ -22,11 +23,9 @@ def decode_or_die(path: Path, destination: Path, **options: Any) -> Any:
     if way in WAYS:
         destination.with_name(f"{destination.name}.0.part").touch()
         os.kill(os.getpid(), WAYS[way])
-    return decode(path, destination, **options)
+    return decode_to_samples(path, destination, **options)
 
-
-decode = decoder_process.decode_to_samples
 
 if __name__ == "__main__":
-    decoder_process.decode_to_samples = decode_or_die
+    vars(decoder_process)["decode_to_samples"] = decode_or_die
     decoder_process.main()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.chaos.deadly import dying_of_deadly_files
 from transcription.media import decoder_process
+from transcription.media.decode import decode_to_samples
 
 if __name__ == "__main__":
-    decoder_process.decode_to_samples = dying_of_deadly_files(
-        decoder_process.decode_to_samples
-    )
+    deadly = dying_of_deadly_files(decode_to_samples)
+    vars(decoder_process)["decode_to_samples"] = deadly
     decoder_process.main()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,12 @@ from transcription.media import decoder as decoder_module
 from transcription.media.clock import Hole
 from transcription.media.decode import DecodedAudio, decode_to_samples
 from transcription.media.decoder import Decoder
+from transcription.media.decoder_messages import Answer
 from transcription.media.limits import Limits, occupied_bytes
 from transcription.media.opening import TOO_MUCH_MEMORY
 from transcription.media.tracks import TrackChoice
 from transcription.notices import Notice, NoticeCode
-from whisperhub.sentences import Sentence
+from whisperhub.sentences import Sentence, parts_of
 
 MIB = 2**20
 
@@ -83,7 +85,7 @@ def test_samples_and_facts_are_those_of_the_decoder(
 
 
 def test_an_answer_makes_no_objects_but_its_own() -> None:
-    answer = decoder_module.Answer(
+    answer = Answer(
         DecodedAudio(
             facts=None,  # type: ignore[arg-type]
             sample_count=1,
@@ -96,7 +98,7 @@ def test_an_answer_makes_no_objects_but_its_own() -> None:
     )
 
     assert decoder_module._unpickled(pickle.dumps(answer)) == answer
-    for hostile in (os.system, Decoder, decoder_module.subprocess.Popen, eval):
+    for hostile in (os.system, Decoder, subprocess.Popen, eval):
         with pytest.raises(pickle.UnpicklingError):
             decoder_module._unpickled(pickle.dumps(hostile))
 
@@ -117,7 +119,9 @@ def test_errors_and_their_sentences_come_through(
         decode(decoder, ordinary, max_seconds=0.5)
 
     assert str(caught.value) == "The media is longer than the 0.5 seconds allowed."
-    assert caught.value.message.parts["values"] == {"seconds": 0.5}
+    parts = parts_of(caught.value.message)
+    assert parts is not None
+    assert parts["values"] == {"seconds": 0.5}
     with pytest.raises(FileNotFoundError):
         decoder.decode(
             ordinary, Path("/nowhere/samples"), max_seconds=60, limits=Limits()
@@ -223,10 +227,14 @@ def test_a_process_that_was_killed_from_outside_is_not_the_fault_of_its_file(
 
 
 def test_a_job_is_stopped_from_another_thread(decoder: Decoder, ordinary: Path) -> None:
-    stops = []
+    stops: list[Callable[[], None]] = []
+
+    def stop_at_once(stop: Callable[[], None]) -> None:
+        stops.append(stop)
+        stop()
 
     with pytest.raises(DecoderLostError):
-        decode(decoder, ordinary, on_start=lambda stop: (stops.append(stop), stop()))
+        decode(decoder, ordinary, on_start=stop_at_once)
 
     decode(decoder, ordinary)
     # It was for a job that has ended: no other is stopped.
