@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import re
 import shlex
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -53,6 +54,20 @@ def distribution(workers: int) -> list[str]:
     return ["--numprocesses", str(workers), "--dist", "loadfile", order]
 
 
+def pass_environment(ours: Mapping[str, str], url: str) -> dict[str, str]:
+    """The environment of pytest and of all processes that tests start."""
+    environment = {
+        **ours,
+        "WHISPERHUB_DATABASE_URL": url,
+        # All workers must name the tests alike, also those with a set among their
+        # parameters.
+        "PYTHONHASHSEED": str(random.randrange(1, 2**32)),
+    }
+    # Hundreds of processes would compile all modules, each for itself.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
 @dataclass(frozen=True)
 class Pass:
     """One finished run of pytest on one database."""
@@ -82,7 +97,7 @@ def run_pass(database: str, url: str, arguments: Sequence[str]) -> Pass:
     print(f"\n##### Tests on {TITLES[database]}\n", flush=True)
     with subprocess.Popen(
         command,
-        env={**os.environ, "WHISPERHUB_DATABASE_URL": url},
+        env=pass_environment(os.environ, url),
         stdout=subprocess.PIPE,
         text=True,
         errors="replace",

@@ -21,12 +21,14 @@ from whisperhub.uploads import UploadGuard  # noqa: E402
 # They take turns with the interpreter: more of them only wait for each other. Fewer
 # would let it idle while they wait for the database.
 THREADS: Final = 4
+# Further requests without a key and a session wait for each other.
+STRANGERS: Final = 1
 
 # Each upload that comes in holds a connection and a file.
 allow_many_descriptors()
 
 guarded = UploadGuard(
-    Handler(threads=THREADS),
+    Handler(threads=THREADS, strangers=STRANGERS),
     takes_file=takes_file,
     max_file_bytes=settings.MAX_UPLOAD_BYTES,
     max_request_bytes=settings.MAX_REQUEST_BYTES,

@@ -183,6 +183,14 @@ MIN_FREE_BYTES = env.size("MIN_FREE_SPACE", "512MiB")
 UPLOAD_SILENCE_SECONDS = env.number("UPLOAD_SILENCE_SECONDS", 30, least=0.1)
 HEADER_SECONDS = env.number("HEADER_SECONDS", 10, least=0.1)
 MAX_MEDIA_SECONDS = env.integer("MAX_MEDIA_SECONDS", 86_400, least=1)
+# Beyond the address space that a decoder process has at its start; 0: no limit.
+DECODER_MEMORY_BYTES = env.size("DECODER_MEMORY", "1GiB")
+# 0: no limit.
+DECODER_CPU_SECONDS = env.number("DECODER_CPU_SECONDS", 60, least=0)
+DECODER_CPU_SECONDS_PER_MINUTE = env.number(
+    "DECODER_CPU_SECONDS_PER_MINUTE", 3, least=0
+)
+OWNER_ROOM_SHARE = env.number("OWNER_ROOM_SHARE", 0.5, least=0.01)
 KEEP_ORIGINALS = env.boolean("KEEP_ORIGINALS", default=False)
 # 0: what a task that failed or was cancelled had goes with its end.
 KEEP_FAILED_HOURS = env.number("KEEP_FAILED_HOURS", 24, least=0)

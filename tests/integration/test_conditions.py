@@ -71,8 +71,16 @@ CONDITIONS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         [ENDED, LEASED, {"dispatched_at": None}],
     ),
 }
+
+
+def told(other: dict[str, Any]) -> str:
+    """What breaks a condition, in the name of a test: the same in every process."""
+    ((column, value),) = other.items()
+    return f"{column} {value}" if isinstance(value, str) else column
+
+
 BROKEN = [
-    pytest.param(name, base, other, id=f"{name}-{'-'.join(map(str, other.items()))}")
+    pytest.param(name, base, other, id=f"{name}, {told(other)}")
     for name, (base, others) in CONDITIONS.items()
     for other in others
 ]
@@ -154,3 +162,21 @@ def test_a_change_touches_no_other_task(step):
     STEPS[step](task)
 
     assert columns(other) == before
+
+
+def test_a_second_wish_to_cancel_leaves_the_moment_of_the_first():
+    task = TaskFactory(processing=True, **TO_BE_CANCELLED)
+    before = columns(task)
+
+    assert transitions.cancel(task.pk)
+
+    assert columns(task) == before
+
+
+def test_an_ended_task_gets_no_wish_to_cancel_though_a_lease_is_left_in_it():
+    task = TaskFactory(completed=True, **LEASED)
+    before = columns(task)
+
+    assert not transitions.cancel(task.pk)
+
+    assert columns(task) == before

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from tools import services, test_matrix
-from tools.test_matrix import Pass, read_summary, worker_count
+from tools.test_matrix import Pass, pass_environment, read_summary, worker_count
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,15 @@ def test_in_ci_a_database_that_is_not_there_is_an_error(
 @pytest.mark.parametrize(("cores", "workers"), [(1, 2), (2, 3), (4, 5), (64, 5)])
 def test_there_is_a_worker_more_than_cores_within_bounds(cores, workers):
     assert worker_count(cores) == workers
+
+
+def test_the_processes_of_a_pass_agree_and_compile_modules_once():
+    ours = {"PYTHONDONTWRITEBYTECODE": "1", "PATH": "/bin"}
+
+    environment = pass_environment(ours, "mariadb://db/w")
+
+    assert environment.pop("PYTHONHASHSEED").isdigit()
+    assert environment == {"PATH": "/bin", "WHISPERHUB_DATABASE_URL": "mariadb://db/w"}
 
 
 @pytest.mark.parametrize(
