@@ -12,6 +12,7 @@ from rest_framework.throttling import BaseThrottle
 
 from accounts.limits import client_of
 from whisperhub import rates
+from whisperhub.preflight import is_preflight
 from whisperhub.rates import Standing
 
 # Three numbers, as earlier drafts of the IETF and most services have them. The present
@@ -62,7 +63,10 @@ class RateOfClient(BaseThrottle):
         if rate is None:
             return True
         standing = getattr(request._request, COUNTED, None)
-        if standing is None:
+        if is_preflight(request._request):
+            # It counts when it comes.
+            standing = rates.look(rate_name(client.line), rate)
+        elif standing is None:
             standing = rates.take(rate_name(client.line), rate)
             # A view that waits asks another one for the answer to the same request.
             setattr(request._request, COUNTED, standing)

@@ -25,6 +25,7 @@ def running_web(media_root: Path, broker_url: str = "") -> Iterator[str]:
             *("-m", "uvicorn", "whisperhub.asgi:application", "--no-access-log"),
             *("--http", "whisperhub.http_protocol:LimitedHttpProtocol"),
             *("--port", address.rpartition(":")[2], "--lifespan", "off"),
+            *("--ws", "none"),
         ],
         {
             **os.environ,

@@ -443,7 +443,7 @@ class Stack:
             *("--host", self.host, "--port", str(self.port)),
             *("--workers", str(settings.WEB_PROCESSES or web_processes(cores()))),
             *("--timeout-worker-healthcheck", str(HANGING_SECONDS)),
-            *("--no-access-log", "--lifespan", "off"),
+            *("--no-access-log", "--lifespan", "off", "--ws", "none"),
             # A browser that listens for events would keep it for ever.
             *("--timeout-graceful-shutdown", "5"),
             # It listens once the application is loaded.

@@ -24,6 +24,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO, Final
 
+from whisperhub.logging import escaped
 from workers import leash
 from workers.readiness import READY_VARIABLE
 
@@ -252,7 +253,7 @@ class Child:
             lines.append(self._partial)
             self._partial = b""
         for line in lines:
-            text = line.decode("utf-8", "replace").rstrip()
+            text = escaped(line.decode("utf-8", "replace").rstrip())
             if text:
                 self.tail.append(text)
                 yield text
