@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import struct
+import sys
 from collections import Counter
 from typing import Final, Protocol
 
@@ -14,8 +16,8 @@ from django.conf import settings
 IPV6_PREFIX: Final = 64
 # Not sent, in the kernel; as much again may wait in the process.
 UNSENT_BYTES: Final = 128 * 2**10
-# As Linux numbers it; Python has names for some platforms' only.
-TCP_NOTSENT_LOWAT: Final[int] = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
+# As Linux and macOS number it; older Pythons have no name for it everywhere.
+TCP_NOTSENT_LOWAT: Final = {"linux": 25, "darwin": 0x201}.get(sys.platform)
 
 
 class Connection(Protocol):
@@ -91,8 +93,17 @@ def bound_kernel_buffer(transport: asyncio.Transport) -> None:
     reads is not bounded by this, so distance costs no speed.
     """
     line = transport.get_extra_info("socket")
-    if line is not None and line.family != getattr(socket, "AF_UNIX", None):
+    is_tcp = line is not None and line.family in {socket.AF_INET, socket.AF_INET6}
+    if is_tcp and TCP_NOTSENT_LOWAT is not None:
         line.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+
+
+def hang_up(transport: asyncio.Transport) -> None:
+    """Close a connection, and have the kernel drop what its peer has not read."""
+    line = transport.get_extra_info("socket")
+    if line is not None:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class WriteDeadline:
@@ -136,7 +147,7 @@ class WriteDeadline:
         self._timer = None
         unread_bytes = self._transport.get_write_buffer_size()
         if unread_bytes and unread_bytes >= self._unread_bytes:
-            self._transport.abort()
+            hang_up(self._transport)
         elif unread_bytes:
             self._unread_bytes = unread_bytes
             self._schedule()

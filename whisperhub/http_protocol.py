@@ -27,6 +27,7 @@ from whisperhub.connections import (
     Connections,
     WriteDeadline,
     bound_kernel_buffer,
+    hang_up,
 )
 from whisperhub.problems import PROBLEM_JSON, problem_document
 from whisperhub.request_id import FIELD, request_id_of
@@ -118,7 +119,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def make_room(self) -> None:
         """Close this connection, which has no request under way, for another one."""
         if self.transport.get_write_buffer_size():
-            self.transport.abort()
+            hang_up(self.transport)
         else:
             self.transport.close()
 

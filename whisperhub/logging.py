@@ -30,7 +30,7 @@ UNSAFE: Final = re.compile(
 
 
 def escaped(line: str) -> str:
-    """A line as it may stand in a log, with control characters as Python writes them."""
+    """A line as it may stand in a log: control characters as Python writes them."""
     return UNSAFE.sub(lambda found: ascii(found[0])[1:-1], line)
 
 
