@@ -36,9 +36,7 @@ FLOOD ?=
 # make fuzz CASES=10000 SEED=7
 CASES ?= 10000
 
-# Seconds that one run of all tests may take; a single test has its limit in pyproject.
-TEST_SECONDS ?= 1500
-PYTEST := $(BIN)/python -m pytest --session-timeout=$(TEST_SECONDS)
+PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help
 help: ## List the targets
@@ -59,14 +57,14 @@ run: ## Run the whole service on this machine until Ctrl-C
 	@$(BOOTSTRAP) base $(ENGINE_REQUIREMENTS)
 	@$(MANAGE) runstack $(CHOICE)
 
-# The tests run and report last even when a check before them failed; SQLite is followed
-# by the other databases, as far as they can be had.
+# The tests run and report last even when a check before them failed; SQLite, with the
+# types beside it, is followed by the other databases, as far as they can be had.
 .PHONY: test
 test: ## Run all checks, and all tests on SQLite, MariaDB and PostgreSQL, as CI does
 	@$(BOOTSTRAP) base dev openai-whisper
 	@status=0; \
-	$(MAKE_COMMAND) -k lint types || status=$$?; \
-	$(BIN)/python -m tools.test_matrix --session-timeout=$(TEST_SECONDS) || status=$$?; \
+	$(MAKE_COMMAND) lint || status=$$?; \
+	$(BIN)/python -m tools.test_matrix --beside "$(MAKE_COMMAND) types" || status=$$?; \
 	exit $$status
 
 .PHONY: unit integration e2e

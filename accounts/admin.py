@@ -2,26 +2,91 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, cast
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from accounts import keys
-from accounts.errors import KeyNotRotatableError
+from accounts.errors import AccountError
 from accounts.models import LIMIT_FIELDS, ApiKey, DailyUsage, User
+from accounts.rights import Right, check_owner, has_more_rights
 from accounts.scopes import ORDINARY, Scope, scopes_to_text
+from whisperhub.admin_lookups import ShownFieldsOnly
 
-admin.site.register(User, UserAdmin)
+# What gives rights to an account.
+RIGHTS_FIELDS: Final = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+
+def actor_of(request: HttpRequest) -> User:
+    """The account that is signed in; the admin lets nobody else this far."""
+    return cast(User, request.user)
+
+
+@admin.register(User)
+class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
+    """Accounts; only a superuser gives rights or touches who has more of them.
+
+    In Django who may change users may make themselves a superuser, or set a
+    superuser's password.
+    """
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: User | None = None
+    ) -> tuple[Any, ...]:
+        """Rights are shown, and set by a superuser."""
+        fields = tuple(super().get_readonly_fields(request, obj))
+        return fields if actor_of(request).is_superuser else (*fields, *RIGHTS_FIELDS)
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: User | None = None
+    ) -> bool:
+        """Name, password and life of an account that stands no higher."""
+        return super().has_change_permission(request, obj) and not (
+            obj is not None and has_more_rights(obj, actor_of(request))
+        )
+
+    def has_delete_permission(
+        self, request: HttpRequest, obj: User | None = None
+    ) -> bool:
+        """The same."""
+        return super().has_delete_permission(request, obj) and not (
+            obj is not None and has_more_rights(obj, actor_of(request))
+        )
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class RightsGroupAdmin(GroupAdmin):
+    """Groups give rights, so a superuser makes and changes them."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Superusers."""
+        return actor_of(request).is_superuser
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: Group | None = None
+    ) -> bool:
+        """Superusers."""
+        return actor_of(request).is_superuser
 
 
 class ApiKeyForm(forms.ModelForm[ApiKey]):
-    """A key's scopes as boxes to tick; its expiry may be moved, to the past as well."""
+    """A key's scopes as boxes to tick; its expiry may be moved, to the past as well.
 
+    Attributes:
+        actor: who fills it in; set by the admin.
+    """
+
+    actor: User
     scopes = forms.MultipleChoiceField(
         choices=Scope.choices,
         widget=forms.CheckboxSelectMultiple,
@@ -39,11 +104,17 @@ class ApiKeyForm(forms.ModelForm[ApiKey]):
             self.initial["scopes"] = list(self.instance.scopes)
 
     def clean(self) -> dict[str, Any]:
-        """Refuse a key that its owner could not use."""
+        """Refuse a key that its owner could not use, or that is above the actor."""
         checked = super().clean() or self.cleaned_data
         is_new = self.instance.pk is None
         owner = checked.get("owner") if is_new else self.instance.owner
         if owner is not None:
+            try:
+                check_owner(
+                    self.actor, owner, Right.ADD_KEY if is_new else Right.CHANGE_KEY
+                )
+            except AccountError as error:
+                raise ValidationError(error.message, code=error.code) from error
             keys.check_key(
                 owner,
                 scopes=checked.get("scopes", ()),
@@ -87,7 +158,7 @@ class ScopeFilter(admin.SimpleListFilter):
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
+class ApiKeyAdmin(ShownFieldsOnly):
     """Makes keys, shows their secret once, replaces and revokes them."""
 
     form = ApiKeyForm
@@ -148,6 +219,30 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         """A key never changes its owner."""
         return [*self.readonly_fields, "owner"] if obj else self.readonly_fields
 
+    def get_form(
+        self, request: HttpRequest, obj: ApiKey | None = None, **kwargs: Any
+    ) -> Any:
+        """A form that knows who fills it in."""
+        form: Any = super().get_form(request, obj, **kwargs)
+        form.actor = actor_of(request)
+        return form
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: ApiKey | None = None
+    ) -> bool:
+        """Keys of accounts that stand no higher."""
+        return super().has_change_permission(request, obj) and not (
+            obj is not None and has_more_rights(obj.owner, actor_of(request))
+        )
+
+    def has_delete_permission(
+        self, request: HttpRequest, obj: ApiKey | None = None
+    ) -> bool:
+        """The same."""
+        return super().has_delete_permission(request, obj) and not (
+            obj is not None and has_more_rights(obj.owner, actor_of(request))
+        )
+
     def save_model(
         self,
         request: HttpRequest,
@@ -186,8 +281,9 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
             self.message_user(request, "Select one API key.", messages.ERROR)
             return
         try:
+            check_owner(actor_of(request), chosen[0].owner, Right.ADD_KEY)
             new, secret = keys.rotate_key(chosen[0])
-        except KeyNotRotatableError as error:
+        except AccountError as error:
             self.message_user(request, error.message, messages.ERROR)
             return
         self.log_addition(request, new, [{"added": {}}])
@@ -195,8 +291,17 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
 
     @admin.action(description="Revoke the selected API keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        """Shut the selected keys for good."""
-        self.message_user(request, f"{keys.revoke_keys(queryset)} API key(s) revoked.")
+        """Shut the selected keys for good, but those of accounts that stand higher."""
+        chosen = list(queryset.select_related("owner"))
+        allowed = [key.pk for key in chosen if self.has_change_permission(request, key)]
+        revoked = keys.revoke_keys(ApiKey.objects.filter(pk__in=allowed))
+        self.message_user(request, f"{revoked} API key(s) revoked.")
+        if left := len(chosen) - len(allowed):
+            self.message_user(
+                request,
+                f"{left} API key(s) belong to accounts with rights that yours lacks.",
+                messages.WARNING,
+            )
 
     @staticmethod
     def _show(request: HttpRequest, secret: str) -> None:
@@ -206,7 +311,7 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
 
 
 @admin.register(DailyUsage)
-class DailyUsageAdmin(admin.ModelAdmin[DailyUsage]):
+class DailyUsageAdmin(ShownFieldsOnly):
     """Who has used how much; to delete a row gives back what it tells."""
 
     list_display = ["day", "owner", "line", "audio_seconds", "tasks"]

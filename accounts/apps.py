@@ -8,7 +8,3 @@ class AccountsConfig(AppConfig):
 
     name = "accounts"
     verbose_name = "Accounts"
-
-    def ready(self) -> None:
-        """Make the API key's scheme known to the OpenAPI document."""
-        from accounts import openapi  # noqa: F401

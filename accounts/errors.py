@@ -20,3 +20,24 @@ class KeyNotRotatableError(AccountError):
 
     code = "key_not_rotatable"
     http_status = 409
+
+
+class PermissionRequiredError(AccountError):
+    """The account lacks a permission of Django that staff need for others' keys."""
+
+    code = "permission_required"
+    http_status = 403
+
+
+class OwnerHasMoreRightsError(AccountError):
+    """The key's owner may do what the account that asks may not."""
+
+    code = "owner_has_more_rights"
+    http_status = 403
+
+
+class ScopeNotHeldError(AccountError):
+    """The wanted key has a scope that the key that asks for it lacks."""
+
+    code = "scope_not_held"
+    http_status = 403

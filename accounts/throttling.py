@@ -21,8 +21,6 @@ LIMIT_HEADER: Final = "RateLimit-Limit"
 REMAINING_HEADER: Final = "RateLimit-Remaining"
 RESET_HEADER: Final = "RateLimit-Reset"
 
-COUNTED: Final = "_whisperhub_rate"
-
 
 class RateExceededError(APIException):
     """The key has made too many requests.
@@ -62,14 +60,11 @@ class RateOfClient(BaseThrottle):
         rate = client.limits.rate
         if rate is None:
             return True
-        standing = getattr(request._request, COUNTED, None)
         if is_preflight(request._request):
             # It counts when it comes.
             standing = rates.look(rate_name(client.line), rate)
-        elif standing is None:
+        else:
             standing = rates.take(rate_name(client.line), rate)
-            # A view that waits asks another one for the answer to the same request.
-            setattr(request._request, COUNTED, standing)
         view.headers.update(headers_of(standing))
         if not standing.allowed:
             raise RateExceededError(standing.retry_seconds)

@@ -1,7 +1,8 @@
 """The API with a million tasks in the database: submissions, and the list's filters.
 
 Four clients at once, each with the key of one of the owners who have the most tasks,
-then a crowd that does everything by turns. Nobody takes the tasks that are submitted.
+then a crowd that does everything by turns, and strangers who ask for the OpenAPI
+document beside an owner. Nobody takes the tasks that are submitted.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
+from statistics import median
 from typing import Final
 from urllib.parse import urlencode
 
@@ -43,6 +45,11 @@ CROWD_SECONDS: Final = 60.0
 # Of a crowd's requests one in so many is a submission.
 CROWD_PAGES: Final = 9
 CREATE: Final = "create"
+# Clients without a key, who ask for the document.
+STRANGERS: Final = 32
+DOCUMENT: Final = "document"
+PAGE: Final = "page"
+SCHEMA: Final = "/api/v1/schema/"
 PARTS: Final = ("broker", "migrate", "web")
 TASKS: Final = "/api/v1/tasks/"
 # The tests' server may lose what a power cut would take; one in earnest may not.
@@ -137,6 +144,8 @@ def measure(
         }
         created = web.ask(keys, None, report.repeat)
         crowd, asked_seconds = web.crowd(keys, report.seconds or CROWD_SECONDS)
+        beside_strangers = web.beside_strangers(keys[0], report.repeat)
+        document = web.documents(report.repeat)
     slowest = max(pages, key=lambda name: pages[name].p95)
     report.figure(f"{kind}_create_p95", created.p95 * 1000, "ms")
     report.figure(f"{kind}_list_p95", pages[slowest].p95 * 1000, "ms")
@@ -144,6 +153,8 @@ def measure(
     report.figure(f"{kind}_list_processor", pages["all"].processor * 1000, "ms")
     report.figure(f"{kind}_crowd_rate", len(crowd) / asked_seconds, "/s")
     report.figure(f"{kind}_crowd_p95", p95_of(crowd) * 1000, "ms")
+    report.figure(f"{kind}_document_processor", document.processor * 1000, "ms")
+    report.figure(f"{kind}_page_beside_strangers", beside_strangers, "x")
     failed = [answer for answer in crowd if not answer.is_success]
     report.figure(f"{kind}_crowd_errors", len(failed), "")
     report.data[f"{kind}_slowest"] = slowest
@@ -229,6 +240,44 @@ class Web:
         answers = list(answers_to(self.port, map(client, range(CROWD))))
         return answers, time.perf_counter() - began
 
+    def documents(self, count: int) -> Taken:
+        """Have a client without a key ask for the OpenAPI document.
+
+        Each web process writes it once, so strangers must have asked before.
+        """
+        before = self._processor_seconds()
+        answers = list(answers_to(self.port, [iter([stranger()] * count)]))
+        processor = (self._processor_seconds() - before) / len(answers)
+        return Taken(p95_of(answers), processor)
+
+    def beside_strangers(self, key: str, count: int) -> float:
+        """What an owner's page takes beside strangers, by what it takes alone.
+
+        The strangers ask for the OpenAPI document, one request after the other.
+        """
+        alone = self._pages(key, count, strangers=0)
+        return self._pages(key, count, strangers=STRANGERS) / alone
+
+    def _pages(self, key: str, count: int, *, strangers: int) -> float:
+        """The median seconds of an owner's pages."""
+        is_done = False
+
+        def owner() -> Iterator[Request]:
+            nonlocal is_done
+            for _ in range(WARM_UP_REQUESTS):
+                yield Request(WARM_UP, page(key, {}).message)
+            for _ in range(count):
+                yield page(key, {})
+            is_done = True
+
+        def ask() -> Iterator[Request]:
+            while not is_done:
+                yield stranger()
+
+        clients = [owner(), *(ask() for _ in range(strangers))]
+        answers = answers_to(self.port, clients)
+        return median(answer.seconds for answer in answers if answer.kind == PAGE)
+
     def _processor_seconds(self) -> float:
         parent = psutil.Process(self.pid)
         times = [
@@ -286,7 +335,12 @@ def fill(rows: int) -> None:
 def page(key: str, query: dict[str, str]) -> Request:
     """The first page of a filter."""
     address = f"{TASKS}?{urlencode(query)}"
-    return Request("page", message("GET", address, Authorization=f"Bearer {key}"))
+    return Request(PAGE, message("GET", address, Authorization=f"Bearer {key}"))
+
+
+def stranger() -> Request:
+    """The OpenAPI document, without a key."""
+    return Request(DOCUMENT, message("GET", SCHEMA, Accept_Encoding="gzip"))
 
 
 def submission(key: str) -> Request:

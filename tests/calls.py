@@ -13,11 +13,11 @@ from typing import Any
 import ctranslate2
 import numpy as np
 
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.engines.coalescing import Caller, CoalescingWhisper
 
 START_OF_TRANSCRIPT = 1
-SECONDS = 20.0
+SECONDS = patient(20.0)
 
 
 @dataclass

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from typing import Any, Final
 
 import hypothesis
 import pytest
+from whitenoise.middleware import WhiteNoiseMiddleware
 
 from tests.network import block_outside
+
+# The files that take longest, longest first. `make test` hands files to workers: one
+# that came late would leave the others idle at the end.
+LONGEST: Final = (
+    "tests/chaos/test_failure_matrix.py",
+    "tests/e2e/test_fuzz.py",
+    "tests/chaos/test_random_run.py",
+    "tests/chaos/test_database_servers.py",
+    "tests/e2e/test_slots.py",
+    "tests/e2e/test_stack.py",
+    "tests/integration/test_openai_whisper.py",
+    "tests/integration/test_delivery.py",
+    "tests/integration/test_decode_options.py",
+    "tests/integration/test_services.py",
+    "tests/integration/test_database_restart.py",
+    "tests/integration/test_batched_engine.py",
+    "tests/integration/test_bootstrap.py",
+    "tests/e2e/test_generated_client.py",
+    "tests/integration/media/test_decode.py",
+    "tests/integration/test_demo_model.py",
+    "tests/integration/test_processes.py",
+    "tests/integration/test_watchdog.py",
+    "tests/integration/test_supervisor.py",
+    "tests/integration/test_many_jobs.py",
+    "tests/integration/test_fair_shares.py",
+    "tests/integration/api/test_uploading.py",
+    "tests/integration/test_fetching.py",
+)
 
 # A machine busy with other things is slow, which is no finding.
 hypothesis.settings.register_profile(
@@ -16,6 +47,23 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("any machine")
+
+# It describes each step of each row, which pytest would keep for a failed test.
+logging.getLogger("factory").setLevel(logging.WARNING)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; the others stay in their random order."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what tests have measured, to be quoted."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,16 +74,41 @@ def no_outside_network() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def static_files_read_once() -> Iterator[None]:
+    """The folders of static files are searched once.
+
+    A server does that when it starts. Each test has a client of its own, and each
+    client a server, so that the search was half of what requests cost here.
+    """
+    search = WhiteNoiseMiddleware.add_files_from_finders
+    found: dict[str, Any] = {}
+
+    def search_once(middleware: Any) -> None:
+        if not found:
+            search(middleware)
+            found.update(middleware.files)
+        middleware.files.update(found)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(WhiteNoiseMiddleware, "add_files_from_finders", search_once)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def fresh_state() -> Iterator[None]:
     """What a process remembers between requests starts empty for each test."""
     from transcription.engines import registry
+    from transcription.services.health import recent_readiness
     from transcription.services.publishing import breaker
-    from whisperhub import rates
+    from whisperhub import edges, places, rates
     from whisperhub.request_id import current_request_id
 
     breaker.reset()
+    edges.reset()
+    recent_readiness.forget()
     rates.reset()
+    places.reset()
     token = current_request_id.set("")
     yield
     current_request_id.reset(token)

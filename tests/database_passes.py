@@ -1,7 +1,9 @@
-"""A pytest plugin for the passes on further databases: only tests that use one.
+"""A pytest plugin for the passes on further databases: only tests that depend on one.
 
 tools/test_matrix.py loads it with `-p`. Decoding, processes and pure Python end the
-same way whatever the database is, so those tests run in the first pass alone.
+same way whatever the database is, so those tests run in the first pass alone. So do
+those marked `one_database`: they write and read a few rows on their way to something
+else, such as the permissions of callers or the words of an answer.
 """
 
 from __future__ import annotations
@@ -25,11 +27,16 @@ def uses_database(item: pytest.Item) -> bool:
     )
 
 
+def runs_on_each(item: pytest.Item) -> bool:
+    """Whether the outcome of a test may depend on the kind of database."""
+    return uses_database(item) and item.get_closest_marker("one_database") is None
+
+
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Leave out every test that uses no database."""
-    left_out = [item for item in items if not uses_database(item)]
+    """Leave out every test that ends the same way on each database."""
+    left_out = [item for item in items if not runs_on_each(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if uses_database(item)]
+        items[:] = [item for item in items if runs_on_each(item)]

@@ -34,13 +34,22 @@ class ScriptedEngine:
     concurrent_jobs = 1
     model_call: ModelCall | None = None
 
-    def __init__(self, act: Any = None) -> None:
+    def __init__(self, act: Any = None, languages: tuple[str, ...] = ()) -> None:
         self.act = act
+        self.languages = languages
         self.calls: list[DecodeOptions] = []
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo("demo", "r1", "faster-whisper", "cpu", "int8", "test engine")
+        return ModelInfo(
+            "demo",
+            "r1",
+            "faster-whisper",
+            "cpu",
+            "int8",
+            "test engine",
+            self.languages,
+        )
 
     def load(self) -> None:
         pass

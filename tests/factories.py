@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import factory
+from django.contrib.auth.models import Permission
 from django.utils import timezone
 
 from accounts.models import KEY_MARK, PREFIX_LENGTH, ApiKey, User, digest_of
@@ -33,12 +34,20 @@ class UserFactory(factory.django.DjangoModelFactory):
 
     class Meta:
         model = User
+        skip_postgeneration_save = True
 
     class Params:
         operator = factory.Trait(is_staff=True, is_superuser=True)
 
     username = factory.Sequence("user{}".format)
     email = factory.LazyAttribute("{0.username}@example.org".format)
+
+    @factory.post_generation
+    def permissions(self, create: bool, names: Any, **_others: Any) -> None:
+        """Django's permissions, by code name."""
+        if names:
+            found = Permission.objects.filter(codename__in=names)
+            self.user_permissions.set(found)  # type: ignore[attr-defined]
 
 
 class ApiKeyFactory(factory.django.DjangoModelFactory):

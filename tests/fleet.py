@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import connection
 
 from tests.engines import GATE_VARIABLE
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.models import WorkerSlot
 from whisperhub.queues import CALLBACKS, PREPARE, queue_names
 from workers.readiness import READY_VARIABLE
@@ -23,7 +23,7 @@ from workers.readiness import READY_VARIABLE
 ROOT = Path(__file__).resolve().parent.parent
 SLOT = "tests"
 START_SECONDS = 90.0
-STOP_SECONDS = 30.0
+STOP_SECONDS = patient(30.0)
 
 
 class Worker:
@@ -176,6 +176,16 @@ class Fleet:
             yield
         finally:
             self._gate.unlink()
+
+    @contextmanager
+    def media_frozen(self) -> Iterator[None]:
+        """Stop the media worker for the length of the block."""
+        media, _ = self._steady
+        os.killpg(media.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(media.process.pid, signal.SIGCONT)
 
     @contextmanager
     def stuck(self) -> Iterator[Path]:

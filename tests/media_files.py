@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 Samples = NDArray[np.int16]
@@ -64,6 +65,7 @@ def write_media(
     video_seconds: float = 1.0,
     audio_offset_seconds: float = 0.0,
     audio_streams: int = 1,
+    shift: Callable[[float], float] | None = None,
 ) -> Path:
     """Encode samples, and a grey picture if a video codec is named, into one file.
 
@@ -77,6 +79,7 @@ def write_media(
         video_seconds: length of the video.
         audio_offset_seconds: where the audio starts on the file's time line.
         audio_streams: how many streams carry the same audio.
+        shift: gives the new time of a packet, in seconds, by its own.
     """
     with av.open(str(path), "w", format=container) as output:
         streams: list[Iterator[Any]] = []
@@ -91,8 +94,17 @@ def write_media(
             # The first step of each adds its stream, before the header is written.
             next(packets)
         for packet in itertools.chain.from_iterable(streams):
+            if shift is not None:
+                _move(packet, shift)
             output.mux(packet)
     return path
+
+
+def _move(packet: Any, shift: Callable[[float], float]) -> None:
+    own = float(packet.pts * packet.time_base)
+    by = round((shift(own) - own) / packet.time_base)
+    packet.pts += by
+    packet.dts += by
 
 
 def write_audio(path: Path, samples: Samples, kind: str, *, rate: int = 16_000) -> Path:
@@ -101,19 +113,55 @@ def write_audio(path: Path, samples: Samples, kind: str, *, rate: int = 16_000) 
     return write_media(path, samples, container=container, audio_codec=codec, rate=rate)
 
 
-def write_silent_flac(path: Path, *, hours: float, says_length: bool = True) -> Path:
+def write_tracks(
+    path: Path, *contents: Samples, default: int | None = None, languages: str = ""
+) -> Path:
+    """Write tracks of 16 kHz mono side by side, shapes (n_samples, 1), to Matroska.
+
+    Args:
+        path: the file to write.
+        contents: the sound of each.
+        default: which of them is the default one.
+        languages: of each, with a blank between; they then have titles as well.
+    """
+    with av.open(str(path), "w", format="matroska") as output:
+        for number in range(len(contents)):
+            stream = output.add_stream("pcm_s16le", rate=16_000, layout="mono")
+            is_default = number == default
+            stream.disposition = Disposition.default if is_default else Disposition(0)
+            if languages:
+                stream.metadata["language"] = languages.split()[number]
+                stream.metadata["title"] = f"Title {number}"
+        longest = max(len(content) for content in contents)
+        for start in range(0, longest, 1600):
+            for stream, content in zip(output.streams.audio, contents, strict=True):
+                block = content[start : start + 1600]
+                if len(block):
+                    frame = av.AudioFrame.from_ndarray(
+                        np.ascontiguousarray(block.T), "s16", "mono"
+                    )
+                    frame.sample_rate = 16_000
+                    frame.pts = start
+                    output.mux(stream.encode(frame))
+    return path
+
+
+def write_silent_flac(
+    path: Path, *, hours: float, claimed_hours: float | None = None
+) -> Path:
     """Write hours of 16 kHz mono silence, some 13 kB an hour, byte by byte.
 
-    Every frame is the longest FLAC allows and holds one constant. The header may keep
-    its length to itself.
+    Every frame is the longest FLAC allows and holds one constant. The header claims
+    another length if one is given; 0: it does not tell.
     """
     rate, block = 16_000, 65_535
     frames = round(hours * 3600 * rate / block)
+    claimed = hours if claimed_hours is None else claimed_hours
     with path.open("wb") as file:
         # Block sizes, unknown frame sizes, then 20 bits of rate, 3 of channels - 1,
         # 5 of sample bits - 1 and 36 of sample count, then no checksum.
         packed = rate << 44 | 0 << 41 | 15 << 36
-        packed |= frames * block if says_length else 0
+        packed |= round(claimed * 3600 * rate)
         info = block.to_bytes(2) * 2 + bytes(6) + packed.to_bytes(8) + bytes(16)
         file.write(b"fLaC\x80" + len(info).to_bytes(3) + info)
         for number in range(frames):

@@ -13,6 +13,7 @@ def read_problem(response: Any, status: int, code: str) -> dict[str, Any]:
     """Check that a Django answer is this problem, and return its document."""
     assert response.status_code == status, response.content
     assert response.headers["Content-Type"] == "application/problem+json"
+    assert "no-store" in response.headers["Cache-Control"]
     body: dict[str, Any] = json.loads(response.content)
     check_problem(body, status, code)
     assert body["request_id"] == response.headers["X-Request-ID"]

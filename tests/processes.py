@@ -1,26 +1,13 @@
-"""Waiting for conditions and looking at processes; no sleep without a deadline."""
+"""Looking at processes, and the environment of a program that tests start."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
-
-def wait_until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
-    """Return as soon as the condition holds.
-
-    Raises:
-        AssertionError: it did not hold within `seconds`.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"The condition did not hold within {seconds:g} s.")
-        time.sleep(0.02)
+from tests.waiting import wait_for
 
 
 def is_alive(pid: int) -> bool:
@@ -37,7 +24,7 @@ def read_pid(path: Path) -> int:
     def is_written() -> bool:
         return path.exists() and path.read_text(encoding="ascii").endswith("\n")
 
-    wait_until(is_written)
+    wait_for(is_written)
     return int(path.read_text(encoding="ascii"))
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-SECONDS = 20.0
+from tests.waiting import patient
+
+SECONDS = patient(20.0)
 
 
 @dataclass(frozen=True)

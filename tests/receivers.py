@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-READ_SECONDS = 10.0
+from tests.waiting import patient
+
+READ_SECONDS = patient(10.0)
 
 
 @dataclass(frozen=True)

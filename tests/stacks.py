@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.processes import operators_environment
+from tests.waiting import patient
 from workers.stack import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,7 +86,7 @@ class RunStack:
     def end(self) -> str:
         """Wait for its end; what it still had to say."""
         assert self.process is not None
-        rest, _ = self.process.communicate(timeout=40)
+        rest, _ = self.process.communicate(timeout=patient(40))
         return rest
 
     def __enter__(self) -> Self:

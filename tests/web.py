@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 
 from tests.fleet import START_SECONDS, Worker
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from workers.stack import free_port
 
 
@@ -55,7 +55,7 @@ def running_web(
     def answers() -> bool:
         assert web.is_running(), web.said()
         try:
-            return requests.get(f"{address}/healthz", timeout=5).ok
+            return requests.get(f"{address}/healthz", timeout=patient(5)).ok
         except requests.ConnectionError:
             return False
 

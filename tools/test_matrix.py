@@ -1,22 +1,32 @@
 """Runs the tests on every database: all on SQLite, then again those that use one.
 
-`python -m tools.test_matrix [pytest arguments]`; `make test` and CI come here. Servers
+`python -m tools.test_matrix [--beside COMMAND] [pytest arguments]`; `make test` and CI
+come here. Servers
 come from tools/services.py; in CI each must be there, elsewhere a pass that cannot be
 made is named and left out. The last line sums up all passes.
+
+Each pass has several workers, each with a database, a data folder and a broker of its
+own. A worker gets whole files, since the tests of a file share processes.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from tools import services
+from workers.stack import cores
 
 TITLES: Final = {
     "sqlite": "SQLite",
@@ -27,6 +37,35 @@ COUNT: Final = re.compile(r"(\d+) (passed|failed|errors?)\b")
 # pytest's last line: "=== 3 failed, 97 passed in 12.34s (0:01:02) ===".
 SUMMARY: Final = re.compile(r"^=* ?.*\b(?:\d+ \w+|no tests ran).* in [\d.]+s\b.*$")
 NOTHING_CHOSEN: Final = 5  # pytest's status when no test matched
+# One more than cores: a third of the time tests wait for processes. Beyond the most,
+# all others would wait for the longest file.
+MOST_WORKERS: Final = 5
+
+
+def worker_count(cores: int) -> int:
+    """How many processes run tests on a machine with so many cores."""
+    return min(cores + 1, MOST_WORKERS)
+
+
+def distribution(workers: int) -> list[str]:
+    """The arguments that have pytest share its files among workers."""
+    # tests/conftest.py has the order: the longest files come first.
+    order = "--no-loadscope-reorder"
+    return ["--numprocesses", str(workers), "--dist", "loadfile", order]
+
+
+def pass_environment(ours: Mapping[str, str], url: str) -> dict[str, str]:
+    """The environment of pytest and of all processes that tests start."""
+    environment = {
+        **ours,
+        "WHISPERHUB_DATABASE_URL": url,
+        # All workers must name the tests alike, also those with a set among their
+        # parameters.
+        "PYTHONHASHSEED": str(random.randrange(1, 2**32)),
+    }
+    # Hundreds of processes would compile all modules, each for itself.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
 
 
 @dataclass(frozen=True)
@@ -46,13 +85,19 @@ class Pass:
 
 def run_pass(database: str, url: str, arguments: Sequence[str]) -> Pass:
     """Run pytest on one database, its output going through to ours."""
-    command = [sys.executable, "-m", "pytest", *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *distribution(worker_count(cores())),
+        *arguments,
+    ]
     if database != "sqlite":
         command += ["-p", "tests.database_passes"]
     print(f"\n##### Tests on {TITLES[database]}\n", flush=True)
     with subprocess.Popen(
         command,
-        env={**os.environ, "WHISPERHUB_DATABASE_URL": url},
+        env=pass_environment(os.environ, url),
         stdout=subprocess.PIPE,
         text=True,
         errors="replace",
@@ -95,15 +140,50 @@ def read_summary(database: str, summary: str, status: int) -> Pass:
     )
 
 
-def run_all(arguments: Sequence[str], *, complete: bool) -> int:
+@contextmanager
+def beside(command: str) -> Iterator[Callable[[], bool]]:
+    """Run a command during the block, if one is given.
+
+    Gives a function that waits for its end, shows its output, and returns whether it
+    went well.
+    """
+    if not command:
+        yield lambda: True
+        return
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as output,
+        subprocess.Popen(
+            shlex.split(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+
+        def finish() -> bool:
+            status = process.wait()
+            output.seek(0)
+            print(f"\n##### {command}\n\n{output.read()}", flush=True)
+            return status == 0
+
+        try:
+            yield finish
+        finally:
+            process.terminate()
+
+
+def run_all(arguments: Sequence[str], *, complete: bool, command: str = "") -> int:
     """Run every pass and print the sum; returns the exit status.
 
     Args:
         arguments: for pytest, in every pass.
         complete: whether a database that cannot be had is an error.
+        command: another check, run beside the first pass.
     """
     # An empty URL is SQLite in the data folder of the test's settings.
-    passes = [run_pass("sqlite", "", arguments)]
+    with beside(command) as finish:
+        passes = [run_pass("sqlite", "", arguments)]
+        is_other_good = finish()
     try:
         with services.running(required=complete, may_install=complete) as urls:
             passes += [run_pass(name, url, arguments) for name, url in urls.items()]
@@ -117,22 +197,41 @@ def run_all(arguments: Sequence[str], *, complete: bool) -> int:
             if name not in made
         ]
         missing = []
+    print_sum(passes, missing)
+    if not is_other_good:
+        print(f"{command} failed, see above")
+    passed = sum(done.passed for done in passes)
+    failed = sum(done.failed for done in passes)
+    print(f"{passed} passed, {failed} failed", flush=True)
+    return 0 if is_other_good and all(done.is_good for done in passes) else 1
+
+
+def print_sum(passes: Sequence[Pass], missing: Sequence[str]) -> None:
+    """Print a line for each database."""
     print()
     for done in passes:
         print(f"{TITLES[done.database] + ':':<12}{done.summary.strip('= ')}")
     for name in missing:
         print(f"{TITLES[name] + ':':<12}not run, the server is not installed")
-    passed = sum(done.passed for done in passes)
-    failed = sum(done.failed for done in passes)
-    print(f"{passed} passed, {failed} failed", flush=True)
-    return 0 if all(done.is_good for done in passes) else 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    given = sys.argv[1:] if arguments is None else arguments
-    return run_all(given, complete=services.is_ci())
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.test_matrix",
+        description=__doc__.partition("\n")[0],
+        epilog="All other arguments go to pytest.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--beside",
+        default="",
+        metavar="COMMAND",
+        help="another check, run beside the first pass",
+    )
+    chosen, given = parser.parse_known_args(arguments)
+    return run_all(given, complete=services.is_ci(), command=chosen.beside)
 
 
 if __name__ == "__main__":

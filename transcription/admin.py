@@ -23,6 +23,7 @@ from transcription.models import (
     TranscriptionTask,
     WorkerSlot,
 )
+from transcription.notices import shown
 from transcription.services import (
     callback_secrets,
     callbacks,
@@ -30,6 +31,7 @@ from transcription.services import (
     retention,
     serving,
 )
+from whisperhub.admin_lookups import ShownFieldsOnly
 
 Status = TranscriptionTask.Status
 
@@ -77,7 +79,7 @@ class StuckFilter(admin.SimpleListFilter):
         return queryset
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ReadOnlyAdmin(ShownFieldsOnly):
     """Rows that machines write: shown, not edited."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -200,6 +202,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
     list_per_page = 50
     show_full_result_count = False
     search_fields = ["public_id", "file_name", "platform", "owner__username"]
+    readonly_fields = ["what_readers_must_know", "tracks_of_sound"]
     search_help_text = "Task id, file name, platform label or owner"
     inlines = [TranscriptInline, CallbackInline]
     actions = ["cancel_tasks", "delete_tasks"]
@@ -212,6 +215,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
                     ("status", "progress", "progress_at"),
                     ("priority", "effective_priority"),
                     ("error_code", "error_message"),
+                    "what_readers_must_know",
                 ]
             },
         ),
@@ -237,6 +241,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
                     ("media_sha256", "media_expires_at"),
                     ("media_format", "audio_codec", "sample_rate", "channels"),
                     ("has_video", "media_duration_seconds"),
+                    "tracks_of_sound",
                 ]
             },
         ),
@@ -311,6 +316,36 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
             f"{task.attempts} + {task.losses} lost"
             if task.losses
             else str(task.attempts)
+        )
+
+    @admin.display(description="audio tracks")
+    def tracks_of_sound(self, task: TranscriptionTask) -> str:
+        """A line for each, the transcribed one in bold."""
+        return format_html_join(
+            "",
+            '<div style="font-weight:{}">{}. {} {} {}</div>',
+            (
+                (
+                    "bold" if track["taken"] else "normal",
+                    track["index"],
+                    track["codec"] or "–",
+                    track["language"],
+                    track["title"],
+                )
+                for track in task.audio_tracks
+            ),
+        )
+
+    @admin.display(description="notices")
+    def what_readers_must_know(self, task: TranscriptionTask) -> str:
+        """A line for each: the code, and the sentence in the reader's language."""
+        return format_html_join(
+            "",
+            "<div><b>{}</b>: {}</div>",
+            (
+                (notice["code"], notice["message"])
+                for notice in map(shown, task.notices)
+            ),
         )
 
     @admin.display(description="error", ordering="error_code")

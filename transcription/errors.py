@@ -4,6 +4,7 @@ WhisperHubError
 ├── MediaError                a file that cannot become samples: never retried
 │   ├── InvalidMediaError     not media, or broken
 │   ├── NoAudioError          media without an audio stream, or without a sample in it
+│   ├── NoSuchTrackError      none of its audio tracks is the one that is wanted
 │   └── MediaTooLongError     more audio than the operator allows
 ├── FetchError                a link whose file did not come: the network; retried
 │   ├── FetchTimeoutError     it took too long; retried
@@ -27,8 +28,11 @@ WhisperHubError
 │   ├── PriorityNotAllowedError  above the highest of the API key
 │   ├── QuotaError            the API key has no room for the task now
 │   │   ├── AudioQuotaError   the audio of this day is used up
-│   │   └── QueueQuotaError   too many of its tasks have not ended
-│   └── UnsupportedOptionError  the engine has no such option
+│   │   ├── QueueQuotaError   too many of its tasks have not ended
+│   │   └── TooManyWaitingError  too many of its requests wait for their answers
+│   ├── UnsupportedOptionError  the engine has no such option
+│   ├── UnsupportedLanguageError  the model does not know the language
+│   └── UnsupportedTaskError  the model knows English only
 ├── CallbackError             a callback, or its secret, that cannot be had as asked
 │   ├── DeliveryUnderWayError it is being sent at this moment
 │   ├── TooManyTestsError     test events of the same owner are on their way
@@ -83,6 +87,12 @@ class NoAudioError(MediaError):
     """The media holds no audio."""
 
     code = "no_audio"
+
+
+class NoSuchTrackError(MediaError):
+    """The media has no audio track of the index or language that is wanted."""
+
+    code = "no_such_track"
 
 
 class MediaTooLongError(MediaError):
@@ -304,6 +314,12 @@ class QueueQuotaError(QuotaError):
     code = "queue_quota_exceeded"
 
 
+class TooManyWaitingError(QuotaError):
+    """As many requests of the key as may wait for their answers do so already."""
+
+    code = "too_many_waiting"
+
+
 class UnsupportedOptionError(SubmissionError):
     """Decode options that the model's engine cannot honour.
 
@@ -323,6 +339,49 @@ class UnsupportedOptionError(SubmissionError):
             )
         )
         self.names = names
+
+
+class UnsupportedLanguageError(SubmissionError):
+    """The model does not know the language.
+
+    Attributes:
+        names: the fields that ask for it.
+    """
+
+    code = "unsupported_language"
+    names = ("language",)
+
+    def __init__(self, model: str, language: str) -> None:
+        """Name model and language."""
+        super().__init__(
+            Sentence(
+                "The model {name!r} does not know the language {language!r}. Choose "
+                "another model: /api/v1/models/ lists the languages of each.",
+                name=model,
+                language=language,
+            )
+        )
+
+
+class UnsupportedTaskError(SubmissionError):
+    """The model knows English only: it neither translates nor tells languages apart.
+
+    Attributes:
+        names: the fields that ask for it.
+    """
+
+    code = "unsupported_task"
+    names = ("model",)
+
+    def __init__(self, model: str) -> None:
+        """Name the model."""
+        super().__init__(
+            Sentence(
+                "The model {name!r} knows English only: it neither translates nor "
+                "detects languages. Choose another model.",
+                name=model,
+            )
+        )
 
 
 class CallbackError(WhisperHubError):

@@ -150,6 +150,12 @@ class TranscriptionTask(Leased):
     channels = models.PositiveSmallIntegerField(null=True, blank=True)
     has_video = models.BooleanField(null=True, blank=True)
     media_duration_seconds = models.FloatField(null=True, blank=True)
+    audio_tracks = models.JSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="All that the media has, and which of them is transcribed.",
+    )
 
     media_expires_at = models.DateTimeField(
         null=True,
@@ -191,6 +197,12 @@ class TranscriptionTask(Leased):
     progress = models.FloatField(default=0.0, help_text="Share of the media done, 0-1.")
     progress_at = models.DateTimeField(null=True, blank=True)
     detected_language = models.CharField(max_length=10, blank=True)
+    notices = models.JSONField(
+        default=list,
+        blank=True,
+        editable=False,
+        help_text="What a reader of the result must know; see transcription.notices.",
+    )
     reused_from = models.UUIDField(
         null=True,
         blank=True,
@@ -346,6 +358,7 @@ class Transcript(models.Model):
     model = models.JSONField(
         default=dict, help_text="Name, revision, engine, device, compute type."
     )
+    # Of its model, in sentences; those of its media are on the task.
     notices = models.JSONField(default=list, help_text="What a reader must know.")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -586,6 +599,11 @@ class WorkerSlot(models.Model):
     notice = models.CharField(
         max_length=200, blank=True, help_text="What users of this model must know."
     )
+    languages = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="Codes of the languages that the model knows, once it is loaded.",
+    )
     state = models.CharField(max_length=8, choices=State, default=State.LOADING)
     message = models.TextField(blank=True, help_text="Why it failed, for people.")
     message_parts = models.JSONField(null=True, blank=True, editable=False)
@@ -614,6 +632,8 @@ class DispatcherTick(models.Model):
     host = models.CharField(max_length=191, unique=True)
     pid = models.PositiveIntegerField()
     ticked_at = models.DateTimeField()
+    # The steps that failed when they last ran, by name.
+    failing = models.CharField(max_length=255, default="", db_default="")
 
     def __str__(self) -> str:
         return f"Dispatcher on {self.host}"

@@ -17,7 +17,8 @@ from typing import Any
 from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 
-FOLDER_MODE = 0o700
+# The umask of `settings` takes the group's part away, unless a group shares the media.
+FOLDER_MODE = 0o770
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class TaskFolder:
             with self.original.open("wb") as file:
                 for chunk in upload.chunks():
                     file.write(chunk)
+        # An upload grows in a file of one user's.
+        self.original.chmod(settings.FILE_UPLOAD_PERMISSIONS)
         return self.original.stat().st_size
 
     def discard_parts(self) -> None:

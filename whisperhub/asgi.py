@@ -14,6 +14,7 @@ from django.conf import settings  # noqa: E402  (needs the line above)
 
 from whisperhub.descriptors import allow_many_descriptors  # noqa: E402
 from whisperhub.handler import Handler, takes_file  # noqa: E402
+from whisperhub.network.proxies import ForwardedLayer  # noqa: E402
 from whisperhub.request_id import RequestIdLayer  # noqa: E402
 from whisperhub.uploads import BodyLimits, UploadGuard  # noqa: E402
 
@@ -25,22 +26,21 @@ THREADS: Final = 4
 allow_many_descriptors()
 
 handler = Handler(threads=THREADS)
-application = RequestIdLayer(
-    UploadGuard(
-        handler,
-        takes_file=takes_file,
-        preflight=handler.preflight,
-        limits=BodyLimits(
-            max_file_bytes=settings.MAX_UPLOAD_BYTES,
-            max_request_bytes=settings.MAX_REQUEST_BYTES,
-            max_memory_bytes=settings.BODY_MEMORY_BYTES,
-            min_free_bytes=settings.MIN_FREE_BYTES,
-            silence_seconds=settings.UPLOAD_SILENCE_SECONDS,
-            upload_seconds=settings.UPLOAD_SECONDS,
-            body_seconds=settings.BODY_SECONDS,
-        ),
-    )
+guarded = UploadGuard(
+    handler,
+    takes_file=takes_file,
+    preflight=handler.preflight,
+    limits=BodyLimits(
+        max_file_bytes=settings.MAX_UPLOAD_BYTES,
+        max_request_bytes=settings.MAX_REQUEST_BYTES,
+        max_memory_bytes=settings.BODY_MEMORY_BYTES,
+        min_free_bytes=settings.MIN_FREE_BYTES,
+        silence_seconds=settings.UPLOAD_SILENCE_SECONDS,
+        upload_seconds=settings.UPLOAD_SECONDS,
+        body_seconds=settings.BODY_SECONDS,
+    ),
 )
+application = RequestIdLayer(ForwardedLayer(guarded, settings.TRUSTED_PROXIES))
 
 # What is loaded by now stays. To look through it again and again for garbage would
 # stop all requests for a tenth of a second each time.

@@ -12,6 +12,8 @@ from typing import Final, Protocol
 
 from django.conf import settings
 
+from whisperhub.network.addresses import unmapped
+
 # What one customer of a provider has of IPv6.
 IPV6_PREFIX: Final = 64
 # Not sent, in the kernel; as much again may wait in the process.
@@ -157,11 +159,14 @@ def client_of_address(address: str) -> str | None:
     """What the connections of an address are counted under.
 
     Returns:
-        None for loopback and UNIX sockets: a reverse proxy has connections for many.
+        None for loopback, UNIX sockets and the proxies that we trust: they have
+        connections for many.
     """
     try:
         read = ipaddress.ip_address(address)
     except ValueError:
+        return None
+    if settings.TRUSTED_PROXIES.include(unmapped(read)):
         return None
     if isinstance(read, ipaddress.IPv6Address):
         if read.ipv4_mapped is None and not read.is_loopback:

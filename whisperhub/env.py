@@ -16,6 +16,8 @@ from typing import Final, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 
+from whisperhub import private_files
+
 PREFIX: Final = "WHISPERHUB_"
 UNITS: Final = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 TRUE: Final = frozenset({"1", "true", "yes", "on"})
@@ -179,13 +181,32 @@ def file(name: str, *, base: Path) -> Path | None:
     return read(name, "", parse)
 
 
-def folder(name: str, default: str, *, base: Path) -> Path:
-    """A folder of ours, made (0700) if it is not there yet."""
+def folder(
+    name: str,
+    default: str,
+    *,
+    base: Path,
+    ours: bool = True,
+    group: int | None = None,
+) -> Path:
+    """A folder that is made if it is not there yet, for us alone (0700).
+
+    Args:
+        name: of the variable.
+        default: relative to `base`, as any relative one.
+        base: a folder.
+        ours: whether one that is there must be ours and is closed to others. If not,
+            that holds inside `base` only: /var/log is not ours to close.
+        group: a group that shares it.
+    """
 
     def parse(raw: str) -> Path:
         made = _resolve(raw, base)
         try:
-            made.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if ours or made.is_relative_to(base):
+                private_files.make_own_folder(made, group=group)
+            else:
+                made.mkdir(parents=True, exist_ok=True, mode=private_files.FOLDER_MODE)
         except OSError as error:
             raise ValueError(
                 f"cannot make the folder {made}: {error.strerror}."
@@ -193,6 +214,11 @@ def folder(name: str, default: str, *, base: Path) -> Path:
         return made
 
     return read(name, default, parse)
+
+
+def group(name: str) -> int | None:
+    """A group of this machine, by name or number. Empty: none."""
+    return read(name, "", lambda raw: private_files.group_number(raw) if raw else None)
 
 
 def _resolve(raw: str, base: Path) -> Path:

@@ -322,8 +322,17 @@ class FormReader:
         if encoding not in PLAIN_ENCODINGS:
             raise malformed()
         self._parts += 1
-        if self._parts > (settings.DATA_UPLOAD_MAX_NUMBER_FIELDS or 0):
-            raise _bad_request(_("The request has too many fields, or too long ones."))
+        most = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS or 0
+        if self._parts > most:
+            raise _bad_request(
+                format_lazy(
+                    _(
+                        "The request has more than {count} fields, or entries of "
+                        "lists. Send only what the operation has."
+                    ),
+                    count=most,
+                )
+            )
         parameters = _parameters(headers["Content-Disposition"])
         self._name = parameters.get("name", "")
         self._count(len(self._name))

@@ -20,11 +20,12 @@ from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import BaseHandler
-from django.db import connections
+from django.db import close_old_connections, connections
 from django.http import HttpResponseBase
 from django.urls import Resolver404, resolve, set_script_prefix
 
 from whisperhub.admission import PreflightHandler
+from whisperhub.deferred import deferred_of, ended_in_time
 from whisperhub.forms import FormRequest
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
@@ -127,22 +128,22 @@ class Handler(ASGIHandler):
             body = await self.read_body(receive)
         except RequestAborted:
             return
-        answered = await self._in_thread(self._respond, scope, body)
+        # In a context of its own: its id and language are those of no other request.
+        context = contextvars.copy_context()
+        answered = await self._in_thread(context.run, self._respond, scope, body)
+        if deferred_of(answered) is not None:
+            answered = await self._completed(answered, context, scope, receive)
         if isinstance(answered, Answer):
             await answered.send(send)
-        else:
+        elif answered is not None:
             await self._stream(answered, send)
 
     async def preflight(self, scope: Any) -> Verdict:
         """Ask whether a request would be let in; its body need not be here."""
-        verdict: Verdict = await self._in_thread(self._ask, scope)
-        return verdict
-
-    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        # In a context of its own: its id and language are those of no other request.
-        return await asyncio.get_running_loop().run_in_executor(
-            self._threads, contextvars.copy_context().run, function, *arguments
+        verdict: Verdict = await self._in_thread(
+            contextvars.copy_context().run, self._ask, scope
         )
+        return verdict
 
     def _ask(self, scope: Any) -> Verdict:
         preflight, response = self._preflight_handler.ask(scope)
@@ -150,6 +151,45 @@ class Handler(ASGIHandler):
             if preflight.is_passed:
                 return Verdict(is_known=preflight.is_known)
             return Verdict(refusal=list(Answer.of(response).messages()))
+        finally:
+            response.close()
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a function in one of the threads."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, function, *arguments)
+
+    async def _completed(
+        self,
+        response: Any,
+        context: contextvars.Context,
+        scope: Any,
+        receive: Receive,
+    ) -> Answer | None:
+        """The answer of a response that waits; None: the client has gone."""
+        try:
+            ended = await ended_in_time(
+                response.deferred, scope, receive, self._in_thread
+            )
+        except BaseException:
+            # The server's stop among them.
+            self._threads.submit(response.close)
+            raise
+        answer: Answer | None = await self._in_thread(
+            context.run, self._finish, response, ended
+        )
+        return answer
+
+    def _finish(self, response: Any, ended: bool | None) -> Answer | None:
+        """Complete a response that has waited, and close it; in a thread."""
+        try:
+            if ended is None:
+                return None
+            if ended:
+                # Another request may have left a connection that has become old.
+                close_old_connections()
+                response.deferred.finish(response)
+            return Answer.of(response)
         finally:
             response.close()
 
@@ -164,7 +204,7 @@ class Handler(ASGIHandler):
         """All of a request that Django sees; in a thread.
 
         Returns:
-            The answer; a response that streams is still to be sent and closed.
+            The answer; a response that streams or waits is still to be sent and closed.
         """
         with body:
             set_script_prefix(get_script_prefix(scope))
@@ -175,6 +215,10 @@ class Handler(ASGIHandler):
                 response = self._sync_handler.get_response(request)
             response._handler_class = type(self)
             if response.streaming:
+                return response  # type: ignore[no-any-return]
+            if request is not None and deferred_of(response) is not None:
+                # Nobody reads its files any more, and others need the descriptors.
+                request.close()
                 return response  # type: ignore[no-any-return]
             try:
                 return Answer.of(response)

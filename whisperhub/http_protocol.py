@@ -29,7 +29,9 @@ from whisperhub.connections import (
     bound_kernel_buffer,
     hang_up,
 )
-from whisperhub.problems import PROBLEM_JSON, problem_document
+from whisperhub.deferred import STOPPING
+from whisperhub.network.proxies import PEER
+from whisperhub.problems import PROBLEM_FIELDS, problem_document
 from whisperhub.request_id import FIELD, request_id_of
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._refusal, self._refusal_detail = HTTPStatus.BAD_REQUEST, ""
         self._is_admitted = True
         self._address = ""
+        # All requests of the process find it in their scope.
+        self._stopping = self.app_state.setdefault(STOPPING, asyncio.Event())
         # Until the head of a request is complete.
         self._timer: asyncio.TimerHandle | None = None
         self._write_deadline: WriteDeadline
@@ -122,6 +126,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             hang_up(self.transport)
         else:
             self.transport.close()
+
+    def shutdown(self) -> None:
+        """End with the server; answers that wait are sent as they are."""
+        self._stopping.set()
+        super().shutdown()
 
     def pause_writing(self) -> None:
         """Watch whether the peer reads."""
@@ -243,6 +252,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             raise ValueError
         super().on_message_begin()
+        # Without --no-proxy-headers uvicorn replaces `client` by what is claimed.
+        self.scope[PEER] = self.client  # type: ignore[typeddict-unknown-key]
         self._refusal, self._refusal_detail = HTTPStatus.BAD_REQUEST, ""
         self._header_bytes = 0
         self._is_complete = False
@@ -355,7 +366,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             )
         ).encode()
         headers = [
-            (b"content-type", PROBLEM_JSON.encode()),
+            *PROBLEM_FIELDS,
             (b"content-length", str(len(body)).encode()),
             (FIELD, request_id.encode()),
             (b"connection", b"close"),

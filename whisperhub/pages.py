@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.auth.views import LoginView
+from django.http import HttpResponse, HttpResponseBase
+from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.translation import get_language, gettext, gettext_lazy
 from django.utils.translation import gettext_noop as _
 from drf_spectacular.plumbing import set_query_parameters
+from drf_spectacular.settings import spectacular_settings
 from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import (
     SpectacularAPIView,
@@ -19,6 +23,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from whisperhub import languages
+from whisperhub.openapi_documents import documents
+from whisperhub.response_headers import PAGE_POLICY, POLICY
+
+# As Django's own middleware finds it.
+GZIP: Final = re.compile(r"\bgzip\b")
 
 # Words that Swagger UI and ReDoc write themselves; neither speaks another language.
 WORDS_OF_VIEWERS = (
@@ -125,11 +134,42 @@ def words_of_viewers() -> dict[str, str]:
 class DocumentView(SpectacularAPIView):
     """The OpenAPI document; `LanguageMiddleware` has chosen the language."""
 
+    # Public: it asks for no key and uses none up. Nor has it anything to do with a
+    # database.
+    authentication_classes = ()
+    permission_classes = ()
+    throttle_classes = ()
+
     @extend_schema(exclude=True)
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The document. The package would take any `lang` for a language."""
-        answer: Response = self._get_schema_response(request)  # type: ignore[no-untyped-call]
-        return answer
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """The document, or that it has not changed."""
+        renderer: Any = request.accepted_renderer
+        document = documents.get(str(get_language()), renderer)
+        compress = GZIP.search(request.headers.get("Accept-Encoding", "")) is not None
+        name = f"{spectacular_settings.TITLE}.{renderer.format}"
+        response = HttpResponse(
+            document.compressed if compress else document.body,
+            content_type=content_type_of(renderer),
+            headers={
+                "ETag": document.etag,
+                # To be kept, and asked for again each time: a new release changes it.
+                "Cache-Control": "public, no-cache",
+                "Content-Disposition": f'inline; filename="{name}"',
+            },
+        )
+        if compress:
+            response.headers["Content-Encoding"] = "gzip"
+        patch_vary_headers(response, (*languages.VARIES_BY, "Accept-Encoding"))
+        return get_conditional_response(  # type: ignore[return-value]
+            request._request, etag=document.etag, response=response
+        )
+
+
+def content_type_of(renderer: Any) -> str:
+    """The header's value, as DRF writes it."""
+    if not renderer.charset:
+        return str(renderer.media_type)
+    return f"{renderer.media_type}; charset={renderer.charset}"
 
 
 class InOneLanguage:
@@ -137,9 +177,11 @@ class InOneLanguage:
 
     Attributes:
         page: the name of its address.
+        policy: what the page may load.
     """
 
     page = ""
+    policy = PAGE_POLICY
 
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -148,6 +190,7 @@ class InOneLanguage:
         response.data.update(
             page=self.page, words=words_of_viewers(), languages=settings.LANGUAGES
         )
+        response.headers[POLICY] = self.policy
         return response
 
     def _get_schema_url(self, request: Request) -> str:
@@ -167,6 +210,8 @@ class RedocPage(InOneLanguage, SpectacularRedocView):
     """ReDoc, without the fonts that the package's own page fetches elsewhere."""
 
     page = "redoc"
+    # Its search runs in a worker that it writes itself.
+    policy = f"{PAGE_POLICY}; worker-src blob:"
     template_name = "redoc.html"
 
 

@@ -14,6 +14,13 @@ def _(text: str) -> str:
 
 
 PROBLEM_JSON: Final = "application/problem+json"
+NO_STORE: Final = "no-store"
+# Of an error that is answered without Django, whose middleware adds them otherwise.
+PROBLEM_FIELDS: Final = (
+    (b"content-type", PROBLEM_JSON.encode()),
+    (b"cache-control", NO_STORE.encode()),
+    (b"x-content-type-options", b"nosniff"),
+)
 # The titles that we answer with. Some have another name from Python 3.13 on.
 TITLES: Final = (
     _("Bad Request"),

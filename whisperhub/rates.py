@@ -113,7 +113,7 @@ def forget(name: str) -> None:
     _memory.forget(name)
     if not _quiet.is_on():
         try:
-            _client(redis_url()).delete(PREFIX + name)
+            redis_client(redis_url()).delete(PREFIX + name)
         except (redis.RedisError, OSError) as error:
             _quiet.begin(error)
 
@@ -189,25 +189,33 @@ class MemoryRates:
                 del self._full_at[name]
 
 
-class _Quiet:
-    """The time after a failure, in which Redis is left alone."""
+class Quiet:
+    """The time after a failure, in which Redis is left alone.
 
-    def __init__(self) -> None:
+    Args:
+        what: is counted, for the log.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._until = 0.0
 
     def is_on(self) -> bool:
+        """Whether Redis is left alone now."""
         return time.monotonic() < self._until
 
     def begin(self, error: Exception) -> None:
+        """Leave it alone for a while."""
         self._until = time.monotonic() + QUIET_SECONDS
-        logger.warning("Rates are counted in this process only (%s)", error)
+        logger.warning("%s are counted in this process only (%s)", self._what, error)
 
     def end(self) -> None:
+        """Ask it again."""
         self._until = 0.0
 
 
 _memory = MemoryRates()
-_quiet = _Quiet()
+_quiet = Quiet("Rates")
 
 
 def reset() -> None:
@@ -217,7 +225,8 @@ def reset() -> None:
 
 
 @functools.lru_cache(maxsize=4)
-def _client(url: str) -> redis.Redis:
+def redis_client(url: str) -> redis.Redis:
+    """The connections of this process for what is counted: they do not wait long."""
     made: redis.Redis = redis.Redis.from_url(
         url,
         socket_timeout=REDIS_SECONDS,
@@ -231,4 +240,4 @@ def _client(url: str) -> redis.Redis:
 @functools.lru_cache(maxsize=4)
 def _script(url: str) -> Any:
     # Sent by its digest, and whole where Redis does not know it.
-    return _client(url).register_script(SCRIPT)
+    return redis_client(url).register_script(SCRIPT)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from django.http import HttpRequest, HttpResponseBase
 
 from whisperhub.middleware import TwoWayMiddleware
-from whisperhub.problems import PROBLEM_JSON, problem_document
+from whisperhub.problems import PROBLEM_FIELDS, problem_document
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ async def send_problem(send: Send, http_status: int, code: str, detail: str) -> 
             "type": "http.response.start",
             "status": http_status,
             "headers": [
-                (b"content-type", PROBLEM_JSON.encode()),
+                *PROBLEM_FIELDS,
                 (b"content-length", str(len(body)).encode()),
             ],
         }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import django_stubs_ext
+from django.core.exceptions import ImproperlyConfigured
 
-from whisperhub import databases, env, secrets
+from whisperhub import databases, env, private_files, secrets
 from whisperhub.logging import logging_config
 from whisperhub.loopback import check_open_mode
 from whisperhub.network import egress
+from whisperhub.network.proxies import parse_proxies
 
 # Classes such as ModelAdmin take type arguments only with this.
 django_stubs_ext.monkeypatch()
@@ -20,8 +23,19 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- Where things live ---------------------------------------------------------------
 
+# Every process that writes our files reads these settings first.
+os.umask(private_files.PRIVATE_UMASK)
 DATA_DIR = env.folder("DATA_DIR", "var", base=BASE_DIR)
-MEDIA_ROOT = env.folder("MEDIA_DIR", "media", base=DATA_DIR)
+MEDIA_GROUP = env.group("MEDIA_GROUP")
+MEDIA_ROOT = env.folder("MEDIA_DIR", "media", base=DATA_DIR, group=MEDIA_GROUP)
+if MEDIA_GROUP is not None:
+    os.umask(private_files.GROUP_UMASK)
+    if MEDIA_ROOT.is_relative_to(DATA_DIR):
+        raise ImproperlyConfigured(
+            "WHISPERHUB_MEDIA_GROUP: the group cannot reach the media folder inside "
+            "the data folder, which is for one user. Set WHISPERHUB_MEDIA_DIR to a "
+            "folder outside of it."
+        )
 BROKER_DIR = DATA_DIR / "broker"
 MODEL_DIR = env.path("MODEL_DIR", "models", base=DATA_DIR)
 RUN_DIR = DATA_DIR / "run"
@@ -36,7 +50,14 @@ PORT = env.integer("PORT", 8000, least=1)
 WEB_PROCESSES = env.integer("WEB_PROCESSES", 0, least=0)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("TRUSTED_ORIGINS")
+TRUSTED_PROXIES = env.read("TRUSTED_PROXIES", "", parse_proxies)
 HTTPS = env.boolean("HTTPS", default=False)
+if HTTPS and not TRUSTED_PROXIES:
+    # Every request would be redirected to itself for ever.
+    raise ImproperlyConfigured(
+        "WHISPERHUB_HTTPS: a proxy in front ends TLS, and WHISPERHUB_TRUSTED_PROXIES "
+        "does not name it. Set it to the proxy's address, such as 127.0.0.1."
+    )
 OPEN_MODE = env.boolean("OPEN_MODE", default=False)
 if OPEN_MODE:
     check_open_mode(HOST, ALLOWED_HOSTS)
@@ -49,7 +70,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Behind a proxy that ends TLS, cookies and redirects must say so.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+# The scheme comes from trusted proxies; `network.proxies` reads it before Django.
+SECURE_PROXY_SSL_HEADER = None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0  # one year
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 
@@ -75,6 +97,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "whisperhub.request_id.RequestIdMiddleware",
+    "whisperhub.response_headers.ResponseHeadersMiddleware",
     "whisperhub.languages.LanguageMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -127,6 +150,8 @@ STATIC_URL = "static/"
 # Static files are served from where the packages hold them, so that there is no
 # collecting step between a checkout and a running service.
 WHITENOISE_USE_FINDERS = True
+# What clients look for at the root of every site.
+WHITENOISE_ROOT = BASE_DIR / "whisperhub" / "root"
 WHITENOISE_AUTOREFRESH = DEBUG
 
 # --- Database ------------------------------------------------------------------------
@@ -136,6 +161,10 @@ DATABASES: dict[str, Any] = {
         "DATABASE_URL", "", partial(databases.settings_from_url, data_dir=DATA_DIR)
     )
 }
+if DATABASES["default"]["ENGINE"] == databases.SQLITE:
+    private_files.close_files(
+        private_files.database_files(Path(DATABASES["default"]["NAME"]))
+    )
 # Celery's result table indexes this column; MySQL's older row formats index 767 bytes,
 # 191 characters of utf8mb4. It belongs to the first migration, on every database.
 DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191
@@ -166,9 +195,12 @@ KEEP_FAILED_HOURS = env.number("KEEP_FAILED_HOURS", 24, least=0)
 FILE_UPLOAD_TEMP_DIR = MEDIA_ROOT / "incoming"
 # An upload is a file on the media volume from its first byte: moving it into its task's
 # folder is then a rename.
-FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True, mode=0o700)
+# The umask takes from the group what is not its own.
+FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True, mode=0o770)
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
-FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_PERMISSIONS = (
+    private_files.FILE_MODE if MEDIA_GROUP is None else private_files.GROUP_FILE_MODE
+)
 DATA_UPLOAD_MAX_NUMBER_FILES = 1
 REUSE_RESULTS = env.boolean("REUSE_RESULTS", default=False)
 IDEMPOTENCY_SECONDS = env.number("IDEMPOTENCY_SECONDS", 86_400, least=1)
@@ -227,6 +259,7 @@ KEY_REQUESTS_PER_MINUTE = env.integer(
 )
 KEY_AUDIO_SECONDS_PER_DAY = env.integer("KEY_AUDIO_SECONDS_PER_DAY", 0, least=0)
 KEY_UNFINISHED_TASKS = env.integer("KEY_UNFINISHED_TASKS", 0, least=0)
+KEY_WAITING_REQUESTS = env.integer("KEY_WAITING_REQUESTS", 200, least=0, most=100_000)
 KEY_HIGHEST_PRIORITY = env.choice(
     "KEY_HIGHEST_PRIORITY", "high", ["high", "normal", "low"]
 )
@@ -309,7 +342,6 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     # What a PATCH needs, it needs.
@@ -330,7 +362,6 @@ SPECTACULAR_SETTINGS = {
         "CallbackEvent": "transcription.models.Callback.Event",
         "EngineName": "transcription.models.TranscriptionTask.Engine",
         "Batching": "transcription.engines.options.BATCHING",
-        "Language": "transcription.engines.languages.LANGUAGE_CODES",
         "ServedModelState": "transcription.api.serializers.MODEL_STATES",
         "KeyScope": "accounts.scopes.Scope",
         "KeyState": "accounts.models.ApiKey.State",
@@ -347,7 +378,8 @@ SPECTACULAR_SETTINGS = {
 LOG_LEVEL = env.choice(
     "LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 )
-LOG_DIR = env.folder("LOG_DIR", "logs", base=DATA_DIR)
+LOG_DIR = env.folder("LOG_DIR", "logs", base=DATA_DIR, ours=False)
+private_files.close_files(LOG_DIR.glob("*.log*"))
 LOG_FILE_BYTES = env.size("LOG_FILE_SIZE", "10MiB")
 LOG_FILE_COUNT = env.integer("LOG_FILE_COUNT", 7, least=0)
 LOG_TO_FILE = env.boolean("LOG_TO_FILE", default=True)

@@ -35,7 +35,7 @@ from whisperhub.forms import (
 )
 from whisperhub.handler import Verdict
 from whisperhub.languages import VARIES_BY, language_of_scope
-from whisperhub.problems import PROBLEM_JSON, problem_document
+from whisperhub.problems import PROBLEM_FIELDS, problem_document
 from whisperhub.request_id import request_id_from
 
 logger = logging.getLogger(__name__)
@@ -54,11 +54,14 @@ SMALL_FORM_BYTES: Final = 2**20
 # so much of its body is read and dropped first.
 LINGER_SECONDS: Final = 2.0
 LINGER_BYTES: Final = 64 * 2**20
-# So much of a body is waited for a moment: most clients send it behind the head.
-SMALL_BODY_BYTES: Final = 16 * 2**10
+# A body of this size is waited for a moment before anybody is asked about it: most
+# clients send it right behind the head, and would pay for being asked about.
+SMALL_BODY_BYTES: Final = 2**20
 MOMENT_SECONDS: Final = 1.0
+# What all bodies that nobody was asked about may take in one process.
+UNASKED_BYTES: Final = 16 * 2**20
 # What a client may send that nobody knows: the form to sign in.
-ANONYMOUS_BYTES: Final = SMALL_BODY_BYTES
+ANONYMOUS_BYTES: Final = 16 * 2**10
 
 
 class ClientGoneError(Exception):
@@ -129,6 +132,7 @@ class UploadGuard:
         self.preflight = preflight
         self.limits = limits
         self.memory = BodyMemory(limits.max_memory_bytes)
+        self.unasked_memory = BodyMemory(UNASKED_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on when its body is here, or refuse it."""
@@ -141,7 +145,6 @@ class UploadGuard:
         has_file = is_form and self.takes_file(scope)
         length = _content_length(headers)
         body = Body(receive, self.limits, has_file=has_file)
-        form: Form | None = None
         content = b""
         with self.memory.share() as take_memory:
             try:
@@ -166,22 +169,19 @@ class UploadGuard:
             except ClientGoneError:
                 return
             length_told = _with_length(scope["headers"], body.received)
-            try:
-                await self.application(
-                    {**scope, "headers": length_told}, _replayed(content, receive), send
-                )
-            finally:
-                # Django does so with its response; a client that left has none.
-                if form is not None:
-                    form.discard()
+            await self.application(
+                {**scope, "headers": length_told}, _replayed(content, receive), send
+            )
 
     async def _has_come(self, scope: Scope, body: Body, length: int | None) -> bool:
         """Whether a body is here with the head of its request, or in a moment."""
         if _expects_continue(scope):
             # To ask for the body would invite it.
             return False
-        is_small = length is None or length <= SMALL_BODY_BYTES
-        return await body.comes_within(MOMENT_SECONDS if is_small else 0.0)
+        if length is not None and length > SMALL_BODY_BYTES:
+            return False
+        with self.unasked_memory.share() as take_memory:
+            return await body.comes_within(MOMENT_SECONDS, take_memory)
 
     def _judge(self, length: int | None, *, has_file: bool) -> None:
         """Refuse a body by what is announced of it.
@@ -270,8 +270,10 @@ class Body:
         if max(length or 0, self.received) > max_bytes:
             raise refusal
 
-    async def comes_within(self, seconds: float) -> bool:
-        """Whether the rest of the body comes in this time, if it is a small one.
+    async def comes_within(
+        self, seconds: float, take_memory: Callable[[int], None]
+    ) -> bool:
+        """Whether the body comes in this time, and in the memory that there is.
 
         What has come by then is kept.
 
@@ -286,7 +288,12 @@ class Body:
                     message = await self.receive()
             except TimeoutError:
                 return False
-            self._ahead.append(self._take(message))
+            block = self._take(message)
+            self._ahead.append(block)
+            try:
+                take_memory(len(block))
+            except RefusedError:
+                return False
         return not self.owed
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -408,7 +415,7 @@ async def _refuse(scope: Scope, body: Body, send: Send, refused: RefusedError) -
             "type": "http.response.start",
             "status": refused.status,
             "headers": [
-                (b"content-type", PROBLEM_JSON.encode()),
+                *PROBLEM_FIELDS,
                 (b"content-language", language.encode()),
                 (b"vary", ", ".join(VARIES_BY).encode()),
                 (b"content-length", str(len(document)).encode()),

@@ -27,6 +27,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from whisperhub.broker import broker_url, local_url, socket_path, to_redis_url
+from whisperhub.private_files import close_files
 from workers.supervisor import Program, Supervisor
 
 SERVER_NAMES: Final = ("redis-server", "valkey-server")
@@ -116,6 +117,8 @@ def make_private_folder(path: Path) -> None:
             f"{path} belongs to somebody else; the broker's socket cannot be there."
         )
     path.chmod(0o700)
+    # What an earlier release has left open in it.
+    close_files(path.rglob("*"))
 
 
 def server_command(folder: Path, log_file: Path) -> list[str]:

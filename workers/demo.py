@@ -246,4 +246,4 @@ def print_result(
     for line in subtitles.rstrip().splitlines():
         say(f"  {line}".rstrip())
     for notice in result["notices"]:
-        say(f"Note: {notice}")
+        say(f"Note: {notice['message']}")

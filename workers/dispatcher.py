@@ -1,18 +1,20 @@
 """The dispatcher: sends what no hint was sent for, takes back what no worker holds.
 
 A loop of its own on database and broker, so that it works when Celery does not. Any
-number may run: each step is a conditional UPDATE.
+number may run: each step is a conditional UPDATE. A step that fails keeps no other from
+running, and `/readyz` tells of it.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from threading import Event
 from typing import Final
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Case, IntegerField, Value, When
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
@@ -32,6 +34,8 @@ from transcription.services import (
     transitions,
     turns,
 )
+from transcription.services.database import by_itself, is_outage
+from whisperhub.edges import Edge, failure_count, guarded
 from whisperhub.queues import PRIORITIES
 
 logger = logging.getLogger(__name__)
@@ -50,6 +54,8 @@ AGEING_LOOK_SECONDS: Final = 10.0
 GAPS_LOOK_SECONDS: Final = 10.0
 # When room is short, uploads are refused until kept ones were looked at.
 EXPIRY_SECONDS: Final = 10.0
+# A step that failed does not rest as long as one that has done its work.
+REPEAT_SECONDS: Final = 30.0
 
 PRIORITY_RANK: Final = Case(
     *(
@@ -60,6 +66,34 @@ PRIORITY_RANK: Final = Case(
 )
 
 
+@dataclass
+class Step:
+    """One thing that the dispatcher does.
+
+    Attributes:
+        name: in the log and in the dispatcher's row.
+        run: does it.
+        every_seconds: how long it rests; 0: it is due in every round.
+        due_at: of the monotonic clock.
+    """
+
+    name: str
+    run: Callable[[], object]
+    every_seconds: float = 0.0
+    due_at: float = 0.0
+
+    def begin(self, now: float) -> bool:
+        """Whether it is due; if so, the next time is set."""
+        if now < self.due_at:
+            return False
+        self.due_at = now + self.every_seconds
+        return True
+
+    def repeat_soon(self, now: float) -> None:
+        """Have it run again before its time, since it failed."""
+        self.due_at = min(self.due_at, now + REPEAT_SECONDS)
+
+
 class Dispatcher:
     """One dispatcher process; `run` returns when `stop` is set."""
 
@@ -67,64 +101,85 @@ class Dispatcher:
         """Make a dispatcher that has not ticked yet."""
         self.stop = Event()
         self._expire_from = 0.0
-        self._sweep_at = time.monotonic()
         self._search_at = time.monotonic()
-        self._age_at = time.monotonic()
-        self._close_gaps_at = time.monotonic()
-        self._expire_media_at = time.monotonic()
+        self._steps = self._all_steps()
+        # The steps that failed when they last ran.
+        self._failing: set[str] = set()
+
+    def _all_steps(self) -> list[Step]:
+        return [
+            Step("take_back", lambda: self.unless_away(self.take_back_expired)),
+            Step(
+                "take_callbacks_back",
+                lambda: self.unless_away(callbacks.take_back_expired),
+            ),
+            Step(
+                "raise_aged",
+                ageing.raise_aged,
+                min(AGEING_LOOK_SECONDS, settings.AGEING_SECONDS),
+            ),
+            Step("close_gaps", turns.close_gaps, GAPS_LOOK_SECONDS),
+            Step("find_lost_hints", lambda: self.find_lost_hints()),
+            Step("send_held_back", lambda: self.send_held_back()),
+            Step("send_callbacks", callbacks.send_due),
+            Step(
+                "discard_media",
+                retention.discard_expired_media,
+                EXPIRY_SECONDS,
+            ),
+            *(
+                Step(run.__name__, run, SWEEP_SECONDS)
+                for run in (
+                    retention.sweep,
+                    retention.delete_old_celery_results,
+                    idempotency.delete_expired_keys,
+                    callbacks.delete_old_tests,
+                    callback_secrets.delete_expired,
+                    health.forget_old_ticks,
+                    usage.delete_old,
+                )
+            ),
+        ]
 
     def run(self) -> None:
         """Tick until told to stop."""
         logger.info("Dispatcher started")
         while not self.stop.is_set():
-            try:
-                self.tick()
-            except (DatabaseError, InterfaceError) as error:
-                logger.warning("Dispatcher cannot reach the database: %s", error)
-                connection.close()
-                # Workers could not renew their leases either: give them the time.
-                self._expire_from = time.monotonic() + settings.LEASE_SECONDS
+            self.tick()
             self.stop.wait(settings.DISPATCH_SECONDS)
         logger.info("Dispatcher stopped")
 
     def tick(self) -> None:
-        """Do everything that is due."""
-        if time.monotonic() >= self._expire_from:
-            self.take_back_expired()
-            callbacks.take_back_expired()
-        self.raise_aged()
-        self.close_gaps()
-        self.find_lost_hints()
-        self.send_held_back()
-        callbacks.send_due()
-        if time.monotonic() >= self._expire_media_at:
-            self._expire_media_at = time.monotonic() + EXPIRY_SECONDS
-            retention.discard_expired_media()
-        if time.monotonic() >= self._sweep_at:
-            self._sweep_at = time.monotonic() + SWEEP_SECONDS
-            retention.sweep()
-            retention.delete_old_celery_results()
-            idempotency.delete_expired_keys()
-            callbacks.delete_old_tests()
-            callback_secrets.delete_expired()
-            health.forget_old_ticks()
-            usage.delete_old()
-        health.note_tick()
+        """Do everything that is due, each step by itself, and note the round."""
+        for step in self._steps:
+            if not self._do(step):
+                # The other steps would each wait for the same database.
+                return
+        with guarded(Edge.TICK_STEP, "note_tick"):
+            health.note_tick(failing=sorted(self._failing))
 
-    def raise_aged(self) -> int:
-        """Raise tasks that waited too long, now and then; returns how many."""
-        if time.monotonic() < self._age_at:
-            return 0
-        pause = min(AGEING_LOOK_SECONDS, settings.AGEING_SECONDS)
-        self._age_at = time.monotonic() + pause
-        return ageing.raise_aged()
+    def _do(self, step: Step) -> bool:
+        """Run a step if it is due; False: the database is away."""
+        now = time.monotonic()
+        if not step.begin(now):
+            return True
+        failures = failure_count()
+        with guarded(Edge.TICK_STEP, step.name) as passage:
+            step.run()
+        if failure_count() == failures:
+            self._failing.discard(step.name)
+            return True
+        step.repeat_soon(now)
+        if passage.error is not None and is_outage(passage.error):
+            # Workers could not renew their leases either: give them the time.
+            self._expire_from = time.monotonic() + settings.LEASE_SECONDS
+            return False
+        self._failing.add(step.name)
+        return True
 
-    def close_gaps(self) -> int:
-        """Close gaps between the turns of owners, now and then; returns how many."""
-        if time.monotonic() < self._close_gaps_at:
-            return 0
-        self._close_gaps_at = time.monotonic() + GAPS_LOOK_SECONDS
-        return turns.close_gaps()
+    def unless_away(self, take_back: Callable[[], int]) -> int:
+        """Take nothing back for a while after the database was away."""
+        return take_back() if time.monotonic() >= self._expire_from else 0
 
     def find_lost_hints(self) -> int:
         """Look for rows whose hint is nowhere any more; returns how many."""
@@ -143,21 +198,23 @@ class Dispatcher:
             "lease_expires_at"
         )[:BATCH]
         taken = 0
-        for task in expired.only("pk", "public_id", "lease_token", "lease_owner"):
-            if task.lease_token is None:
-                continue
-            outcome = transitions.take_back(task.pk, task.lease_token)
-            if outcome is None:
-                continue
-            taken += 1
-            logger.warning(
-                "Task %s: lease of %s expired, %s",
-                task.public_id,
-                task.lease_owner,
-                outcome.value,
-            )
-            if outcome is not transitions.Outcome.RETRIED:
-                retention.conclude(task, outcome)
+        columns = ("pk", "public_id", "source", "lease_token", "lease_owner")
+        for task in expired.only(*columns):
+            with by_itself("taking tasks back", task.public_id):
+                outcome = task.lease_token and transitions.take_back(
+                    task.pk, task.lease_token
+                )
+                if not outcome:
+                    continue
+                taken += 1
+                logger.warning(
+                    "Task %s: lease of %s expired, %s",
+                    task.public_id,
+                    task.lease_owner,
+                    outcome.value,
+                )
+                if outcome is not transitions.Outcome.RETRIED:
+                    retention.conclude(task, outcome)
         return taken
 
     def send_held_back(self) -> int:
@@ -182,6 +239,7 @@ class Dispatcher:
             for task_id in task_ids.values_list("pk", flat=True):
                 if publishing.breaker.is_open():
                     return sent
-                sent += hints.send_hint(task_id)
+                with by_itself("sending hints", task_id):
+                    sent += hints.send_hint(task_id)
                 left -= 1
         return sent

@@ -13,6 +13,7 @@ from transcription.engines.plan import SlotPlan
 from transcription.services import slots
 from transcription.services.database import persistently
 from whisperhub import env
+from whisperhub.edges import Edge, guarded
 from workers.devices import environment_for, plan_slots
 from workers.inference import MODEL_UNAVAILABLE_STATUS, SLOT_TAKEN_STATUS
 from workers.supervisor import Program, Supervisor, stop_on_signals
@@ -90,10 +91,8 @@ class Launcher:
 
         A slot that has given up is started again, changed or not.
         """
-        try:
-            wanted = {slot.name: slot for slot in self._read_plan()}
-        except ValueError as error:
-            logger.error("The plan stays as it was: WHISPERHUB_SLOTS: %s", error)
+        wanted = self._wanted()
+        if wanted is None:
             return
         running = self._supervisor.pids()
         for name, former in self._plan.items():
@@ -110,11 +109,23 @@ class Launcher:
         self._plan = wanted
         logger.info("The plan: %s", ", ".join(map(str, wanted.values())) or "no slots")
 
+    def _wanted(self) -> dict[str, SlotPlan] | None:
+        """The slots of the plan as it reads now; None: it cannot be read."""
+        # A signal interrupts the supervisor's loop, which must go on.
+        with guarded(Edge.SUPERVISOR, "at reading the plan again"):
+            try:
+                return {slot.name: slot for slot in self._read_plan()}
+            except ValueError as error:
+                logger.error("The plan stays as it was: WHISPERHUB_SLOTS: %s", error)
+        return None
+
     def _after_exit(self, name: str, pid: int, code: int) -> None:
         """Free a dead slot's jobs at once; start what takes its place."""
         node = slots.slot_name(name)
         # What has this name still may well be at work.
         if code not in (0, SLOT_TAKEN_STATUS):
-            persistently(lambda: slots.release_jobs(f"{node}/"), seconds=5)
+            # What is not taken back here is, when its lease has run out.
+            with guarded(Edge.EXIT_HANDLER, "at releasing jobs", about=name):
+                persistently(lambda: slots.release_jobs(f"{node}/"), seconds=5)
         if slot := self._replacements.pop(name, None):
             self._supervisor.add(program_for(slot))

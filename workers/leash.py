@@ -88,7 +88,10 @@ def guard() -> None:
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()
     for line in sys.stdin:
-        group = int(line[1:])
+        try:
+            group = int(line[1:])
+        except ValueError:
+            continue  # Cut off: the supervisor died while it wrote.
         if line.startswith("+"):
             groups.add(group)
         else:

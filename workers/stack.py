@@ -444,6 +444,8 @@ class Stack:
             *("--workers", str(settings.WEB_PROCESSES or web_processes(cores()))),
             *("--timeout-worker-healthcheck", str(HANGING_SECONDS)),
             *("--no-access-log", "--lifespan", "off", "--ws", "none"),
+            # `network.proxies` reads them; uvicorn would believe any local program.
+            "--no-proxy-headers",
             # A browser that listens for events would keep it for ever.
             *("--timeout-graceful-shutdown", "5"),
             # It listens once the application is loaded.
@@ -489,7 +491,7 @@ class Stack:
         user, password = self.flower_credentials
         return self._program(
             "flower",
-            *("-m", "celery", "-A", "whisperhub", "flower"),
+            *("-m", "workers.viewer", "-A", "whisperhub", "flower"),
             *("--address=127.0.0.1", f"--port={self.flower_port}"),
             # Without it a visitor could stop workers and drop messages.
             "--read_only=True",

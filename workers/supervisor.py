@@ -24,6 +24,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO, Final
 
+from whisperhub.edges import Edge, guarded
 from whisperhub.logging import escaped
 from workers import leash
 from workers.readiness import READY_VARIABLE
@@ -168,7 +169,8 @@ class Guard:
         try:
             pipe.write(line.encode())
             pipe.flush()
-        except BrokenPipeError:
+        except (BrokenPipeError, ValueError):
+            # It is closed where starting another guard had failed.
             logger.warning("The guard process died; starting another")
             self._discard()
             self._process = self._start()
@@ -309,7 +311,7 @@ class Supervisor:
         verbose: all output goes to the console, not warnings and errors only.
         hold: open descriptors that must stay open until the last child has ended.
         on_exit: told name, process id and return code of each run that ended; called in
-            the supervisor's thread.
+            the supervisor's thread. An error of it is logged and changes nothing else.
     """  # noqa: D205
 
     def __init__(
@@ -507,7 +509,8 @@ class Supervisor:
             else:
                 self._read(key.data)
         while self._calls:
-            self._calls.popleft()()
+            with guarded(Edge.SUPERVISOR, "at a call of its owner"):
+                self._calls.popleft()()
         for child in self._children():
             self._reap(child)
             self._do_what_is_due(child)
@@ -534,9 +537,16 @@ class Supervisor:
 
     def _spawn(self, child: Child) -> None:
         output = child.spawn()
+        self._selector.register(output, selectors.EVENT_READ, child)
         if self._guard is not None and child.pid is not None:
             self._guard.add(child.pid)
-        self._selector.register(output, selectors.EVENT_READ, child)
+
+    def _spawn_later(self, child: Child) -> None:
+        """Start a program beside others that run: one that fails is tried again."""
+        with guarded(Edge.SUPERVISOR, "at a start", about=child.name):
+            self._spawn(child)
+        if child.process is None:
+            child.restart_at = time.monotonic() + child.backoff()
 
     def _read(self, child: Child) -> bool:
         """Pass on what a child has written; False once there is no more to come."""
@@ -558,7 +568,11 @@ class Supervisor:
             if child.log is not None:
                 child.log.write(line)
             if child.shows.shows(line):
-                self._console(f"{child.name:<10} | {line}")
+                self._say(f"{child.name:<10} | {line}")
+
+    def _say(self, line: str) -> None:
+        with guarded(Edge.SUPERVISOR, "at a line for the console"):
+            self._console(line)
 
     def _reap(self, child: Child) -> None:
         process = child.process
@@ -579,9 +593,11 @@ class Supervisor:
         child.process = None
         child.kill_at = None
         if self._guard is not None:
-            self._guard.remove(process.pid)
+            with guarded(Edge.SUPERVISOR, "at an end", about=child.name):
+                self._guard.remove(process.pid)
         if self._on_exit is not None:
-            self._on_exit(child.name, process.pid, code)
+            with guarded(Edge.EXIT_HANDLER, about=child.name):
+                self._on_exit(child.name, process.pid, code)
         self._after_exit(child, code)
 
     def _after_exit(self, child: Child, code: int) -> None:
@@ -600,7 +616,7 @@ class Supervisor:
             return
         seconds = child.backoff()
         child.restart_at = time.monotonic() + seconds
-        self._console(
+        self._say(
             f"{child.name} stopped ({describe_exit(code)}); "
             f"starting it again in {seconds:g} s."
         )
@@ -614,7 +630,7 @@ class Supervisor:
             if self.stopping or child.leaving:
                 child.restart_at = None
                 return
-            self._spawn(child)
+            self._spawn_later(child)
             # Its first start was what the stage waited for.
             child.was_ready = True
         if self._stop_requests > 1 and child.kill_at is not None:
@@ -637,7 +653,7 @@ class Supervisor:
         if not self._stages:
             self._stages.append([])
         self._stages[-1].append(child)
-        self._spawn(child)
+        self._spawn_later(child)
 
     def _remove(self, name: str) -> None:
         for child in self._children():

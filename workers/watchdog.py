@@ -20,17 +20,17 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from celery.worker import state as celery_state
-from django.db import DatabaseError, InterfaceError
 
 from transcription.engines.base import Engine, ModelCall
 from transcription.errors import LeaseLostError
 from transcription.models import TranscriptionTask
 from transcription.services import lost_hints, retention, transitions, turns
 from transcription.services.admission import admission
-from transcription.services.database import persistently
+from transcription.services.database import by_itself, persistently
 from transcription.services.execution import JobReporter
 from transcription.services.leases import heartbeat
 from transcription.services.transitions import Lease, Outcome
+from whisperhub.edges import Edge, guarded
 
 logger = logging.getLogger(__name__)
 
@@ -74,19 +74,24 @@ class Watchdog:
 
     def run(self) -> None:
         """Look until a call is stuck; then put the jobs back and end the process."""
-        while (stuck := self.look()) is None:
+        while (stuck := self._look()) is None:
             time.sleep(self._pause_seconds)
         logger.critical(
             "A call of the model has not returned for %g s: the process ends",
             self._limit_seconds,
         )
         try:
-            put_jobs_back(stuck)
-        except (DatabaseError, InterfaceError):
-            logger.exception("The jobs of this process are left to the launcher")
+            # What does not go back here is left to the launcher.
+            with guarded(Edge.WATCHDOG, "at putting jobs back"):
+                put_jobs_back(stuck)
         finally:
             logging.shutdown()
             self._end(STUCK_STATUS)
+
+    def _look(self) -> ModelCall | None:
+        with guarded(Edge.WATCHDOG, "at a look"):
+            return self.look()
+        return None
 
     def look(self) -> ModelCall | None:
         """The call under way, if it was seen for longer than the limit.
@@ -124,7 +129,8 @@ def put_jobs_back(stuck: ModelCall) -> None:
         outcome = _in_time(partial(_convict if is_guilty else _acquit, lease))
         logger.warning("Task %s: back from a stuck model, %s", task.public_id, outcome)
         if outcome in {Outcome.FAILED, Outcome.CANCELLED}:
-            retention.conclude(task, outcome)
+            with by_itself("putting jobs back", task.public_id):
+                retention.conclude(task, outcome)
     unused = Counter(_lanes_of_messages())
     unused.subtract(turns.lane_of(task) for task in tasks)
     for lane, hints in (+unused).items():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import secrets
 import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -27,6 +29,7 @@ from tests.processes import is_alive
 from tests.waiting import wait_for
 from transcription.engines.plan import parse_plan
 from transcription.models import TranscriptionTask, WorkerSlot
+from transcription.services.publishing import QUIET_SECONDS
 from transcription.services.slots import slot_name
 from whisperhub import databases
 from whisperhub.broker import to_redis_url
@@ -37,6 +40,8 @@ from workers.stack import PARTS, Stack, free_port
 TWO_SLOTS: Final = "one=cpu=demo, two=cpu=demo"
 START_SECONDS: Final = 120.0
 REQUEST_SECONDS: Final = 60.0
+LOG_MOMENT: Final = "2026-11-22 10:58:52,476"
+LOG_MOMENT_FORM: Final = "%Y-%m-%d %H:%M:%S,%f"
 # The stack's parts that are there to be harmed; Flower only watches.
 WITHOUT_FLOWER: Final = tuple(part for part in PARTS if part != "flower")
 
@@ -353,6 +358,30 @@ class Service:
             seconds=START_SECONDS,
             named="The broker",
         )
+
+    def wait_for_publishers(self) -> None:
+        """Return when every process sends its hints again after a fault of the broker.
+
+        A process that could not publish leaves the broker alone for a while, and says
+        so in the log. Meanwhile its hints are the dispatcher's to send.
+        """
+        wait_for(
+            lambda: self._seconds_since_failed_publish() > QUIET_SECONDS,
+            named=self.said,
+        )
+
+    def _seconds_since_failed_publish(self) -> float:
+        failures = [
+            line
+            for line in self.whole_log().splitlines()
+            if "hint not sent" in line or "no news went out" in line
+        ]
+        if not failures:
+            return math.inf
+        text = failures[-1][: len(LOG_MOMENT)]
+        # Django sets the zone of its processes.
+        moment = datetime.strptime(text, LOG_MOMENT_FORM).replace(tzinfo=UTC)
+        return (datetime.now(UTC) - moment).total_seconds()
 
     def hints(self, kind: str) -> int:
         """How many messages wait in the queues of a stage or a model."""

@@ -16,7 +16,7 @@ from tests.waiting import wait_for
 from tools import services
 from transcription.models import TranscriptionTask
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 SPEECH = RECORDINGS["en"].path.read_bytes()
 Status = TranscriptionTask.Status
@@ -45,6 +45,11 @@ def test_jobs_outlive_the_restart_of_their_database(kind, tmp_path, django_db_bl
         with service.frozen("one"):
             job = service.submit(SPEECH)
             service.wait_for_status([job], Status.QUEUED)
+            # Its hint is on its way, so that the slot will look for it.
+            wait_for(
+                lambda: service.task(job).dispatched_at is not None,
+                named=service.said,
+            )
             server.kill()
         restart_when_missed(service, server, "Database away", is_down=True)
         check_done(service, [job])

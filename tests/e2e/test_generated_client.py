@@ -17,10 +17,10 @@ import requests
 from tests.receivers import running_receiver
 from tests.recordings import RECORDINGS, silence, to_wav
 from tests.stacks import RunStack
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 
 # A start of all parts, and some seconds of speech, on two busy cores.
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 PARTS = "broker,migrate,web,media,callbacks,inference,dispatcher"
 PACKAGE = "generated_whisperhub_client"
@@ -88,7 +88,9 @@ def generated(stack, tmp_path_factory) -> Iterator[Generated]:
     folder = tmp_path_factory.mktemp("client")
     document = folder / "openapi.json"
     document.write_text(
-        requests.get(f"{stack.url}/api/v1/schema/?format=json", timeout=30).text
+        requests.get(
+            f"{stack.url}/api/v1/schema/?format=json", timeout=patient(30)
+        ).text
     )
     bin_folder = Path(sys.executable).parent
     made = subprocess.run(
@@ -225,7 +227,7 @@ def test_each_line_about_a_job_names_the_request_that_wanted_it(stack, session):
             headers={"X-Request-ID": "the-job"},
             files={"file": ("a.wav", to_wav(silence(1)))},
             data={"callback_url": receiver.url},
-            timeout=30,
+            timeout=patient(30),
         )
         task_id = answer.json()["id"]
         wait_for(lambda: receiver.received, seconds=JOB_SECONDS)
@@ -240,7 +242,7 @@ def test_each_line_about_a_job_names_the_request_that_wanted_it(stack, session):
         replayed = session.post(
             f"{stack.url}/api/v1/callbacks/{event_id}/replay/",
             headers={"X-Request-ID": "once-more"},
-            timeout=30,
+            timeout=patient(30),
         )
         assert replayed.status_code == 202, replayed.text
         wait_for(
@@ -267,16 +269,18 @@ def test_a_task_that_starts_again_does_so_under_the_new_request(stack, session):
             f"{stack.url}/api/v1/tasks/",
             headers={"X-Request-ID": "at-first"},
             json={"file_url": f"http://127.0.0.1:{server.port}/gone.wav"},
-            timeout=30,
+            timeout=patient(30),
         )
         address = answer.json()["links"]["self"]
 
         def has_failed() -> bool:
-            return bool(session.get(address, timeout=30).json()["status"] == "failed")
+            return bool(
+                session.get(address, timeout=patient(30)).json()["status"] == "failed"
+            )
 
         wait_for(has_failed, seconds=JOB_SECONDS)
         again = session.post(
-            f"{address}retry/", headers={"X-Request-ID": "anew"}, timeout=30
+            f"{address}retry/", headers={"X-Request-ID": "anew"}, timeout=patient(30)
         )
         assert again.status_code == 200, again.text
         wait_for(has_failed, seconds=JOB_SECONDS)

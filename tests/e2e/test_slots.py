@@ -17,13 +17,13 @@ import requests
 
 from tests.processes import is_alive
 from tests.recordings import RECORDINGS, read_recording, to_wav
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from tools import scripted_model
 from transcription.accuracy import word_error_rate
 from workers.inference import SLOT_TAKEN_STATUS
 from workers.stack import Stack, free_port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 90.0
@@ -58,7 +58,7 @@ class Service:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=SECONDS,
+            timeout=patient(SECONDS),
             check=False,
         )
 
@@ -124,7 +124,9 @@ class Service:
     # --- The API ---------------------------------------------------------------------
 
     def models(self) -> dict[str, dict[str, Any]]:
-        answer = self.session.get(f"{self.stack.url}/api/v1/models/", timeout=30)
+        answer = self.session.get(
+            f"{self.stack.url}/api/v1/models/", timeout=patient(30)
+        )
         assert answer.status_code == 200, answer.text
         return {model["name"]: model for model in answer.json()["results"]}
 
@@ -141,7 +143,7 @@ class Service:
                 f"{self.stack.url}/api/v1/tasks/",
                 files={"file": file},
                 data=fields,
-                timeout=30,
+                timeout=patient(30),
             )
 
     def wait_for_result(self, submitted: requests.Response) -> dict[str, Any]:
@@ -149,19 +151,21 @@ class Service:
         links = submitted.json()["links"]
 
         def look() -> Any:
-            task = self.session.get(links["self"], timeout=30).json()
+            task = self.session.get(links["self"], timeout=patient(30)).json()
             assert task["status"] not in ("failed", "cancelled"), task
             return task if task["status"] == "completed" else None
 
         wait_for(look, seconds=SECONDS, named=self.said)
-        result: dict[str, Any] = self.session.get(links["result"], timeout=30).json()
+        result: dict[str, Any] = self.session.get(
+            links["result"], timeout=patient(30)
+        ).json()
         return result
 
     def detect(self, content: bytes) -> requests.Response:
         return self.session.post(
             f"{self.stack.url}/api/v1/detect-language/",
             files={"file": ("a.wav", content)},
-            timeout=60,
+            timeout=patient(60),
         )
 
     def said(self) -> str:
@@ -269,17 +273,17 @@ def test_a_cancelled_upload_can_start_again(service, launch_demo):
     service.stop()
     submitted = service.submit(model="demo", language="en").json()
     itself = submitted["links"]["self"]
-    cancelled = service.session.post(f"{itself}cancel/", timeout=30).json()
+    cancelled = service.session.post(f"{itself}cancel/", timeout=patient(30)).json()
 
     def waits() -> bool:
-        shown = service.session.get(itself, timeout=30).json()
+        shown = service.session.get(itself, timeout=patient(30)).json()
         return bool(shown["can_retry"] and shown["retry_until"])
 
     assert cancelled["status"] in ("cancelled", "preparing")
     wait_for(waits, seconds=SECONDS, named="the end")
     service.launch("one=cpu=demo")
 
-    again = service.session.post(f"{itself}retry/", timeout=30)
+    again = service.session.post(f"{itself}retry/", timeout=patient(30))
 
     assert again.status_code == 200, again.text
     assert service.wait_for_result(again)["text"]
@@ -303,7 +307,7 @@ def test_a_broken_model_fails_alone(service, tmp_path, launch):
     began = time.monotonic()
     failed = service.wait_for_state("my-broken-model", "failed")
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < patient(10)
     assert str(tmp_path) not in failed["message"]
     assert failed["message"].endswith(".")
     assert "\n" not in failed["message"]

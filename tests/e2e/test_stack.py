@@ -10,14 +10,14 @@ import psutil
 import pytest
 import requests
 
-from tests.processes import is_alive, wait_until
+from tests.processes import is_alive
 from tests.receivers import running_receiver
 from tests.stacks import RunStack
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from workers.stack import Stack, free_port, listens
 
 # Several starts in one test, each a dozen seconds on two busy cores.
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_the_printed_addresses_answer(stack):
     url = f"http://127.0.0.1:{stack.port}"
 
     assert f"{url}/admin/" in printed
-    assert requests.get(f"{url}/admin/login/", timeout=20).ok
+    assert requests.get(f"{url}/admin/login/", timeout=patient(20)).ok
 
 
 def test_flower_wants_its_password_and_sees_the_queues(stack):
@@ -47,16 +47,16 @@ def test_flower_wants_its_password_and_sees_the_queues(stack):
 
     def queues() -> dict[str, int]:
         answer = requests.get(
-            f"{url}/api/queues/length", auth=("operator", password), timeout=20
+            f"{url}/api/queues/length", auth=("operator", password), timeout=patient(20)
         )
         assert answer.status_code == 200, answer.text
         return {
             queue["name"]: queue["messages"] for queue in answer.json()["active_queues"]
         }
 
-    assert requests.get(f"{url}/api/workers", timeout=20).status_code == 401
+    assert requests.get(f"{url}/api/workers", timeout=patient(20)).status_code == 401
     expected = {"prepare.high", "prepare.normal", "prepare.low", "callbacks"}
-    wait_until(lambda: set(queues()) == expected, seconds=20)
+    wait_for(lambda: set(queues()) == expected, seconds=20)
 
 
 def test_the_end_of_a_task_is_told_to_its_client(stack):
@@ -68,10 +68,10 @@ def test_the_end_of_a_task_is_told_to_its_client(stack):
             headers={"Authorization": f"Bearer {stack.key}"},
             files={"file": ("notes.txt", b"no recording")},
             data={"callback_url": receiver.url},
-            timeout=20,
+            timeout=patient(20),
         )
         assert submitted.status_code == 201, submitted.text
-        wait_until(lambda: receiver.received, seconds=30)
+        wait_for(lambda: receiver.received, seconds=30)
 
     (event,) = [request.json() for request in receiver.received]
     assert event["type"] == "task.failed"
@@ -87,7 +87,7 @@ def test_flower_can_be_looked_at_only(stack):
         f"{url}/api/task/async-apply/any",
         auth=("operator", password),
         json={},
-        timeout=20,
+        timeout=patient(20),
     )
 
     assert answer.status_code == 403
@@ -155,7 +155,7 @@ def test_a_with_block_runs_a_stack(tmp_path):
 
     with stack:
         assert stack.url == f"http://127.0.0.1:{port}"
-        assert requests.get(f"{stack.url}/admin/login/", timeout=20).ok
+        assert requests.get(f"{stack.url}/admin/login/", timeout=patient(20)).ok
         pids = list(stack.pids().values())
         assert len(pids) == 2
 
@@ -177,7 +177,7 @@ def test_web_processes_share_the_port_and_are_replaced(tmp_path, settings):
         psutil.Process(first).kill()
         now = two_serving(stack, without=first)
         assert second in now
-        assert requests.get(f"{stack.url}/healthz", timeout=20).ok
+        assert requests.get(f"{stack.url}/healthz", timeout=patient(20)).ok
         family = [stack.pids()["web"], *now]
 
     assert not any(map(is_alive, family))

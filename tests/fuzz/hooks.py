@@ -33,6 +33,7 @@ from transcription.api.callback_fields import (
 )
 from transcription.api.fields import URL_SCHEMA
 from transcription.audio import SAMPLE_RATE
+from transcription.engines.languages import language_code
 from transcription.engines.plan import DEMO
 
 # Tasks that may be under way before the oldest of them is cancelled: the fuzzer makes
@@ -92,9 +93,16 @@ def mend_body(body: dict[str, Any], *, makes_task: bool) -> None:
             body.setdefault("callback_url", f"{MEDIA_URL}/callback")
     times = body.get("clip_timestamps")
     if is_list_of_times(times):
-        body["clip_timestamps"] = sorted(set(times))
+        # Each half a second long at least.
+        body["clip_timestamps"] = sorted({round(time) for time in times})
     elif isinstance(times, str) and re.fullmatch(r"[\d., ]+", times):
         body["clip_timestamps"] = "0,1"
+    if language_code(str(body.get("language"))) == "yue":
+        # The demo model does not know it.
+        body["language"] = "auto"
+    if is_number(body.get("best_of")):
+        # Ten temperatures, and no more hypotheses than are allowed.
+        body["best_of"] = min(body["best_of"], 4)
     vad = body.get("vad_parameters")
     if isinstance(vad, dict) and is_number(vad.get("max_speech_duration_s")):
         # Room for speech between the pads.

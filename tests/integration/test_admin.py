@@ -26,8 +26,10 @@ from tests.factories import (
     UserFactory,
 )
 from transcription.models import Callback, TranscriptionTask
+from transcription.notices import Notice, NoticeCode
 from transcription.services import callback_secrets
 from transcription.storage import TaskFolder
+from whisperhub.sentences import Sentence
 
 pytestmark = pytest.mark.django_db
 
@@ -215,6 +217,16 @@ def test_file_names_are_escaped(console):
 
     assert "<script>x" not in html
     assert "<script>y" not in html
+
+
+def test_notices_of_a_task_are_shown_and_escaped(console):
+    notice = Notice(NoticeCode.AUDIO_MISSING, Sentence("<b>2 s</b> are missing."))
+    task = TaskFactory(completed=True, notices=[notice.as_dict()])
+
+    html = page(console, "admin:transcription_transcriptiontask_change", task.pk)
+
+    assert "audio_missing" in html
+    assert "&lt;b&gt;2 s&lt;/b&gt; are missing." in html
 
 
 def test_slots_are_shown_with_their_life(console):

@@ -14,7 +14,6 @@ from tests.integration.databases import in_threads
 from transcription.models import TranscriptionTask
 from transcription.services import ageing, hints, transitions, turns
 from whisperhub.queues import queue_names
-from workers import dispatcher as dispatcher_module
 from workers.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db
@@ -157,10 +156,9 @@ class OnePlace:
 
 @pytest.mark.parametrize("ages", [True, False])
 def test_a_task_of_low_priority_is_served_under_endless_urgent_load(
-    broker, settings, monkeypatch, ages
+    broker, settings, ages
 ):
     """Each round is a minute: an urgent task comes, and one task is done."""
-    monkeypatch.setattr(dispatcher_module, "AGEING_LOOK_SECONDS", 0.0)
     settings.AGEING_SECONDS = 600 if ages else 0
     dispatcher, place = Dispatcher(), OnePlace(broker)
     # Each is the first one of its owner.
@@ -175,7 +173,7 @@ def test_a_task_of_low_priority_is_served_under_endless_urgent_load(
         TranscriptionTask.objects.update(
             queued_at=F("queued_at") - timedelta(minutes=1)
         )
-        dispatcher.raise_aged()
+        ageing.raise_aged()
         dispatcher.send_held_back()
         done.append(place.work())
 

@@ -21,7 +21,7 @@ from rest_framework.test import APIClient
 from tests.engines import ScriptedEngine
 from tests.factories import ApiKeyFactory, TaskFactory, segment
 from tests.integration import steps
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES, to_float
 from transcription.engines import demo_model
 from transcription.engines.base import Segment, SilentListener, Transcription
@@ -33,8 +33,6 @@ from transcription.services import execution, transitions
 from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
 from transcription.storage import TaskFolder
-
-pytestmark = pytest.mark.timeout(300)
 
 SAMPLES = {sample.language: sample for sample in demo_model.samples()}
 SECONDS = 60.0
@@ -331,7 +329,7 @@ def test_a_job_that_is_stopped_ends_at_once(engine, threads, generate, batching)
     def hang(prompts: Any, **keywords: Any) -> None:
         if keywords["length_penalty"] == 0.9:
             hangs.set()
-            assert may_go_on.wait(SECONDS)
+            assert may_go_on.wait(patient(SECONDS))
 
     generate.append(hang)
     listener = Listener()
@@ -344,14 +342,14 @@ def test_a_job_that_is_stopped_ends_at_once(engine, threads, generate, batching)
         length_penalty=0.9,
         batching=batching,
     )
-    assert hangs.wait(SECONDS)
+    assert hangs.wait(patient(SECONDS))
     neighbour = threads.submit(transcribe, engine, SPANISH)
 
     began = time.monotonic()
     listener.stop()
 
     assert isinstance(stopped.exception(SECONDS), InterruptedError)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < patient(2)
     assert not may_go_on.is_set()
     may_go_on.set()
     assert neighbour.result(SECONDS).text == wanted
@@ -369,7 +367,7 @@ def test_a_detection_is_its_jobs_and_ends_with_it(engine, threads, monkeypatch):
 
         def encode(self, *arguments: Any, **keywords: Any) -> Any:
             calls.append((whisper.model_call, [c.caller for c in whisper._running]))
-            may_go_on.wait(SECONDS)
+            may_go_on.wait(patient(SECONDS))
             return model.encode(*arguments, **keywords)
 
     monkeypatch.setattr(whisper, "_model", Watched())
@@ -431,7 +429,7 @@ def test_an_urgent_job_overtakes_a_long_one(engine, threads, generate):
         order.append(keywords["length_penalty"])
         if not holds.is_set():
             holds.set()
-            assert may_go_on.wait(SECONDS)
+            assert may_go_on.wait(patient(SECONDS))
 
     generate.append(note)
     long = threads.submit(
@@ -442,7 +440,7 @@ def test_an_urgent_job_overtakes_a_long_one(engine, threads, generate):
         length_penalty=0.7,
         language="en",
     )
-    assert holds.wait(SECONDS)
+    assert holds.wait(patient(SECONDS))
     urgent = threads.submit(
         transcribe,
         engine,

@@ -18,6 +18,7 @@ from flower.utils.broker import Broker
 from kombu import Exchange, Queue
 
 import celeryconfig
+from tests.waiting import patient
 from whisperhub.broker import local_url, socket_path, to_redis_url
 from workers.broker import (
     answers,
@@ -146,7 +147,7 @@ def test_celery_publishes_consumes_and_answers_pings_over_the_socket(tmp_path):
         assert asyncio.run(flower.queues(["q"])) == [{"name": "q", "messages": 3}]
 
         with start_worker(app, pool="threads", concurrency=1, perform_ping_check=False):
-            assert done.wait(10)
+            assert done.wait(patient(10))
             assert app.control.ping(timeout=1)
         app.close()
 

@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from accounts.models import User
 from tests.factories import CallbackSecretFactory, UserFactory
 from tests.integration.databases import in_threads
+from tests.waiting import patient
 from transcription.errors import TooManySecretsError
 from transcription.models import CallbackSecret
 from transcription.services import callback_secrets
@@ -49,7 +50,7 @@ def test_those_who_come_at_once_get_the_same_secret(act):
     gate = threading.Barrier(4)
 
     def get() -> str:
-        gate.wait(timeout=20)
+        gate.wait(timeout=patient(20))
         return str(getattr(callback_secrets, act)(owner.pk)[0].secret)
 
     got = in_threads([get] * 4)

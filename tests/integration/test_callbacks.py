@@ -15,10 +15,16 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.factories import AttemptFactory, CallbackFactory, TaskFactory
+from tests.factories import (
+    AttemptFactory,
+    CallbackFactory,
+    TaskFactory,
+    UserFactory,
+)
 from tests.integration.databases import in_threads
 from tests.integration.steps import CASES, STATES, STEPS, complete, fail
-from transcription.errors import LeaseLostError
+from tests.waiting import patient
+from transcription.errors import LeaseLostError, TooManyTestsError
 from transcription.models import (
     Callback,
     CallbackAttempt,
@@ -255,7 +261,7 @@ def test_of_many_claims_of_one_callback_one_wins():
     gate = threading.Barrier(4)
 
     def claim_all() -> list[int]:
-        gate.wait(timeout=20)
+        gate.wait(timeout=patient(20))
         return [
             callback_id
             for callback_id in ids
@@ -362,6 +368,39 @@ def test_a_test_event_whose_deliverer_died_is_sent_all_the_same():
     assert the_row().state == State.PENDING
 
 
+@pytest.mark.django_db(transaction=True)
+def test_of_test_events_at_once_no_more_are_sent_than_there_is_room(monkeypatch):
+    monkeypatch.setattr(callbacks, "MOST_TESTS_WAITING", 1)
+    owner = UserFactory()
+    refused: list[TooManyTestsError] = []
+
+    def send() -> None:
+        try:
+            callbacks.send_test(owner, "https://example.com/", {})
+        except TooManyTestsError as error:
+            refused.append(error)
+        finally:
+            if threading.current_thread() is other:
+                connection.close()
+
+    other = threading.Thread(target=send)
+
+    def count_while_another_asks(run: Any, sql: str, *rest: Any) -> Any:
+        counted = run(sql, *rest)
+        if "COUNT" in sql and other.ident is None:
+            other.start()
+            # It waits for this transaction; without a lock it would be through by now.
+            other.join(0.3)
+        return counted
+
+    with connection.execute_wrapper(count_while_another_asks):
+        send()
+    other.join()
+
+    assert len(refused) == 1
+    assert Callback.objects.count() == 1
+
+
 def test_old_test_events_are_forgotten_and_no_others():
     old, leased, young = CallbackFactory.create_batch(3, test=True, delivered=True)
     of_task = CallbackFactory(delivered=True)
@@ -461,7 +500,7 @@ def test_an_absent_broker_is_asked_once():
     assert callbacks.send_due() == 0
 
     assert breaker.is_open()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < patient(3)
     assert not Callback.objects.exclude(dispatched_at=None).exists()
 
 
@@ -568,7 +607,7 @@ def test_a_task_may_be_deleted_while_its_callback_is_claimed():
 
     def take() -> Claim | None:
         connection.ensure_connection()
-        assert deleting.wait(20)
+        assert deleting.wait(patient(20))
         won = callbacks.claim(callback.pk, owner="callbacks@tests/1")
         claimed.set()
         return won

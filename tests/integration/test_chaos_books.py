@@ -19,6 +19,7 @@ from tests.chaos.load import GARBAGE, Order, Sent
 from tests.chaos.monkey import draw_deeds
 from tests.chaos.receiver import MoodyReceiver
 from tests.factories import TaskFactory
+from tests.waiting import patient
 from transcription.models import Transcript, TranscriptionTask
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -196,7 +197,7 @@ def test_a_file_of_nobody_is_a_fault(balance, media_root: Path):
 def tell(receiver: MoodyReceiver, body: dict[str, Any]) -> None:
     """Send it what it takes in the end."""
     url = receiver.url_for("chaos-000000.wav")
-    while requests.post(url, json=body, timeout=10).status_code != 204:
+    while requests.post(url, json=body, timeout=patient(10)).status_code != 204:
         pass
 
 

@@ -17,6 +17,7 @@ from tests.integration.databases import (
     kill_own_connection,
 )
 from tests.integration.steps import complete, lease_of
+from tests.waiting import patient
 from transcription.errors import LeaseLostError
 from transcription.models import OwnerInLane, Transcript, TranscriptionTask
 from transcription.services import database, retention, transitions, turns
@@ -244,7 +245,7 @@ def test_a_lock_that_is_held_for_long_is_waited_for():
         with transaction.atomic():
             TranscriptionTask.objects.filter(pk=task.pk).update(progress=0.1)
             locked.set()
-            assert waited.wait(10)
+            assert waited.wait(patient(10))
 
     def write() -> None:
         locked.wait()
@@ -345,7 +346,7 @@ def test_an_error_that_time_does_not_heal_is_raised_at_once():
             lambda: TranscriptionTask.objects.extra(where=["no_such_column"])[0]
         )
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < patient(5)
 
 
 def test_a_broken_transaction_is_not_repeated_inside_itself():

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.servers import running_server
+from tests.waiting import patient
 from tools import services
 
 
@@ -60,7 +61,7 @@ def test_a_job_survives_the_restart_of_its_server(server, way, tmp_path):
             go_on_until(job, "Database away")
             server.start()
 
-            said, errors = job.communicate(timeout=60)
+            said, errors = job.communicate(timeout=patient(60))
         finally:
             job.kill()
 
@@ -78,7 +79,7 @@ def test_a_result_outlives_its_worker_while_the_server_is_away(server, tmp_path)
     server.start()
 
     with start_job(server, "again", tmp_path) as heir:
-        said, errors = heir.communicate(timeout=60)
+        said, errors = heir.communicate(timeout=patient(60))
 
     # The lost worker costs no attempt, and nothing is decoded a second time.
     assert said == "completed completed 1 1 1\n", errors

@@ -394,19 +394,19 @@ def test_doubtful_text_around_silence_is_dropped(tmp_path):
 @pytest.mark.parametrize(
     ("clips", "cities", "windows"),
     [
-        ((0.0, 2.6), {"Tokyo"}, 1),
-        ((5.2,), {"Berlin"}, 1),
-        ((0.0, 2.6, 5.2, 7.7), {"Tokyo", "Berlin"}, 2),
-        ((2.6, 5.2), set(), 1),
-        ((), {"Tokyo", "Berlin"}, 1),
-        ((60.0,), set(), 0),
+        ((0.0, 2.6), ["Tokyo"], 1),
+        ((5.2,), ["Berlin"], 1),
+        ((0.0, 2.6, 5.2, 7.7), ["Tokyo", "Berlin"], 2),
+        ((2.6, 5.2), [], 1),
+        ((), ["Tokyo", "Berlin"], 1),
+        ((60.0,), [], 0),
     ],
     ids=str,
 )
 def test_only_the_clips_are_heard(listen_in_order, english, clips, cities, windows):
     heard = listen_in_order(english, clip_timestamps=clips)
 
-    assert {city for city in ("Tokyo", "Berlin") if city in heard.text} == cities
+    assert [city for city in ("Tokyo", "Berlin") if city in heard.text] == cities
     assert len(heard.prompts) == windows
     for segment in heard.transcription.segments:
         assert not clips or segment.start >= clips[0]

@@ -43,7 +43,7 @@ from tests.receivers import (
     silent,
     unused_address,
 )
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.api import callbacks as documents
 from transcription.api.callbacks import event_body
 from transcription.models import Callback, CallbackAttempt, TranscriptionTask
@@ -104,6 +104,17 @@ def test_an_event_is_posted_with_its_id_and_the_time(receiver, due):
     assert abs(int(request.headers["webhook-timestamp"]) - time.time()) < 5
     assert int(request.headers["content-length"]) == len(request.body)
     assert "authorization" not in request.headers
+
+
+def test_headers_that_were_taken_before_they_were_refused_are_not_sent(receiver, due):
+    due.headers = {"X-Real-IP": "127.0.0.1", "X_Token": "a", "X-Token": "b"}
+    due.save()
+
+    attempt(due)
+
+    (request,) = receiver.received
+    assert request.headers["x-token"] == "b"
+    assert not {"x-real-ip", "x_token"} & set(request.headers)
 
 
 @pytest.mark.parametrize("rotations", [0, 1, 2])
@@ -314,8 +325,8 @@ def test_a_server_that_does_not_come_to_an_end_is_left(
 
     assert attempt(due) is State.PENDING
 
-    # Both go on for ten.
-    assert 0.4 < time.monotonic() - began < 5
+    # Both go on for longer.
+    assert 0.4 < time.monotonic() - began < patient(5)
     assert last_attempt().error_code == "timeout"
 
 
@@ -343,7 +354,7 @@ def test_a_server_that_does_not_speak_tls_is_told_apart(answer, code):
             with connection:
                 connection.recv(1)
                 connection.sendall(answer)
-                done.wait(10)
+                done.wait(patient(10))
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -583,7 +594,7 @@ def test_a_killed_deliverer_is_made_up_for_by_another(receiver, fleet):
 
     def hold(connection: Any, closed: threading.Event) -> None:
         posted.set()
-        go_on.wait(20)
+        go_on.wait(patient(20))
 
     receiver.then(hold)
     callback = callback_to(receiver.url)
@@ -604,7 +615,6 @@ def test_a_killed_deliverer_is_made_up_for_by_another(receiver, fleet):
     assert second.stop() == 0
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.django_db(transaction=True)
 def test_every_event_arrives_whatever_receiver_and_sender_suffer(fleet):
     # The receiver fails half of the time: the schedule must outlast that.

@@ -1,5 +1,7 @@
 """The demo model in both engines: what it promises, on recordings it never heard."""
 
+import multiprocessing
+import subprocess
 import sys
 import wave
 from pathlib import Path
@@ -13,9 +15,18 @@ from transcription.engines import demo_model
 RATE = 16_000
 SAMPLES = {sample.language: sample for sample in demo_model.samples()}
 LANGUAGES = sorted(SAMPLES)
+INSTALL_WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+
+for name in ("torch", "whisper", "tiktoken", "transformers"):
+    sys.modules[name] = None
+from transcription.engines import demo_model
+
+print(demo_model.ctranslate2_folder(Path(sys.argv[1])))
+"""
 
 pytestmark = [
-    pytest.mark.timeout(300),
     # openai-whisper leaves its token file to the garbage collector.
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
 ]
@@ -162,3 +173,40 @@ def test_checkpoint_needs_torch_and_says_so(tmp_path, monkeypatch):
         demo_model.openai_checkpoint(tmp_path)
 
     assert list(tmp_path.iterdir()) == []
+
+
+# --- Installed by processes ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return demo_model.ctranslate2_folder(tmp_path_factory.mktemp("models"))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_installs_without_torch_or_openai_whisper(tmp_path, installed):
+    done = subprocess.run(
+        [sys.executable, "-c", INSTALL_WITHOUT_TORCH, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert contents(Path(done.stdout.strip())) == contents(installed)
+
+
+def test_processes_that_start_at_once_get_one_intact_folder(tmp_path, installed):
+    spawn = multiprocessing.get_context("spawn")
+    parent = tmp_path / "not" / "there"
+
+    with spawn.Pool(2) as pool:
+        folders = pool.map(demo_model.ctranslate2_folder, [parent] * 2, chunksize=1)
+
+    assert folders[0] == folders[1]
+    assert list(parent.iterdir()) == [folders[0]]
+    assert contents(folders[0]) == contents(installed)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
-from django.db import DatabaseError
+from django.db import InterfaceError
 from django.utils import timezone
 
-from tests.factories import TaskFactory
-from tests.waiting import wait_for
-from transcription.models import TranscriptionTask
-from transcription.services import hints, publishing, retention
+from tests.factories import CallbackFactory, TaskFactory
+from tests.waiting import patient, wait_for
+from transcription.models import DispatcherTick, TranscriptionTask
+from transcription.services import (
+    callbacks,
+    events,
+    hints,
+    publishing,
+    retention,
+    transitions,
+)
 from transcription.storage import TaskFolder
 from workers import dispatcher as module
 from workers.dispatcher import Dispatcher
@@ -118,7 +127,7 @@ def test_after_an_outage_leases_get_time_to_be_renewed(settings, no_hints, monke
     def expire() -> int:
         ticks.append("expire")
         if len(ticks) == 1:
-            raise DatabaseError("away")
+            raise InterfaceError("away")
         return 0
 
     def send() -> int:
@@ -138,6 +147,155 @@ def test_after_an_outage_leases_get_time_to_be_renewed(settings, no_hints, monke
     assert ticks.count("send") > 3
 
 
+# --- Steps and rows that fail --------------------------------------------------------
+
+
+def broken() -> int:
+    raise ValueError("no")
+
+
+@pytest.mark.parametrize("position", range(len(Dispatcher()._steps)))
+def test_a_step_that_fails_keeps_no_other_from_running(no_hints, monkeypatch, position):
+    dispatcher = Dispatcher()
+    ran: list[str] = []
+    for number, step in enumerate(dispatcher._steps):
+        run = broken if number == position else partial(ran.append, step.name)
+        monkeypatch.setattr(step, "run", run)
+
+    dispatcher.tick()
+
+    names = [step.name for step in dispatcher._steps]
+    failing = names.pop(position)
+    assert ran == names
+    assert DispatcherTick.objects.get().failing == failing
+
+
+def test_a_step_that_fails_is_repeated_before_its_time(no_hints, monkeypatch):
+    monkeypatch.setattr(module, "REPEAT_SECONDS", 0.0)
+    sweeps: list[int] = []
+
+    def sweep() -> int:
+        sweeps.append(1)
+        return broken() if len(sweeps) == 1 else 0
+
+    monkeypatch.setattr(retention, "sweep", sweep)
+    dispatcher = Dispatcher()
+
+    for _ in range(3):
+        dispatcher.tick()
+
+    assert sweeps == [1, 1]
+
+
+def test_without_a_database_the_other_steps_do_not_wait_for_it_too(monkeypatch):
+    dispatcher = Dispatcher()
+    ran: list[str] = []
+
+    def away() -> int:
+        raise InterfaceError("away")
+
+    first, *others = dispatcher._steps
+    monkeypatch.setattr(first, "run", away)
+    for step in others:
+        monkeypatch.setattr(step, "run", partial(ran.append, step.name))
+
+    dispatcher.tick()
+
+    assert ran == []
+
+
+def test_a_volume_that_is_away_keeps_no_task_from_being_served(
+    no_hints, settings, tmp_path
+):
+    settings.MEDIA_ROOT = tmp_path / "gone"
+    settings.FILE_UPLOAD_TEMP_DIR = tmp_path / "gone" / "incoming"
+    waiting = TaskFactory(queued=True)
+
+    Dispatcher().tick()
+
+    assert no_hints == [waiting.pk]
+    assert set(DispatcherTick.objects.get().failing.split(",")) >= {"sweep"}
+
+
+def test_a_task_that_is_deleted_as_it_ends_keeps_no_other_from_going_back(
+    no_hints, past, monkeypatch
+):
+    ends = TaskFactory(processing=True, losses=2, lease_expires_at=past)
+    goes_back = TaskFactory(processing=True, lease_expires_at=timezone.now())
+    monkeypatch.setattr(
+        events,
+        "announce_finished",
+        lambda public_id, status: ends.delete(),
+    )
+
+    dispatcher = Dispatcher()
+    dispatcher.tick()
+
+    goes_back.refresh_from_db()
+    assert goes_back.status == "queued"
+    assert not TranscriptionTask.objects.filter(pk=ends.pk).exists()
+    assert DispatcherTick.objects.get().failing == ""
+
+
+def failing_at(monkeypatch: Any, owner: Any, name: str, key: int) -> None:
+    """Have a function fail for one of its first arguments, and work for others."""
+    real = getattr(owner, name)
+
+    def act(first: Any, *others: Any, **named: Any) -> Any:
+        if getattr(first, "pk", first) == key:
+            raise ValueError("no")
+        return real(first, *others, **named)
+
+    monkeypatch.setattr(owner, name, act)
+
+
+def test_a_row_that_fails_keeps_no_other_row_of_a_step_from_being_handled(
+    no_hints, past, settings, monkeypatch
+):
+    settings.AGEING_SECONDS = 600
+    lost = [TaskFactory(processing=True, lease_expires_at=past) for _ in range(2)]
+    waiting = [TaskFactory(queued=True) for _ in range(2)]
+    aged = [
+        TaskFactory(
+            queued=True,
+            priority="low",
+            dispatched=True,
+            queued_at=timezone.now() - timedelta(minutes=11),
+        )
+        for _ in range(2)
+    ]
+    unsent = [CallbackFactory() for _ in range(2)]
+    sending = [CallbackFactory(expired_lease=True) for _ in range(2)]
+    sent: list[int] = []
+
+    def send(callback_id: int) -> bool:
+        sent.append(callback_id)
+        return True
+
+    monkeypatch.setattr(callbacks, "send_hint", send)
+    failing_at(monkeypatch, transitions, "take_back", lost[0].pk)
+    failing_at(monkeypatch, hints, "send_hint", waiting[0].pk)
+    failing_at(monkeypatch, transitions, "raise_priority", aged[0].pk)
+    failing_at(monkeypatch, callbacks, "send_hint", unsent[0].pk)
+    failing_at(monkeypatch, callbacks, "take_back", sending[0].pk)
+
+    dispatcher = Dispatcher()
+    dispatcher.tick()
+
+    for task in (lost[1], aged[1]):
+        task.refresh_from_db()
+    assert lost[1].status == "queued"
+    assert aged[1].effective_priority == "normal"
+    assert waiting[1].pk in no_hints
+    assert waiting[0].pk not in no_hints
+    assert unsent[1].pk in sent
+    sending[1].refresh_from_db()
+    assert sending[1].lease_token is None
+    assert DispatcherTick.objects.get().failing == (
+        "raise_aged,send_callbacks,send_held_back,take_back,take_callbacks_back"
+    )
+
+
 def test_it_stops_when_it_is_told_to(no_hints, settings, monkeypatch):
     settings.DISPATCH_SECONDS = 60
     dispatcher = Dispatcher()
@@ -148,6 +306,6 @@ def test_it_stops_when_it_is_told_to(no_hints, settings, monkeypatch):
     wait_for(ticked.is_set)
 
     dispatcher.stop.set()
-    thread.join(timeout=10)
+    thread.join(timeout=patient(10))
 
     assert not thread.is_alive()

@@ -26,7 +26,7 @@ from tests.upstreams import (
     redirecting,
     running_upstream,
 )
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.accuracy import word_error_rate
 from transcription.engines import demo_model
 from transcription.models import TranscriptionTask
@@ -153,7 +153,7 @@ def test_the_share_that_has_come_is_shown(upstream, linked, tone, monkeypatch):
     def halves(connection: Any, closed: threading.Event) -> None:
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(tone)}\r\n\r\n"
         connection.sendall(head.encode() + tone[:half])
-        go_on.wait(10)
+        go_on.wait(patient(10))
         connection.sendall(tone[half:])
 
     record = transitions.record_fetch
@@ -381,7 +381,7 @@ def test_a_cancelled_task_is_fetched_no_longer(upstream, linked, behaviour):
     outcome = prepare(task)
     thread.join()
 
-    assert time.monotonic() - moments[0] < 2
+    assert time.monotonic() - moments[0] < patient(2)
     assert outcome is Outcome.CANCELLED
     assert not TaskFolder(task.public_id).path.exists()
 

@@ -18,6 +18,7 @@ from django.urls import path
 from django.utils import translation
 
 from tests.integration.databases import SERVERS_ONLY
+from tests.waiting import patient
 from whisperhub.handler import CONNECTION_SECONDS, Handler
 from whisperhub.request_id import HEADER, current_request_id
 
@@ -86,7 +87,7 @@ class Gate:
 
 def waits(request: HttpRequest) -> HttpResponse:
     Gate.entered.set()
-    assert Gate.opened.wait(20)
+    assert Gate.opened.wait(patient(20))
     return HttpResponse()
 
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.test import Client
 from django.utils import timezone
 
+from tests.factories import TaskFactory
 from tests.integration.databases import in_threads
 from transcription.models import DispatcherTick
-from transcription.services import health, publishing
+from transcription.services import health, hints, publishing
 from workers.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db
 
 
-def ticked(seconds_ago: float, host: str = "here") -> None:
+def ticked(seconds_ago: float, host: str = "here", *, failing: str = "") -> None:
     moment = timezone.now() - timedelta(seconds=seconds_ago)
-    DispatcherTick.objects.create(host=host, pid=1, ticked_at=moment)
+    DispatcherTick.objects.create(host=host, pid=1, ticked_at=moment, failing=failing)
 
 
 def ask() -> tuple[int, dict[str, str]]:
@@ -106,6 +109,50 @@ def test_without_a_database_no_request_can_be_answered(broker, monkeypatch):
     )
 
 
+def test_strangers_who_ask_again_cost_no_query(broker, django_assert_num_queries):
+    ticked(1)
+    ask()
+
+    with django_assert_num_queries(0):
+        for _ in range(10):
+            assert ask()[0] == 200
+
+
+def test_what_was_found_is_looked_at_again(broker, monkeypatch):
+    assert ask()[1]["dispatcher"] == "missing"
+    ticked(1)
+    monkeypatch.setattr(health, "RECENT_SECONDS", 0.0)
+
+    assert ask()[1]["dispatcher"] == "ok"
+
+
+def test_one_look_at_a_time_holds_a_thread(monkeypatch):
+    """A database that does not answer holds one of those who ask."""
+    found = health.Readiness(health.Health.OK, health.Health.OK, health.Health.OK)
+    looking, go_on = threading.Event(), threading.Event()
+    recent = health.RecentReadiness()
+    monkeypatch.setattr(health, "RECENT_SECONDS", 0.0)
+    monkeypatch.setattr(health, "readiness", lambda: found)
+    assert recent.get() is found
+
+    def wait() -> health.Readiness:
+        looking.set()
+        assert go_on.wait(20)
+        return health.Readiness(
+            health.Health.AWAY, health.Health.AWAY, health.Health.AWAY
+        )
+
+    monkeypatch.setattr(health, "readiness", wait)
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(recent.get)
+        assert looking.wait(20)
+        others = [recent.get() for _ in range(5)]
+        go_on.set()
+
+    assert others == [found] * 5
+    assert held.result().database is health.Health.AWAY
+
+
 def test_it_is_only_asked():
     assert Client().post("/readyz").status_code == 405
 
@@ -125,18 +172,57 @@ def test_each_round_is_noted(no_hints):
     assert before < tick.ticked_at < timezone.now() + timedelta(seconds=1)
 
 
-def test_a_round_that_fails_is_not_noted(no_hints, monkeypatch):
+def test_a_round_without_a_database_is_not_noted(no_hints, monkeypatch):
     dispatcher = Dispatcher()
 
     def fail() -> int:
-        raise OperationalError("away")
+        raise InterfaceError("away")
 
     monkeypatch.setattr(dispatcher, "send_held_back", fail)
 
-    with pytest.raises(OperationalError):
-        dispatcher.tick()
+    dispatcher.tick()
 
     assert not DispatcherTick.objects.exists()
+
+
+def test_a_step_that_fails_is_told_until_it_succeeds(broker, monkeypatch):
+    dispatcher = Dispatcher()
+    failures = iter([True, True, False])
+
+    def send() -> int:
+        if next(failures):
+            raise ValueError("no")
+        return 0
+
+    monkeypatch.setattr(dispatcher, "send_held_back", send)
+
+    said = []
+    for _ in range(3):
+        dispatcher.tick()
+        said.append(health.readiness())
+
+    assert [found.dispatcher for found in said] == ["failing", "failing", "ok"]
+    assert [found.status for found in said] == ["degraded", "degraded", "ok"]
+
+
+def test_a_row_that_fails_is_told_as_its_step(no_hints, monkeypatch):
+    TaskFactory(queued=True)
+
+    def send(task_id: int) -> bool:
+        raise ValueError("no")
+
+    monkeypatch.setattr(hints, "send_hint", send)
+
+    Dispatcher().tick()
+
+    assert DispatcherTick.objects.get().failing == "send_held_back"
+
+
+def test_one_dispatcher_without_failures_is_enough(broker):
+    ticked(1, host="there", failing="sweep")
+    ticked(1)
+
+    assert ask()[1]["dispatcher"] == "ok"
 
 
 def test_machines_that_are_gone_are_forgotten(no_hints):

@@ -326,6 +326,27 @@ def test_options_of_another_release_fail_the_task(prepared):
 # --- Cancelled and lost --------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("languages", "asked", "code"),
+    [
+        (("en", "es"), {"language": "yue"}, "unsupported_language"),
+        (("en",), {"task_type": "translate"}, "unsupported_task"),
+        (("en",), {"task_type": "detect_language"}, "unsupported_task"),
+    ],
+)
+def test_what_the_loaded_model_cannot_do_fails_the_task_before_any_work(
+    prepared, languages, asked, code
+):
+    task = prepared(**asked)
+    engine = ScriptedEngine(languages=languages)
+
+    assert steps.execute(task.pk, engine=engine) is Outcome.FAILED
+
+    task.refresh_from_db()
+    assert (task.error_code, engine.calls) == (code, [])
+    assert "'demo'" in task.error_message
+
+
 def test_a_task_that_is_cancelled_while_it_runs_ends_cancelled(prepared):
     task = prepared()
 

@@ -12,10 +12,10 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from tests.factories import TaskFactory
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.errors import LeaseLostError, TaskCancelledError
 from transcription.models import TranscriptionTask
-from transcription.services import transitions
+from transcription.services import events, transitions
 from transcription.services.leases import Heartbeat, HeldLease
 from transcription.services.transitions import Lease
 
@@ -36,7 +36,7 @@ def beating_heart() -> Iterator[Heartbeat]:
     yield heart
     heart._wake.set()
     if heart._thread:
-        heart._thread.join(timeout=20)
+        heart._thread.join(timeout=patient(20))
 
 
 def held_task(**traits: Any) -> tuple[Any, Lease]:
@@ -168,3 +168,82 @@ def test_the_heart_beats_on_after_the_database_was_away(
 
     with beating_heart.hold(lease) as held:
         wait_for(held.lost.is_set)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_heart_survives_a_stop_callback_that_raises(beating_heart, settings):
+    settings.HEARTBEAT_SECONDS = 0.05
+    ended, lease = held_task()
+    other, other_lease = held_task()
+    heard: list[str] = []
+
+    def raise_error() -> None:
+        raise ValueError("a callback's own")
+
+    with beating_heart.hold(lease) as held, beating_heart.hold(other_lease):
+        held.on_stop(raise_error)
+        held.on_stop(lambda: heard.append("the second"))
+        transitions.cancel(ended.pk)
+        wait_for(held.cancel_requested.is_set)
+        TranscriptionTask.objects.filter(pk=other.pk).update(
+            lease_expires_at=timezone.now()
+        )
+
+        renewed = TranscriptionTask.objects.filter(
+            pk=other.pk, lease_expires_at__gt=timezone.now() + timedelta(seconds=1)
+        )
+        wait_for(renewed.exists)
+        assert heard == ["the second"]
+
+
+def test_what_beats_along_and_fails_stops_no_lease_from_being_renewed(heart):
+    soon = timezone.now() + timedelta(seconds=1)
+    task, lease = held_task(lease_expires_at=soon)
+    beats: list[int] = []
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    heart.also(fail)
+    heart.also(lambda: beats.append(1))
+
+    with heart.hold(lease):
+        heart.beat()
+
+    task.refresh_from_db()
+    assert task.lease_expires_at > soon
+    assert beats == [1]
+
+
+def test_leases_that_cannot_be_renewed_stop_nothing_else_from_beating(
+    heart, monkeypatch
+):
+    def fail(tokens: list[uuid.UUID]) -> dict[uuid.UUID, bool]:
+        raise DatabaseError("away")
+
+    monkeypatch.setattr(transitions, "renew_leases", fail)
+    _, lease = held_task()
+    beats: list[int] = []
+    heart.also(lambda: beats.append(1))
+
+    with heart.hold(lease) as held:
+        heart.beat()
+
+    assert beats == [1]
+    assert not held.should_stop()
+
+
+def test_the_listener_for_stops_survives_a_look_that_raises(broker):
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        raise ValueError("no")
+
+    events.listen_for_stops(look)
+    wait_for(lambda: broker.client.pubsub_numsub(events.STOP_CHANNEL)[0][1])
+
+    events.announce_stop(uuid.uuid4())
+    wait_for(lambda: len(looks) == 1)
+    events.announce_stop(uuid.uuid4())
+    wait_for(lambda: len(looks) == 2)

@@ -22,7 +22,6 @@ from transcription.api.filters import LOOKUPS
 from transcription.api.pagination import MAX_LIMIT
 from transcription.models import TranscriptionTask
 from transcription.services import turns
-from workers.dispatcher import Dispatcher
 
 pytestmark = [
     pytest.mark.django_db,
@@ -153,13 +152,12 @@ def test_the_outlook_of_a_task_is_read_from_indexes(big_client, biggest_owner, s
 
 def test_whose_turn_it_is_is_read_from_an_index(big_client, biggest_owner):
     owner_id = biggest_owner.pk
-    dispatcher = Dispatcher()
     lane = "large-v3.normal"
     with CaptureQueriesContext(connection) as captured, transaction.atomic():
         assert turns.first_in(lane) is not None
         assert turns.turn_to_come(lane, owner_id) > 1
         turns.next_turn(lane, owner_id)
-        dispatcher.close_gaps()
+        turns.close_gaps()
     statements = [entry["sql"] for entry in captured.captured_queries]
     found = [
         explain(statement) for statement in statements if f'FROM "{TABLE}"' in statement

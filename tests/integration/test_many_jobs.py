@@ -22,7 +22,7 @@ from tests.factories import ApiKeyFactory, SlotFactory
 from tests.fleet import START_SECONDS, Fleet
 from tests.media_files import make_tone, write_audio
 from tests.recordings import read_recording, to_wav
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.audio import SAMPLE_RATE
 from transcription.engines import demo_model
 from transcription.engines.base import SilentListener
@@ -40,7 +40,7 @@ PATIENCE_SECONDS = 180 + JOBS * LONGEST_SECONDS / 10
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.timeout(2 * PATIENCE_SECONDS),
+    pytest.mark.timeout(2 * patient(PATIENCE_SECONDS)),
 ]
 
 Status = TranscriptionTask.Status

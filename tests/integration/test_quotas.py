@@ -62,6 +62,18 @@ def test_audio_is_counted_with_the_move_to_queued():
     assert (task.status, task.charged_seconds) == ("queued", 4.0)
 
 
+def test_options_that_make_more_windows_count_as_more_audio():
+    clips = [float(number) for number in range(8)]
+    task = TaskFactory(leased=True, options={"clip_timestamps": clips})
+
+    # Of a recording of 4 s, which has one window: clips from 0 s and from 2 s.
+    finish_preparation(task)
+
+    task.refresh_from_db()
+    assert task.charged_seconds == days()[0][1] == 4.0 + 30.0
+    assert task.media_duration_seconds == 4.0
+
+
 def test_what_is_undone_is_not_counted():
     task = TaskFactory(leased=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.databases import in_threads
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from whisperhub import rates
 from whisperhub.broker import redis_url
 from whisperhub.rates import MemoryRates, Rate, Standing
@@ -94,7 +94,7 @@ def test_without_redis_this_process_counts_and_asks_no_more(caplog):
 
     assert taken == [True, True, True, False, False]
     assert len(caplog.records) == 1
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < patient(2)
     rates.forget("x")
     assert rates.look("x", MINUTE).remaining == 3
 
@@ -103,14 +103,14 @@ def test_a_redis_that_is_silent_holds_nobody_up(tmp_path, monkeypatch, point_at_
     with running_broker(tmp_path / "broker") as url:
         point_at_broker(url)
         rates.take("x", MINUTE)
-        client: Any = rates._client(redis_url())
+        client: Any = rates.redis_client(redis_url())
         # It takes commands, and answers none.
         client.execute_command("CLIENT", "PAUSE", 20_000, "ALL")
         began = time.perf_counter()
 
         taken = [rates.take("x", MINUTE).allowed for _ in range(4)]
 
-        assert time.perf_counter() - began < 2 * rates.REDIS_SECONDS + 1
+        assert time.perf_counter() - began < patient(2 * rates.REDIS_SECONDS + 1)
         assert taken == [True, True, True, False]
 
 

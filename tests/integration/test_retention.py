@@ -19,7 +19,13 @@ from tests.integration.steps import STATES, STEPS, fail
 from transcription import storage
 from transcription.errors import MediaGoneError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
-from transcription.services import cancellation, retention, steering, transitions
+from transcription.services import (
+    cancellation,
+    events,
+    retention,
+    steering,
+    transitions,
+)
 from transcription.storage import TaskFolder, tasks_root
 from workers.dispatcher import Dispatcher
 
@@ -365,3 +371,81 @@ def test_the_sweep_leaves_what_is_no_task_folder():
 
 def test_a_volume_without_tasks_can_be_swept():
     assert retention.sweep() == 0
+
+
+# --- A task that starts again --------------------------------------------------------
+
+
+def test_a_task_that_has_started_again_keeps_what_it_has_made_since(settings):
+    """The worker of its former end comes late: it was frozen, or the volume slow."""
+    settings.KEEP_FAILED_HOURS = 24
+    task = TaskFactory(failed=True)
+    folder = fill(task.public_id)
+    assert transitions.start_again(task.pk)
+    TranscriptPart.objects.create(task=task, number=0)
+
+    retention.discard_media(task, "failed")
+
+    assert folder.original.exists()
+    assert folder.samples.exists()
+    assert TranscriptPart.objects.exists()
+
+
+def test_the_sweep_takes_nothing_of_a_task_that_starts_again_meanwhile(monkeypatch):
+    task = TaskFactory(failed=True, media_expires_at=None, source="link")
+    folder = fill(task.public_id, hours_old=2)
+    sweep_folder = retention._sweep_folder
+
+    def start_again_before(*arguments: Any) -> bool:
+        assert transitions.start_again(task.pk)
+        return sweep_folder(*arguments)
+
+    monkeypatch.setattr(retention, "_sweep_folder", start_again_before)
+
+    assert retention.sweep() == 0
+    assert folder.original.exists()
+    assert folder.samples.exists()
+
+
+def test_a_folder_that_cannot_be_swept_keeps_no_other(monkeypatch):
+    folders = [fill(uuid.uuid4(), hours_old=2) for _ in range(2)]
+    discard, failures = TaskFolder.discard, iter([True])
+
+    def fail_once(folder: TaskFolder) -> None:
+        if next(failures, False):
+            raise PermissionError("no")
+        discard(folder)
+
+    monkeypatch.setattr(TaskFolder, "discard", fail_once)
+
+    assert retention.sweep() == 1
+    assert sum(folder.path.exists() for folder in folders) == 1
+
+
+# --- Rows that change between a look and a write -------------------------------------
+
+
+def test_the_worker_that_claimed_a_task_meanwhile_hears_of_its_deletion(monkeypatch):
+    told: list[uuid.UUID] = []
+    monkeypatch.setattr(events, "announce_stop", told.append)
+    task = TaskFactory(queued=True)
+    as_it_was = TranscriptionTask.objects.get(pk=task.pk)
+    assert transitions.claim_inference(task.pk, owner="w")
+
+    retention.delete_task(as_it_was)
+
+    assert told == [task.public_id]
+
+
+def test_a_task_that_is_deleted_as_it_is_cancelled_is_no_error(monkeypatch):
+    task = TaskFactory(queued=True)
+    cancel = transitions.cancel
+
+    def and_delete(task_id: int) -> bool:
+        done = cancel(task_id)
+        TranscriptionTask.objects.filter(pk=task_id).delete()
+        return done
+
+    monkeypatch.setattr(transitions, "cancel", and_delete)
+
+    assert cancellation.cancel_task(task)

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from tools import services
 
 SHOW = (
@@ -79,7 +79,7 @@ def servers_below(folder: Path) -> list[psutil.Process]:
 def test_a_command_has_a_server_and_leaves_none(running, temporary):
     assert servers_below(temporary)
 
-    running.communicate("done\n", timeout=60)
+    running.communicate("done\n", timeout=patient(60))
 
     assert running.returncode == 0
     assert not servers_below(temporary)
@@ -95,3 +95,13 @@ def test_a_command_that_is_ended_leaves_no_server(running, temporary, number):
     running.send_signal(number)
 
     wait_for(lambda: not servers_below(temporary), seconds=30)
+
+
+def test_packages_start_nothing_while_they_are_installed(tmp_path):
+    policy = tmp_path / "policy-rc.d"
+
+    with services.services_do_not_start(policy):
+        asked = subprocess.run([policy, "postgresql", "start"], check=False)
+
+    assert asked.returncode == 101  # "action forbidden by policy"
+    assert not policy.exists()

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from tests.factories import SlotFactory
-from transcription.errors import UnknownModelError
+from transcription.errors import (
+    UnknownModelError,
+    UnsupportedLanguageError,
+    UnsupportedTaskError,
+)
 from transcription.models import WorkerSlot
-from transcription.services.serving import live_slots, resolve_model, served_models
+from transcription.services.serving import (
+    check_model,
+    live_slots,
+    resolve_model,
+    served_models,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -51,6 +62,51 @@ def test_a_model_is_in_the_state_of_its_slot(traits, state):
 
     assert model.state == state
     assert model.slots == (state not in ("stopped", "failed"))
+
+
+def test_a_model_knows_what_any_of_its_slots_has_named():
+    SlotFactory(model="small", languages=["yue", "en"])
+    SlotFactory(model="small", languages=["zh", "en"])
+    SlotFactory(model="small", state=State.LOADING)
+
+    (model,) = served_models()
+
+    assert model.languages == ["en", "zh", "yue"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        ({"language": "yue", "task": "transcribe"}, UnsupportedLanguageError),
+        ({"language": "en", "task": "transcribe"}, None),
+        ({"language": "es", "task": "translate"}, None),
+        ({"language": "", "task": "detect_language"}, None),
+    ],
+)
+@pytest.mark.parametrize("silent", [False, True])
+def test_what_a_model_does_not_know_is_refused(asked, error, silent):
+    SlotFactory(model="small", languages=["en", "es"], silent=silent)
+    SlotFactory(model="other", languages=["yue"])
+
+    with pytest.raises(error, match="'yue'") if error else nullcontext():
+        check_model("small", "faster-whisper", **asked)
+
+
+@pytest.mark.parametrize("task", ["translate", "detect_language"])
+def test_a_model_of_english_alone_neither_translates_nor_detects(task):
+    SlotFactory(model="base.en", languages=["en"])
+
+    with pytest.raises(UnsupportedTaskError, match=r"'base\.en' knows English only"):
+        check_model("base.en", "faster-whisper", language="", task=task)
+
+
+@pytest.mark.parametrize("task", ["transcribe", "translate", "detect_language"])
+def test_a_model_that_no_slot_has_loaded_is_asked_for_anything(task):
+    SlotFactory(model="small", state=State.LOADING)
+    SlotFactory(model="forgotten", languages=["en"], forgotten=True)
+
+    for model in ("small", "forgotten", "planned"):
+        check_model(model, "faster-whisper", language="yue", task=task)
 
 
 @pytest.mark.parametrize(

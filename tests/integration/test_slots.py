@@ -7,17 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from django.utils.translation import override
 
 from tests.factories import SlotFactory, TaskFactory
+from tests.waiting import patient
 from transcription.engines.base import ModelInfo
 from transcription.engines.plan import SlotPlan
 from transcription.models import TranscriptionTask, WorkerSlot
+from transcription.services import slots
 from transcription.services.slots import SlotTakenError, register, release_jobs
 from transcription.storage import TaskFolder
 from whisperhub.sentences import Sentence
@@ -34,13 +38,13 @@ def living_pid() -> Iterator[int]:
     """A process of ours that does nothing."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield process.pid
-    process.communicate(b"\n", timeout=20)
+    process.communicate(b"\n", timeout=patient(20))
 
 
 @pytest.fixture
 def dead_pid() -> int:
     process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait(timeout=20)
+    process.wait(timeout=patient(20))
     return process.pid
 
 
@@ -56,10 +60,15 @@ def test_a_starting_process_enters_itself(no_hints):
 
 def test_its_life_is_told(no_hints):
     record = register(PLAN)
-    info = ModelInfo("demo", "r1", "faster-whisper", "cpu", "int8", notice="small")
+    info = ModelInfo(
+        *("demo", "r1", "faster-whisper", "cpu", "int8"),
+        notice="small",
+        languages=("en", "es"),
+    )
 
     record.ready(info)
     slot = WorkerSlot.objects.get()
+    assert slot.languages == ["en", "es"]
     assert (slot.state, slot.model_revision, slot.notice) == (
         State.READY,
         "r1",
@@ -201,3 +210,42 @@ def test_a_process_above_its_memory_drains_and_says_so(no_hints, settings, monke
     assert "WHISPERHUB_SLOT_MEMORY_LIMIT" in slot.message
     assert record.draining.is_set()
     assert signals == [(os.getpid(), signal.SIGTERM)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_processes_that_start_at_once_one_is_refused(no_hints, monkeypatch):
+    """Two launchers on one machine, say; their jobs would be taken back in turn."""
+    mine = os.getpid()
+
+    def pid_of_thread() -> int:
+        return os.getppid() if threading.current_thread() is other else mine
+
+    monkeypatch.setattr("os.getpid", pid_of_thread)
+    SlotFactory(name=NAME, state=State.STOPPED)
+    refused: list[SlotTakenError] = []
+    look = slots._refuse_living
+
+    def second() -> None:
+        try:
+            register(PLAN)
+        except SlotTakenError as error:
+            refused.append(error)
+        finally:
+            connection.close()
+
+    other = threading.Thread(target=second)
+
+    def look_while_another_starts(row: WorkerSlot) -> None:
+        look(row)
+        if threading.current_thread() is not other:
+            other.start()
+            # It waits for this transaction; without a lock it would be through by now.
+            other.join(0.3)
+
+    monkeypatch.setattr(slots, "_refuse_living", look_while_another_starts)
+
+    first = register(PLAN)
+    other.join()
+
+    assert len(refused) == 1
+    assert WorkerSlot.objects.get().boot_id == first.boot_id

@@ -18,9 +18,11 @@ from tests.integration import steps
 from tests.media_files import make_tone
 from transcription.engines.base import ModelInfo, Segment, Transcription, Word
 from transcription.models import Transcript, TranscriptionTask
+from transcription.notices import Notice, NoticeCode
 from transcription.services import database, execution, slots, spool, transitions
 from transcription.services.transitions import Outcome
 from transcription.storage import TaskFolder
+from whisperhub.sentences import Sentence
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_hints", "quiet_heart")]
 
@@ -40,6 +42,13 @@ HEARD = Transcription(
     ],
     language_probabilities={"en": 0.9},
     options={"beam_size": 5},
+    notices=[
+        Notice(
+            NoticeCode.AUDIO_MISSING,
+            Sentence("{seconds} s are missing.", seconds=2.5),
+            {"seconds": 2.5},
+        )
+    ],
 )
 MODEL = ModelInfo("demo", "r1", "faster-whisper", "cuda:0", "float16", notice="small")
 RESULT = spool.Result(HEARD, MODEL, 1.25)
@@ -208,7 +217,13 @@ def test_the_result_of_another_model_is_none(prepared, other):
 
 
 @pytest.mark.parametrize(
-    "asked", [{"language": "es"}, {"task_type": "translate"}, {"options": {"a": 1}}]
+    "asked",
+    [
+        {"language": "es"},
+        {"task_type": "translate"},
+        {"options": {"a": 1}},
+        {"media_sha256": "0" * 64},
+    ],
 )
 def test_the_result_of_another_question_is_none(prepared, asked):
     spool.keep(prepared, RESULT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,12 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from tests.processes import is_alive, read_pid, wait_until
-from workers.supervisor import Program, ProgramFailedError, Supervisor
+from tests.processes import is_alive, read_pid
+from tests.waiting import patient, wait_for
+from workers.supervisor import Child, Program, ProgramFailedError, Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,7 +87,7 @@ class Runner:
         for supervisor, _ in self._running:
             supervisor.request_stop()
         for _, thread in self._running:
-            thread.join(timeout=20)
+            thread.join(timeout=patient(20))
             assert not thread.is_alive()
 
 
@@ -123,9 +126,9 @@ def test_stages_start_in_order_and_stop_in_the_opposite_one(runner, tmp_path, jo
     ]
 
     supervisor = runner.start(*stages)
-    assert supervisor.started.wait(10)
+    assert supervisor.started.wait(patient(10))
     supervisor.request_stop()
-    assert supervisor.finished.wait(10)
+    assert supervisor.finished.wait(patient(10))
 
     assert journal() == [
         *(f"start {name}" for name in names),
@@ -147,7 +150,7 @@ def test_a_stage_waits_for_a_program_that_runs_once(runner, tmp_path):
     after = Program(name="web", command=["sleep", "60"], is_ready=saw_it_done)
     supervisor = runner.start([once], [after])
 
-    assert supervisor.started.wait(10)
+    assert supervisor.started.wait(patient(10))
     assert checked == [True]
     assert set(supervisor.pids()) == {"web"}
 
@@ -163,7 +166,7 @@ def test_a_program_that_dies_at_its_start_is_named_with_its_last_words(
     )
 
     supervisor = runner.start([recorder("broker", tmp_path)], [broken])
-    assert supervisor.finished.wait(10)
+    assert supervisor.finished.wait(patient(10))
 
     assert not supervisor.started.is_set()
     (error,) = runner.errors
@@ -179,7 +182,7 @@ def test_a_program_that_does_not_exist_is_said_to_be_missing(runner):
     supervisor = runner.start(
         [Program(name="ghost", command=["/no/such/program"], is_ready=lambda: False)]
     )
-    assert supervisor.finished.wait(10)
+    assert supervisor.finished.wait(patient(10))
 
     assert "/no/such/program cannot be run: No such file" in str(runner.errors[0])
 
@@ -192,7 +195,7 @@ def test_a_program_that_is_never_ready_fails_at_its_deadline(runner):
         ready_seconds=0.2,
     )
     supervisor = runner.start([slow])
-    assert supervisor.finished.wait(10)
+    assert supervisor.finished.wait(patient(10))
 
     assert "slow was not ready within 0.2 s" in str(runner.errors[0])
     assert [name for name, _, _ in runner.exits] == ["slow"]
@@ -200,7 +203,7 @@ def test_a_program_that_is_never_ready_fails_at_its_deadline(runner):
 
 def test_a_program_that_dies_later_is_started_again_and_backs_off(runner, tmp_path):
     supervisor = runner.start([Program(name="web", command=["sleep", "60"])])
-    assert supervisor.started.wait(10)
+    assert supervisor.started.wait(patient(10))
 
     def runs_as_another_process_than(pid: int) -> bool:
         return bool(supervisor.pids().get("web", pid) != pid)
@@ -208,7 +211,7 @@ def test_a_program_that_dies_later_is_started_again_and_backs_off(runner, tmp_pa
     for _ in range(2):
         pid = supervisor.pids()["web"]
         os.kill(pid, signal.SIGKILL)
-        wait_until(partial(runs_as_another_process_than, pid))
+        wait_for(partial(runs_as_another_process_than, pid))
 
     assert runner.console == [
         "web stopped (killed by SIGKILL); starting it again in 0.5 s.",
@@ -225,7 +228,7 @@ def test_what_a_dead_program_left_behind_ends_with_it(runner, tmp_path):
 
     os.kill(supervisor.pids()["pool"], signal.SIGKILL)
 
-    wait_until(lambda: not is_alive(grandchild))
+    wait_for(lambda: not is_alive(grandchild))
 
 
 def deaf_program(pid_file: Path, *, patience_seconds: float) -> Program:
@@ -241,24 +244,24 @@ def deaf_program(pid_file: Path, *, patience_seconds: float) -> Program:
 def test_a_program_deaf_to_sigterm_is_killed_after_its_patience(runner, tmp_path):
     pid_file = tmp_path / "pid"
     supervisor = runner.start([deaf_program(pid_file, patience_seconds=0.3)])
-    assert supervisor.started.wait(10)
+    assert supervisor.started.wait(patient(10))
 
     supervisor.request_stop()
-    assert supervisor.finished.wait(5)
+    assert supervisor.finished.wait(patient(5))
 
     assert runner.exits[0][2] == -signal.SIGKILL
-    wait_until(lambda: not is_alive(read_pid(Path(f"{pid_file}.child"))))
+    wait_for(lambda: not is_alive(read_pid(Path(f"{pid_file}.child"))))
 
 
 def test_the_second_request_to_stop_cuts_patience_short(runner, tmp_path):
     pid_file = tmp_path / "pid"
     supervisor = runner.start([deaf_program(pid_file, patience_seconds=600)])
-    assert supervisor.started.wait(10)
+    assert supervisor.started.wait(patient(10))
 
     supervisor.request_stop()
     supervisor.request_stop()
 
-    assert supervisor.finished.wait(10)
+    assert supervisor.finished.wait(patient(10))
 
 
 def test_a_stop_during_the_start_is_obeyed_at_once(runner):
@@ -266,11 +269,11 @@ def test_a_stop_during_the_start_is_obeyed_at_once(runner):
         [Program(name="slow", command=["sleep", "60"], is_ready=lambda: False)],
         [Program(name="next", command=["sleep", "60"])],
     )
-    wait_until(lambda: supervisor.pids())
+    wait_for(lambda: supervisor.pids())
 
     supervisor.request_stop()
 
-    assert supervisor.finished.wait(5)
+    assert supervisor.finished.wait(patient(5))
     assert runner.errors == []
     assert [name for name, _, _ in runner.exits] == ["slow"]
 
@@ -287,7 +290,7 @@ def test_output_goes_to_a_file_and_only_the_loud_part_to_the_console(runner, tmp
         [Program(name="talker", command=python(talker), runs_once=True)],
         log_dir=tmp_path,
     )
-    assert supervisor.started.wait(10)
+    assert supervisor.started.wait(patient(10))
 
     assert (tmp_path / "talker.log").read_text().splitlines() == [
         "INFO all is well",
@@ -314,7 +317,7 @@ def test_a_chatty_program_does_not_block_and_its_log_stays_small(runner, tmp_pat
         log_dir=tmp_path,
         log_bytes=100_000,
     )
-    assert supervisor.started.wait(20)
+    assert supervisor.started.wait(patient(20))
 
     sizes = [path.stat().st_size for path in tmp_path.iterdir()]
     assert len(sizes) == 2
@@ -336,24 +339,24 @@ def test_programs_get_their_own_environment_and_no_input(runner, tmp_path):
             )
         ]
     )
-    assert supervisor.started.wait(10)
+    assert supervisor.started.wait(patient(10))
 
     assert runner.console == ["show       | ERROR gpu0 ''"]
 
 
 def test_programs_can_be_added_and_removed_while_it_runs(runner, tmp_path, journal):
     supervisor = runner.start([recorder("first", tmp_path)])
-    assert supervisor.started.wait(10)
+    assert supervisor.started.wait(patient(10))
 
     supervisor.add(recorder("second", tmp_path))
-    wait_until(lambda: "start second" in journal())
+    wait_for(lambda: "start second" in journal())
     supervisor.remove("second")
-    wait_until(lambda: "stop second" in journal())
-    wait_until(lambda: set(supervisor.pids()) == {"first"})
+    wait_for(lambda: "stop second" in journal())
+    wait_for(lambda: set(supervisor.pids()) == {"first"})
 
     # The name is free again.
     supervisor.add(recorder("second", tmp_path))
-    wait_until(lambda: journal().count("start second") == 2)
+    wait_for(lambda: journal().count("start second") == 2)
 
 
 def test_a_program_that_need_not_start_is_tried_again(runner, tmp_path):
@@ -368,9 +371,74 @@ def test_a_program_that_need_not_start_is_tried_again(runner, tmp_path):
         ]
     )
 
-    wait_until(lambda: runner.console)
-    wait_until(lambda: "slot" in supervisor.pids())
+    wait_for(lambda: runner.console)
+    wait_for(lambda: "slot" in supervisor.pids())
     assert supervisor.started.is_set()
+
+
+def test_an_owner_that_fails_when_a_program_ends_stops_no_other(tmp_path):
+    def fail(name: str, pid: int, code: int) -> None:
+        raise ValueError("the owner's own")
+
+    programs = [
+        Program(name=name, command=["sleep", "60"], must_start=False)
+        for name in ("one", "other")
+    ]
+    supervisor = Supervisor([programs], on_exit=fail, console=lambda line: None)
+
+    with supervisor.in_background():
+        wait_for(lambda: len(supervisor.pids()) == 2)
+        before = supervisor.pids()
+        os.kill(before["one"], signal.SIGKILL)
+
+        wait_for(lambda: supervisor.pids().get("one") not in (None, before["one"]))
+        assert supervisor.pids()["other"] == before["other"]
+
+
+def test_a_console_that_is_gone_stops_no_program(tmp_path):
+    def fail(line: str) -> None:
+        raise BrokenPipeError
+
+    loud = Program(name="loud", command=["sh", "-c", "echo ERROR; exec sleep 60"])
+    supervisor = Supervisor([[loud]], console=fail)
+
+    with supervisor.in_background():
+        pid = supervisor.pids()["loud"]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: supervisor.pids().get("loud") not in (None, pid))
+
+
+def test_a_call_that_fails_stops_no_program(runner, tmp_path, journal):
+    supervisor = runner.start([recorder("first", tmp_path)])
+    assert supervisor.started.wait(patient(10))
+
+    # There is one of this name.
+    supervisor.add(recorder("first", tmp_path))
+    supervisor.add(recorder("second", tmp_path))
+
+    wait_for(lambda: "start second" in journal())
+    assert set(supervisor.pids()) == {"first", "second"}
+
+
+def test_a_program_that_cannot_be_started_again_now_is_started_later(
+    runner, monkeypatch
+):
+    supervisor = runner.start([Program(name="web", command=["sleep", "60"])])
+    assert supervisor.started.wait(patient(10))
+    spawn, failures = Child.spawn, iter([True, True])
+
+    def spawn_later(child: Child) -> Any:
+        if next(failures, False):
+            raise BlockingIOError(errno.EAGAIN, "Too many processes")
+        return spawn(child)
+
+    monkeypatch.setattr(Child, "spawn", spawn_later)
+    pid = supervisor.pids()["web"]
+
+    os.kill(pid, signal.SIGKILL)
+
+    wait_for(lambda: supervisor.pids().get("web") not in (None, pid))
+    assert next(failures, None) is None
 
 
 def test_in_a_with_block_it_is_up_inside_and_gone_outside():
@@ -406,7 +474,13 @@ pid_file, code = sys.argv[1:]
 supervisor = Supervisor(
     [
         [Program(name="plain", command=["sleep", "600"])],
-        [Program(name="deaf", command=[sys.executable, "-c", code, pid_file])],
+        [
+            Program(
+                name="deaf",
+                command=[sys.executable, "-c", code, pid_file],
+                patience_seconds=600,
+            )
+        ],
     ],
 )
 with stop_on_signals(supervisor):
@@ -442,7 +516,7 @@ def test_kill_9_of_the_supervisor_leaves_no_process(main, tmp_path):
 
     main.kill()
 
-    wait_until(lambda: not any(map(is_alive, family)), seconds=8)
+    wait_for(lambda: not any(map(is_alive, family)), seconds=8)
 
 
 def test_kill_9_of_guard_and_supervisor_still_ends_what_listens(main, tmp_path):
@@ -457,7 +531,7 @@ def test_kill_9_of_guard_and_supervisor_still_ends_what_listens(main, tmp_path):
         os.kill(guard, signal.SIGKILL)
         main.kill()
 
-        wait_until(lambda: not is_alive(sleeper), seconds=5)
+        wait_for(lambda: not is_alive(sleeper), seconds=5)
     finally:
         os.killpg(deaf, signal.SIGKILL)
 
@@ -469,13 +543,13 @@ def test_a_guard_that_died_is_replaced_when_there_is_news_for_it(main, tmp_path)
     (sleeper,) = [pid for pid in family if psutil.Process(pid).name() == "sleep"]
 
     os.kill(guard, signal.SIGKILL)
-    wait_until(lambda: not is_alive(guard))
+    wait_for(lambda: not is_alive(guard))
     os.kill(sleeper, signal.SIGKILL)
-    wait_until(lambda: len([p for p in descendants(main) if is_alive(p)]) == 4)
+    wait_for(lambda: len([p for p in descendants(main) if is_alive(p)]) == 4)
     family = descendants(main)
     main.kill()
 
-    wait_until(lambda: not any(map(is_alive, family)), seconds=8)
+    wait_for(lambda: not any(map(is_alive, family)), seconds=8)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -485,14 +559,14 @@ def test_signals_stop_it_in_order_and_the_second_hurries(main, tmp_path, number)
     started = time.monotonic()
 
     main.send_signal(number)
-    wait_until((tmp_path / "pid.heard").exists)
-    # The deaf one has ten seconds of patience; the second signal cuts it to one.
+    wait_for((tmp_path / "pid.heard").exists)
+    # The deaf one has ten minutes; the second signal cuts it to one.
     main.send_signal(number)
-    output, _ = main.communicate(timeout=10)
+    output, _ = main.communicate(timeout=patient(10))
 
     assert output == "stopped in order\n"
     assert main.returncode == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < patient(5)
     assert not any(map(is_alive, family))
 
 

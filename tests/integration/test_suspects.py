@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from tests.engines import ScriptedEngine
 from tests.factories import TaskFactory
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.models import TranscriptionTask
 from transcription.services import execution, transitions, turns
 from transcription.services.admission import Admission
@@ -64,7 +64,7 @@ class Process:
     def end(self) -> None:
         self.let_go.set()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(patient(20))
             assert not thread.is_alive()
 
     def _serve(self) -> Served | None:
@@ -79,7 +79,7 @@ class Process:
     def _work(self, listener: Any) -> None:
         self._running += 1
         self.most_at_once = max(self.most_at_once, self._running)
-        self.let_go.wait(20)
+        self.let_go.wait(patient(20))
         self._running -= 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,9 @@ from django.utils.translation import override
 from tests.factories import TaskFactory
 from tests.integration.steps import (
     CASES,
+    DECODED,
+    HEARD,
+    MODEL,
     STATES,
     STEPS,
     complete,
@@ -24,8 +28,10 @@ from tests.integration.steps import (
     lease_of,
     retry,
 )
+from tests.waiting import patient
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask
+from transcription.notices import Notice, NoticeCode
 from transcription.services import transitions
 from transcription.services.lease_columns import NO_LEASE
 from transcription.services.transitions import Lease, Outcome
@@ -34,6 +40,11 @@ from whisperhub.sentences import Sentence
 pytestmark = pytest.mark.django_db
 
 Status = TranscriptionTask.Status
+
+MISSING = Notice(
+    NoticeCode.AUDIO_MISSING, Sentence("{seconds} s are missing.", seconds=2.5)
+)
+SHORT = Notice(NoticeCode.MODEL, Sentence("The file is empty."))
 
 # From, by, to. What is not here changes nothing.
 ARROWS = {
@@ -163,7 +174,7 @@ def test_racing_workers_get_each_task_exactly_once():
 
     def work(name: str) -> None:
         try:
-            start.wait(timeout=20)
+            start.wait(timeout=patient(20))
             won.extend(
                 (task.pk, name)
                 for task in tasks
@@ -179,7 +190,7 @@ def test_racing_workers_get_each_task_exactly_once():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=patient(60))
 
     assert sorted(pk for pk, _ in won) == sorted(task.pk for task in tasks)
     rows = TranscriptionTask.objects.values_list("pk", "lease_owner", "attempts")
@@ -234,6 +245,53 @@ def test_the_transcript_is_written_with_the_move_to_completed():
     assert row.transcript.segments[0]["text"] == " Hi."
     assert row.transcript.model["name"] == "demo"
     assert row.transcript.notices == ["small"]
+
+
+def test_notices_of_media_and_engine_are_kept_together():
+    task = TaskFactory(leased=True)
+    decoded = replace(DECODED, notices=[MISSING])
+    transitions.finish_preparation(lease_of(task), decoded)
+    lease = transitions.claim_inference(task.pk, owner="w")
+
+    transitions.complete(
+        lease,
+        replace(HEARD, notices=[SHORT, MISSING]),
+        model=MODEL,
+        inference_seconds=1.5,
+    )
+
+    assert reload(task).notices == [MISSING.as_dict(), SHORT.as_dict()]
+
+
+def test_a_worker_without_its_lease_adds_no_notice():
+    task = TaskFactory(processing=True)
+
+    with pytest.raises(LeaseLostError):
+        transitions.complete(
+            Lease(task.pk, uuid.uuid4()),
+            replace(HEARD, notices=[SHORT]),
+            model=MODEL,
+            inference_seconds=1.5,
+        )
+
+    assert reload(task).notices == []
+
+
+def test_starting_again_clears_the_notices():
+    task = TaskFactory(failed=True, notices=[MISSING.as_dict()])
+
+    assert transitions.start_again(task.pk)
+
+    assert reload(task).notices == []
+
+
+def test_a_copied_result_has_the_notices_of_its_source():
+    task = TaskFactory(leased=True)
+    source = TaskFactory(completed=True, owner=task.owner, notices=[MISSING.as_dict()])
+
+    transitions.complete_from(lease_of(task), source.pk)
+
+    assert reload(task).notices == [MISSING.as_dict()]
 
 
 def test_no_task_is_completed_without_its_transcript(monkeypatch):

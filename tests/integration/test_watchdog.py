@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 from tests.engines import JOBS_VARIABLE
 from tests.factories import ApiKeyFactory, TaskFactory
 from tests.fleet import Fleet
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.engines import demo_model
 from transcription.engines.base import ModelCall, SilentListener
 from transcription.models import TranscriptionTask
@@ -28,7 +28,7 @@ from transcription.storage import TaskFolder
 from workers import watchdog as module
 from workers.watchdog import STUCK_STATUS, Watchdog, put_jobs_back
 
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.django_db
 
 SECONDS = 60.0
 OWNER = "cpu-7@tests/1"
@@ -117,9 +117,10 @@ def test_a_process_that_was_frozen_is_well(model):
     assert [watchdog.look() for _ in range(5)] == [None] * 5
 
 
-def test_the_process_ends_even_if_the_database_is_away(model, monkeypatch):
+@pytest.mark.parametrize("error", [OperationalError, ValueError])
+def test_the_process_ends_even_if_its_jobs_do_not_go_back(model, monkeypatch, error):
     def fail(stuck: ModelCall) -> None:
-        raise OperationalError("away")
+        raise error("no")
 
     ended: list[int] = []
     monkeypatch.setattr(module, "put_jobs_back", fail)
@@ -127,6 +128,26 @@ def test_the_process_ends_even_if_the_database_is_away(model, monkeypatch):
     model.begin(1.0)
 
     Watchdog(model, limit_seconds=0.01, end=ended.append).run()
+
+    assert ended == [STUCK_STATUS]
+
+
+def test_a_look_that_raises_does_not_end_the_watch(model, monkeypatch):
+    looks: list[int] = []
+    ended: list[int] = []
+
+    def look() -> ModelCall | None:
+        looks.append(1)
+        if len(looks) == 1:
+            raise ValueError("no")
+        return ModelCall(1.0, frozenset())
+
+    monkeypatch.setattr(module, "put_jobs_back", lambda stuck: None)
+    monkeypatch.setattr("logging.shutdown", lambda: None)
+    watchdog = Watchdog(model, limit_seconds=0.01, end=ended.append)
+    monkeypatch.setattr(watchdog, "look", look)
+
+    watchdog.run()
 
     assert ended == [STUCK_STATUS]
 
@@ -297,7 +318,7 @@ def test_a_stuck_process_ends_and_its_neighbours_run_again(watched_fleet, submit
             guilty = submit(initial_prompt="We meet in Tokyo.")
             wait_for(call.exists, seconds=SECONDS, named=fleet.said)
         # From here on the neighbours wait for the model.
-        status = fleet.inference.process.wait(SECONDS)
+        status = fleet.inference.process.wait(patient(SECONDS))
 
         assert status == STUCK_STATUS, fleet.said()
         assert counts(guilty) == ("queued", 0, 1)

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.calls import START_OF_TRANSCRIPT, Callers, FakeWhisper, features
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.engines.coalescing import (
     Caller,
     CallerStoppedError,
@@ -26,7 +26,7 @@ from transcription.engines.coalescing import (
     ModelThreadDiedError,
 )
 
-SECONDS = 20.0
+SECONDS = patient(20.0)
 # Longer than any test may take: who lingers is found out.
 FOREVER_SECONDS = 600.0
 PROMPT = [START_OF_TRANSCRIPT, 5, 6]

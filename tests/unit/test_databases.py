@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -111,43 +108,3 @@ def test_a_missing_driver_is_named(monkeypatch):
 
     with pytest.raises(ValueError, match=r"pip install 'psycopg\[binary\]'"):
         from_url("postgres://db/whisperhub")
-
-
-def start(url: str, program: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "whisperhub.settings",
-        "WHISPERHUB_DATABASE_URL": url,
-        "WHISPERHUB_DATA_DIR": str(tmp_path),
-    }
-    return subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_a_bad_url_stops_the_start_with_the_variables_name(tmp_path):
-    ended = start("oracle://db/w", "import whisperhub.settings", tmp_path)
-
-    assert ended.returncode != 0
-    assert ended.stderr.splitlines()[-1] == (
-        "django.core.exceptions.ImproperlyConfigured: WHISPERHUB_DATABASE_URL: "
-        "'oracle' is none of sqlite, postgresql, postgres, mysql, mariadb."
-    )
-
-
-@pytest.mark.parametrize(
-    ("url", "loaded"), [("", False), ("postgres://d/w", False), ("mysql://d/w", True)]
-)
-def test_pymysql_stands_in_for_mysqldb_only_where_it_is_chosen(url, loaded, tmp_path):
-    program = (
-        "import sys, django; django.setup(); print('MySQLdb' in sys.modules);"
-        "from django.db import connection; connection.ops"
-    )
-
-    ended = start(url, program, tmp_path)
-
-    assert ended.stdout.strip() == str(loaded), ended.stderr

@@ -1,8 +1,5 @@
 import json
-import multiprocessing
 import os
-import subprocess
-import sys
 import time
 import wave
 from pathlib import Path
@@ -21,16 +18,6 @@ FOLDER_FILES = {
     "tokenizer.json",
     "preprocessor_config.json",
 }
-INSTALL_WITHOUT_TORCH = """
-import sys
-from pathlib import Path
-
-for name in ("torch", "whisper", "tiktoken", "transformers"):
-    sys.modules[name] = None
-from transcription.engines import demo_model
-
-print(demo_model.ctranslate2_folder(Path(sys.argv[1])))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -111,31 +98,6 @@ def test_installs_in_a_few_seconds(tmp_path):
     demo_model.ctranslate2_folder(tmp_path)
 
     assert time.process_time() - began < 10
-
-
-def test_installs_without_torch_or_openai_whisper(tmp_path, installed):
-    done = subprocess.run(
-        [sys.executable, "-c", INSTALL_WITHOUT_TORCH, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert contents(Path(done.stdout.strip())) == contents(installed)
-
-
-def test_processes_that_start_at_once_get_one_intact_folder(tmp_path, installed):
-    spawn = multiprocessing.get_context("spawn")
-    parent = tmp_path / "not" / "there"
-
-    with spawn.Pool(2) as pool:
-        folders = pool.map(demo_model.ctranslate2_folder, [parent] * 2, chunksize=1)
-
-    assert folders[0] == folders[1]
-    assert list(parent.iterdir()) == [folders[0]]
-    assert contents(folders[0]) == contents(installed)
 
 
 def test_loser_of_the_race_takes_the_winners_folder(tmp_path, monkeypatch):

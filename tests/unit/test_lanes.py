@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.calls import START_OF_TRANSCRIPT, Callers, FakeWhisper, features
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from transcription.engines.coalescing import (
     Caller,
     CallerStoppedError,
@@ -21,7 +21,7 @@ from transcription.engines.coalescing import (
 )
 from transcription.engines.lanes import ChunkLanes
 
-SECONDS = 20.0
+SECONDS = patient(20.0)
 
 
 @pytest.fixture

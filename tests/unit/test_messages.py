@@ -21,8 +21,10 @@ ERRORS = {
 } - {
     # Between our own processes.
     "LeaseLostError",
-    # Makes its own sentence.
+    # They make their own sentences.
+    "UnsupportedLanguageError",
     "UnsupportedOptionError",
+    "UnsupportedTaskError",
 }
 
 

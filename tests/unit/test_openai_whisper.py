@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from transcription.engines.openai_whisper import (
@@ -18,42 +14,9 @@ from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import parse_slot
 from transcription.errors import ModelUnavailableError
 
-LOAD_WITHOUT = """
-import sys
-from pathlib import Path
-
-sys.modules[sys.argv[1]] = None
-from transcription.engines.plan import parse_slot
-from transcription.engines.registry import create_engine
-from transcription.errors import ModelUnavailableError
-
-slot = parse_slot("cpu=demo", 0, "openai-whisper")
-engine = create_engine(slot, model_dir=Path(sys.argv[2]), cpu_threads=1)
-assert "torch" not in sys.modules or sys.modules["torch"] is None
-try:
-    engine.load()
-except ModelUnavailableError as error:
-    print(error.message)
-"""
-
 
 def slot(text: str):
     return parse_slot(text, 0, "openai-whisper")
-
-
-@pytest.mark.parametrize("missing", ["torch", "whisper"])
-def test_a_missing_library_is_told_with_how_to_install_it(missing, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD_WITHOUT, missing, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert "requirements/openai-whisper.txt" in done.stdout
-    assert "make run ENGINE=openai-whisper" in done.stdout
 
 
 @pytest.mark.parametrize(

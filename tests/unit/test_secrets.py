@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 from whisperhub.secrets import read_or_create
 
 ROOT = Path(__file__).resolve().parents[2]
-
-PRINT_SECRET = """
-import sys
-from pathlib import Path
-from whisperhub.secrets import read_or_create
-sys.stdin.readline()
-print(read_or_create(Path(sys.argv[1])))
-"""
 
 
 def test_a_secret_is_kept(tmp_path):
@@ -45,28 +35,6 @@ def test_nothing_else_is_left_in_the_folder(tmp_path):
 
 def test_two_secrets_differ(tmp_path):
     assert read_or_create(tmp_path / "a") != read_or_create(tmp_path / "b")
-
-
-def test_processes_that_start_at_once_agree(tmp_path):
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PRINT_SECRET, str(tmp_path / "key")],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    # They wait for this line, so that their reading and making overlaps.
-    for process in processes:
-        assert process.stdin
-        process.stdin.write("\n")
-        process.stdin.flush()
-
-    printed = {process.communicate(timeout=60)[0].strip() for process in processes}
-
-    assert printed == {read_or_create(tmp_path / "key")}
 
 
 def test_the_loser_of_the_race_takes_the_winners_secret(tmp_path, monkeypatch):

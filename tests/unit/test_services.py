@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -63,16 +62,6 @@ def test_installing_needs_root_and_says_what_to_do(monkeypatch):
 
     with pytest.raises(ServiceError, match="Install postgresql, or set"):
         services.install(["postgresql"])
-
-
-def test_packages_start_nothing_while_they_are_installed(tmp_path):
-    policy = tmp_path / "policy-rc.d"
-
-    with services.services_do_not_start(policy):
-        asked = subprocess.run([policy, "postgresql", "start"], check=False)
-
-    assert asked.returncode == 101  # "action forbidden by policy"
-    assert not policy.exists()
 
 
 def test_a_policy_of_the_machine_stays(tmp_path):

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transcription.media.subtitles import Cue, render_srt, render_vtt, timestamp
+from transcription.media.subtitles import (
+    Cue,
+    readable,
+    render_srt,
+    render_vtt,
+    timestamp,
+)
 
 TIME = re.compile(r"(\d{2,}):(\d\d):(\d\d)[.,](\d{3})")
 SECONDS = st.floats(min_value=0, max_value=400_000, allow_nan=False)
@@ -131,3 +137,51 @@ def test_vtt_reads_back(given_cues):
         assert "".join(html.unescape("".join(lines)).split()) == "".join(
             cue.text.split()
         )
+
+
+any_cues = st.lists(
+    st.builds(
+        Cue,
+        st.floats(-1, 100, allow_nan=False),
+        st.floats(-1, 100, allow_nan=False),
+        st.text("ab ", min_size=1),
+    )
+)
+
+
+@given(any_cues)
+def test_readable_cues_follow_each_other_and_keep_every_word(given_cues):
+    shown = readable(given_cues)
+
+    ends = [cue.end for cue in shown]
+    assert all(0 <= cue.start <= cue.end for cue in shown)
+    assert all(end <= cue.start for end, cue in zip(ends[:-1], shown[1:], strict=True))
+    # A single cue may have no time at all.
+    assert len(shown) < 2 or all(
+        round(cue.start * 1000) < round(cue.end * 1000) for cue in shown
+    )
+    assert "".join("".join(cue.text.split()) for cue in shown) == "".join(
+        "".join(cue.text.split()) for cue in given_cues
+    )
+
+
+@given(cues())
+def test_cues_that_are_apart_and_have_length_are_shown_as_they_are(given_cues):
+    apart = [cue for cue in given_cues if cue.end - cue.start > 0.01]
+
+    assert readable(apart) == apart
+
+
+def test_overlapping_cues_are_moved_apart():
+    assert readable([Cue(22.0, 30.0, "one"), Cue(29.9, 32.9, "two")]) == [
+        Cue(22.0, 30.0, "one"),
+        Cue(30.0, 32.9, "two"),
+    ]
+
+
+def test_a_cue_without_time_of_its_own_joins_its_neighbour():
+    joined = [Cue(0, 2, "one\ntwo")]
+
+    assert readable([Cue(0, 2, "one "), Cue(2, 2, " two")]) == joined
+    assert readable([Cue(0, 0, "one"), Cue(0, 2, "two")]) == joined
+    assert readable([Cue(0, 2, "one"), Cue(1, 1.5, "two")]) == joined

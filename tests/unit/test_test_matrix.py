@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 
 import pytest
 
 from tools import services, test_matrix
-from tools.test_matrix import Pass, read_summary
+from tools.test_matrix import Pass, pass_environment, read_summary, worker_count
 
 
 @pytest.mark.parametrize(
@@ -84,3 +85,35 @@ def test_in_ci_a_database_that_is_not_there_is_an_error(
 
     assert status == 1
     assert capsys.readouterr().out.splitlines()[-1] == "5 passed, 2 failed"
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 2), (2, 3), (4, 5), (64, 5)])
+def test_there_is_a_worker_more_than_cores_within_bounds(cores, workers):
+    assert worker_count(cores) == workers
+
+
+def test_the_processes_of_a_pass_agree_and_compile_modules_once():
+    ours = {"PYTHONDONTWRITEBYTECODE": "1", "PATH": "/bin"}
+
+    environment = pass_environment(ours, "mariadb://db/w")
+
+    assert environment.pop("PYTHONHASHSEED").isdigit()
+    assert environment == {"PATH": "/bin", "WHISPERHUB_DATABASE_URL": "mariadb://db/w"}
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "told"), [("", 0, False), ("; sys.exit(3)", 1, True)]
+)
+def test_a_check_beside_the_tests_is_shown_and_counts(
+    pass_results, monkeypatch, capsys, ending, status, told
+):
+    have(monkeypatch, "mariadb", "postgresql")
+    command = f"{sys.executable} -c \"import sys; print('checked'){ending}\""
+
+    ended = test_matrix.run_all([], complete=True, command=command)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert ended == status
+    assert "checked" in lines
+    assert any("failed, see above" in line for line in lines) == told
+    assert lines[-1] == "15 passed, 0 failed"

@@ -326,7 +326,8 @@ def test_a_body_is_read_to_its_end_once_the_request_is_let_in():
     exchange.run()
 
     assert exchange.status == 200
-    assert exchange.events[:3] == ["receive", "preflight", "receive"]
+    # So long a one is not waited for before.
+    assert exchange.events[:2] == ["preflight", "receive"]
     assert exchange.file.size == SMALL_FORM_BYTES
     assert exchange.form is not None
     exchange.form.discard()
@@ -337,6 +338,19 @@ def test_a_body_that_comes_with_its_head_costs_no_preflight():
 
     assert exchange.events[:2] == ["receive", "http.response.start"]
     assert exchange.passed == b"small"
+
+
+def test_few_bodies_are_waited_for_at_a_time(monkeypatch):
+    monkeypatch.setattr(uploads, "UNASKED_BYTES", 0)
+    monkeypatch.setattr("tests.unit.test_uploads.MAX_REQUEST_BYTES", 2**20)
+    large = forms.BodyMemory.UNCOUNTED_BYTES + 1
+    exchange = of_length(2 * large, b"x" * large, b"y" * large)
+    exchange.is_invited = False
+
+    exchange.run()
+
+    assert exchange.status == 401
+    assert exchange.events[:2] == ["receive", "preflight"]
 
 
 def test_a_small_body_is_waited_for_a_moment(monkeypatch):

@@ -10,28 +10,14 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from whisperhub.network.client_headers import may_be_chosen
+
 MOST_HEADERS: Final = 10
 NAME_LENGTH: Final = 100
 VALUE_LENGTH: Final = 2048
 # RFC 9110: a token; and visible ASCII, inside it blanks.
 NAME_FORM: Final = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+")
 VALUE_FORM: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-
-# What belongs to the connection, to the body, or to us.
-RESERVED: Final = frozenset(
-    {
-        *("connection", "expect", "host", "http2-settings", "keep-alive", "te"),
-        *("trailer", "transfer-encoding", "upgrade", "user-agent"),
-    }
-)
-# `forwarded`: a receiver may take it for the word of its own proxy.
-RESERVED_STARTS: Final = (
-    "content-",
-    "forwarded",
-    "proxy-",
-    "webhook-",
-    "x-forwarded-",
-)
 
 
 @extend_schema_field(
@@ -57,7 +43,11 @@ class CallbackHeadersField(serializers.Field[Any, Any, Any, Any]):
         "object": _("Give a JSON object of header names and texts."),
         "count": _("Give at most {count} headers."),
         "name": _("A header's name has 1 to {length} letters, digits and hyphens."),
-        "reserved": _("The header {name} is not yours to choose."),
+        "reserved": _(
+            "The header {name} cannot be chosen: it belongs to the connection or to "
+            "proxies, or has a '_', which receivers read as '-'. Leave it out, or give "
+            "it another name, such as X-My-Token."
+        ),
         "twice": _("The header {name} is there twice."),
         "value": _(
             "The value of {name} must be a text of 1 to {length} visible ASCII "
@@ -81,7 +71,7 @@ class CallbackHeadersField(serializers.Field[Any, Any, Any, Any]):
             if len(name) > NAME_LENGTH or not NAME_FORM.fullmatch(name):
                 self.fail("name", length=NAME_LENGTH)
             lowered = name.lower()
-            if lowered in RESERVED or lowered.startswith(RESERVED_STARTS):
+            if not may_be_chosen(name):
                 self.fail("reserved", name=name)
             if lowered in known:
                 self.fail("twice", name=name)

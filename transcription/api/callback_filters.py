@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django_filters import rest_framework as filters
 from django_filters.fields import IsoDateTimeField
 
+from transcription.api.fields import NOT_A_MOMENT
 from transcription.models import Callback
 
 
@@ -17,12 +18,13 @@ class MomentField(IsoDateTimeField):
 
     def to_python(self, value: Any) -> datetime | None:
         """The moment in UTC."""
-        moment: datetime | None = super().to_python(value)
         try:
+            moment: datetime | None = super().to_python(value)
             return moment and moment.astimezone(UTC)
-        except OverflowError:
+        except (OverflowError, ValidationError):
+            # Through a place, since the sentence itself has a percent sign.
             raise ValidationError(
-                self.error_messages["invalid"], code="invalid"
+                "%(sentence)s", code="invalid", params={"sentence": NOT_A_MOMENT}
             ) from None
 
 

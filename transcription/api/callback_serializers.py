@@ -11,7 +11,7 @@ from rest_framework import serializers
 from rest_framework.reverse import reverse
 
 from transcription.api.callback_fields import CallbackHeadersField
-from transcription.api.fields import CallbackUrlField, refuse_unknown
+from transcription.api.fields import CallbackUrlField, MomentField, refuse_unknown
 from transcription.models import Callback, CallbackAttempt, CallbackSecret
 
 
@@ -133,10 +133,8 @@ class TestRequestSerializer(serializers.Serializer[Any]):
 class ReplayRequestSerializer(serializers.Serializer[Any]):
     """Which events are to be sent once more."""
 
-    created_after = serializers.DateTimeField(
-        help_text=_("Events of this moment or later.")
-    )
-    created_before = serializers.DateTimeField(
+    created_after = MomentField(help_text=_("Events of this moment or later."))
+    created_before = MomentField(
         default=None,
         help_text=_("Events before this moment. Left out: all up to now."),
     )

@@ -41,9 +41,11 @@ TASK: Final[dict[str, Any]] = {
         "channels": None,
         "has_video": None,
     },
+    "audio_tracks": [],
     "progress": {"share": 0.0, "seconds_done": None, "updated_at": None},
     "attempts": 0,
     "error": None,
+    "notices": [],
     "created_at": "2026-11-22T09:14:03.482913Z",
     "retried_at": None,
     "queued_at": None,
@@ -68,10 +70,33 @@ PREPARED: Final[dict[str, Any]] = {
         "channels": 2,
         "has_video": False,
     },
+    "audio_tracks": [
+        {
+            "index": 0,
+            "language": "eng",
+            "title": "",
+            "codec": "mp3float",
+            "channels": 2,
+            "default": True,
+            "taken": True,
+        }
+    ],
     "progress": {"share": 0.0, "seconds_done": 0.0, "updated_at": None},
     "queued_at": "2026-11-22T09:14:05.120441Z",
 }
 ENDED_AT: Final = "2026-11-22T09:14:41.906127Z"
+NOTICE: Final[dict[str, Any]] = {
+    "code": "audio_missing",
+    "message": (
+        "20.0 seconds of sound are missing in the file, from 61.5 s to 81.5 s; "
+        "silence stands in their place."
+    ),
+    "details": {
+        "seconds": 20.0,
+        "count": 1,
+        "places": [{"start": 61.5, "end": 81.5, "seconds": 20.0}],
+    },
+}
 
 
 def example(name: str, **changes: Any) -> OpenApiExample:
@@ -106,6 +131,7 @@ TASK_COMPLETED: Final = example(
         "attempts": 1,
         "started_at": "2026-11-22T09:14:05.177204Z",
         "finished_at": ENDED_AT,
+        "notices": [NOTICE],
         "inference_seconds": 36.41,
     },
 )
@@ -155,7 +181,7 @@ RESULT: Final[dict[str, Any]] = {
         "inference": 36.41,
         "total": 38.4,
     },
-    "notices": [],
+    "notices": [NOTICE],
 }
 PENDING: Final[dict[str, Any]] = {
     "id": TASK_ID,
@@ -288,6 +314,7 @@ SERVED_MODEL: Final[dict[str, Any]] = {
     "revision": MODEL_USED["revision"],
     "state": "ready",
     "slots": 2,
+    "languages": ["en", "es", "yue", "zh"],
     "notice": "",
     "message": "",
 }

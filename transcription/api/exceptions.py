@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
+from django.conf import settings
 from django.core.exceptions import (
     PermissionDenied,
     RequestDataTooBig,
@@ -22,13 +24,18 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from accounts.errors import AccountError
-from transcription.errors import UnsupportedOptionError, WhisperHubError
+from transcription.api.echoes import NAME_LENGTH, shortened, shortened_sentence
+from transcription.errors import WhisperHubError
 from transcription.services.database import will_pass
 from whisperhub.problems import PROBLEM_JSON, problem_document
 from whisperhub.request_id import current_request_id
 from whisperhub.sentences import translated
 
 logger = logging.getLogger(__name__)
+
+# Fields that an answer finds fault with: more than any operation has, fewer than a list
+# in a body may have entries.
+MOST_ERRORS: Final = 50
 
 
 class TaskHasNoResultError(exceptions.APIException):
@@ -49,7 +56,10 @@ def problem_body(
 ) -> dict[str, Any]:
     """The members of a problem document."""
     body = problem_document(
-        http_status, code, detail, request_id=current_request_id.get()
+        http_status,
+        code,
+        shortened_sentence(detail),
+        request_id=current_request_id.get(),
     )
     if errors:
         body["errors"] = errors
@@ -67,12 +77,13 @@ def problem_details(exc: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(exc, WhisperHubError | AccountError):
         http_status, code = exc.http_status, exc.code
         detail = translated(exc.message)
-        if isinstance(exc, UnsupportedOptionError):
-            errors = {n: [{"code": code, "message": detail}] for n in exc.names}
+        if names := getattr(exc, "names", ()):
+            errors = {n: [{"code": code, "message": detail}] for n in names}
     elif isinstance(exc, exceptions.ValidationError):
         http_status, code = exc.status_code, "invalid"
         detail = _("The request has invalid fields.")
-        errors = _field_errors(exc.get_full_details())
+        found = _field_errors(exc.get_full_details())
+        errors = dict(islice(found.items(), MOST_ERRORS))
     elif isinstance(exc, exceptions.APIException):
         http_status, detail = exc.status_code, _detail_of(exc)
         code = str(getattr(exc.detail, "code", exc.default_code))
@@ -123,8 +134,12 @@ def _field_errors(details: Any) -> dict[str, Any]:
         # One message that was raised alone stands for a list of one.
         items = [found] if _is_message(found) else found
         if isinstance(items, list):
-            errors[field] = [
-                {"code": item["code"], "message": item["message"]} for item in items
+            errors[shortened(str(field), NAME_LENGTH)] = [
+                {
+                    "code": item["code"],
+                    "message": shortened_sentence(item["message"]),
+                }
+                for item in items
             ]
         else:
             # An object's members: vad_parameters.threshold.
@@ -160,8 +175,13 @@ def _reason(exception: Exception) -> str:
     """What of a suspicious request its sender may be told."""
     if isinstance(exception, TooManyFilesSent):
         return _("Send one file in a request.")
-    if isinstance(exception, TooManyFieldsSent | RequestDataTooBig):
-        return _("The request has too many fields, or too long ones.")
+    if isinstance(exception, TooManyFieldsSent):
+        return _(
+            "The request has more than {count} fields, or entries of lists. Send only "
+            "what the operation has."
+        ).format(count=settings.DATA_UPLOAD_MAX_NUMBER_FIELDS)
+    if isinstance(exception, RequestDataTooBig):
+        return _("The request is too long. Only a file in a form may be large.")
     return _("The server does not take this request.")
 
 

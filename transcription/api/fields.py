@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import heapq
 import json
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from django.http import QueryDict
 from django.utils.translation import get_language
@@ -16,10 +17,13 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.utils.serializer_helpers import BindingDict
 
+from transcription.api.echoes import MOST_NAMES, NAME_LENGTH, shortened, shown
 from whisperhub import languages
 from whisperhub.network.egress import BlockedAddressError, configured_policy
 from whisperhub.network.links import LENGTH, Fault, fault_of, target_of
 from whisperhub.sentences import translated
+
+LEAST_CLIP_SECONDS: Final = 0.5
 
 
 def flatten(request: Request) -> dict[str, Any]:
@@ -131,6 +135,10 @@ class ClipTimestampsField(NumbersField):
 
     default_error_messages = {
         "order": _("The times must rise: start, end, start, end …"),
+        "too_short": _(
+            "The clip from {start:g} s to {end:g} s is too short: give each clip "
+            "{least:g} s at least."
+        ),
     }
     may_be_empty = True
 
@@ -141,6 +149,10 @@ class ClipTimestampsField(NumbersField):
             return []
         if any(left >= right for left, right in pairwise(numbers)):
             self.fail("order")
+        # A window that holds next to nothing costs more than one that is full.
+        for start, end in zip(numbers[::2], numbers[1::2], strict=False):
+            if end - start < LEAST_CLIP_SECONDS:
+                self.fail("too_short", start=start, end=end, least=LEAST_CLIP_SECONDS)
         return numbers
 
 
@@ -155,7 +167,9 @@ class OneOfField(serializers.ChoiceField):
         """The choice as we spell it."""
         word = data.lower() if isinstance(data, str) else data
         if not isinstance(word, str) or word not in self.choices:
-            self.fail("invalid_choice", input=data, allowed=", ".join(self.choices))
+            self.fail(
+                "invalid_choice", input=shown(data), allowed=", ".join(self.choices)
+            )
         return word
 
 
@@ -236,6 +250,19 @@ class FileUrlField(UrlTextField):
                 code=error.code,
             ) from error
         return url
+
+
+# A + that is not encoded reaches us as a blank.
+NOT_A_MOMENT = _(
+    "Give a date and time such as 2026-11-26T09:30:00Z. In an address, write + as %2B: "
+    "2026-11-26T09:30:00%2B02:00."
+)
+
+
+class MomentField(serializers.DateTimeField):
+    """A moment in a request, which may stand in the address."""
+
+    default_error_messages = {"invalid": NOT_A_MOMENT}
 
 
 class SentenceField(serializers.CharField):
@@ -321,17 +348,25 @@ def refuse_unknown(data: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     """Refuse names that we do not know: a misspelt option must not pass unseen.
 
     Raises:
-        ValidationError: by name.
+        ValidationError: by name, for the first few in the order of the alphabet.
     """
-    unknown = sorted(set(data) - set(known))
-    if unknown:
-        raise serializers.ValidationError(
-            {
-                name: [
-                    serializers.ErrorDetail(
-                        str(_("There is no such field.")), code="unknown_field"
-                    )
-                ]
-                for name in unknown
-            }
-        )
+    unknown = set(data) - set(known)
+    if not unknown:
+        return
+    errors = {
+        shortened(name, NAME_LENGTH): [
+            serializers.ErrorDetail(
+                str(_("There is no such field.")), code="unknown_field"
+            )
+        ]
+        for name in heapq.nsmallest(MOST_NAMES, unknown)
+    }
+    if len(unknown) > MOST_NAMES:
+        sentence = _("{count} fields do not exist. The first {named} are named here.")
+        errors["non_field_errors"] = [
+            serializers.ErrorDetail(
+                sentence.format(count=len(unknown), named=MOST_NAMES),
+                code="unknown_field",
+            )
+        ]
+    raise serializers.ValidationError(errors)

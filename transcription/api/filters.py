@@ -10,7 +10,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from accounts.models import User
+from accounts.rights import Right, check_permission
 from transcription.api.fields import (
+    MomentField,
     OneOfField,
     RequestSerializer,
     query_values,
@@ -55,25 +57,20 @@ class TaskQuerySerializer(RequestSerializer):
     task_type = OneOfField(choices=TranscriptionTask.TaskType.choices, required=False)
     language = LanguageField(
         required=False,
-        help_text=_("What is spoken: as detected, and until then as asked for."),
+        help_text=_(
+            "What is spoken: as detected, and until then as asked for. A code, a BCP "
+            "47 tag or the name in English."
+        ),
     )
     engine = OneOfField(choices=TranscriptionTask.Engine.choices, required=False)
     model = serializers.CharField(max_length=100, required=False)
     platform = serializers.CharField(
         max_length=50, required=False, help_text=_("The label, letter by letter.")
     )
-    created_after = serializers.DateTimeField(
-        required=False, help_text=_("From this moment on.")
-    )
-    created_before = serializers.DateTimeField(
-        required=False, help_text=_("Before this moment.")
-    )
-    finished_after = serializers.DateTimeField(
-        required=False, help_text=_("From this moment on.")
-    )
-    finished_before = serializers.DateTimeField(
-        required=False, help_text=_("Before this moment.")
-    )
+    created_after = MomentField(required=False, help_text=_("From this moment on."))
+    created_before = MomentField(required=False, help_text=_("Before this moment."))
+    finished_after = MomentField(required=False, help_text=_("From this moment on."))
+    finished_before = MomentField(required=False, help_text=_("Before this moment."))
     has_result = serializers.BooleanField(
         required=False, help_text=_("Whether there is a transcript.")
     )
@@ -83,7 +80,10 @@ class TaskQuerySerializer(RequestSerializer):
     owner = serializers.CharField(
         max_length=150,
         required=False,
-        help_text=_("For staff: the user name of another owner."),
+        help_text=_(
+            "For staff with the permission `transcription.view_transcriptiontask`: "
+            "the user name of another owner."
+        ),
     )
     ordering = OneOfField(
         choices=ORDERINGS,
@@ -105,6 +105,7 @@ class TaskQuerySerializer(RequestSerializer):
 
         Raises:
             ValidationError: who asks is not staff, or there is no such user.
+            PermissionRequiredError: staff may not see the tasks of others.
         """
         asking = self.context["owner"]
         if name == asking.get_username():
@@ -113,6 +114,7 @@ class TaskQuerySerializer(RequestSerializer):
             raise serializers.ValidationError(
                 _("Only staff may list the tasks of others."), code="staff_only"
             )
+        check_permission(asking, Right.VIEW_TASKS)
         return user_named(name)
 
 

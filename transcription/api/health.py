@@ -13,7 +13,7 @@ from transcription.services import health
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
     """Tell whether requests can be answered, and how the other parts are."""
-    found = health.readiness()
+    found = health.recent_readiness.get()
     return JsonResponse(
         {
             "status": found.status,

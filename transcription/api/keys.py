@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
@@ -19,15 +19,35 @@ from rest_framework.viewsets import GenericViewSet
 from accounts import keys
 from accounts.limits import client_with_key
 from accounts.models import ApiKey, User
+from accounts.permissions import granted_scopes
+from accounts.rights import Right, check_owner, check_permission, check_scopes
 from accounts.scopes import ORDINARY, Scope
-from transcription.api.fields import TextField, refuse_unknown
+from transcription.api.fields import MomentField, TextField, refuse_unknown
 from transcription.api.json_bodies import BoundedJSONParser
 from transcription.api.key_limits import KeyLimitsSerializer
-from transcription.api.owners import OwnerField, named_owner
+from transcription.api.owners import OwnerField, check_may_name, named_owner
 from transcription.api.usage import UsageSerializer, usage_of
-from transcription.api.views import UNAUTHORIZED, problem
+from transcription.api.views import OTHERS_REFUSED, UNAUTHORIZED, problem
 
 NOT_FOUND = {404: problem("No key has this id.")}
+READ_REFUSED = {**UNAUTHORIZED, 403: OTHERS_REFUSED}
+REFUSED = {
+    **UNAUTHORIZED,
+    403: problem(
+        "The key lacks the scope (`insufficient_scope`), your account lacks a "
+        "permission that limits and others' keys need (`permission_required`), or the "
+        "key's owner has rights that your account lacks (`owner_has_more_rights`)."
+    ),
+}
+SECRET_REFUSED = {
+    **UNAUTHORIZED,
+    403: problem(
+        "The key lacks the scope (`insufficient_scope`), the new key would have a "
+        "scope that it lacks (`scope_not_held`), your account lacks a permission that "
+        "limits and others' keys need (`permission_required`), or the key's owner has "
+        "rights that your account lacks (`owner_has_more_rights`)."
+    ),
+}
 
 
 class KeySerializer(serializers.ModelSerializer[ApiKey]):
@@ -91,6 +111,7 @@ class KeyCreateSerializer(serializers.Serializer[Any]):
     """A request for a key."""
 
     owner = OwnerField(
+        right=Right.ADD_KEY,
         required=False,
         help_text=_("The user name of its owner. Left out: who asks."),
     )
@@ -102,7 +123,7 @@ class KeyCreateSerializer(serializers.Serializer[Any]):
         max_length=len(Scope),
         help_text=_("What the key may do."),
     )
-    expires_at = serializers.DateTimeField(
+    expires_at = MomentField(
         default=None,
         allow_null=True,
         help_text=_("When it stops to work. Left out: never."),
@@ -119,7 +140,13 @@ class KeyCreateSerializer(serializers.Serializer[Any]):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Refuse a key that would open nothing; DRF takes Django's error as its own."""
-        attrs.setdefault("owner", self.context["request"].user)
+        request = self.context["request"]
+        attrs.setdefault("owner", request.user)
+        check_owner(request.user, attrs["owner"], Right.ADD_KEY)
+        check_scopes(granted_scopes(request), map(Scope, attrs["scopes"]))
+        if attrs["limits"]:
+            # Also for one's own: who sets the limits is not who is limited.
+            check_permission(request.user, Right.ADD_KEY)
         keys.check_key(
             attrs["owner"],
             scopes=attrs["scopes"],
@@ -173,12 +200,22 @@ class KeyFilter(filters.FilterSet):
         model = ApiKey
         fields = ["state", "owner"]
 
+    def filter_queryset(self, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
+        """Keys of one owner: the client, unless another is named."""
+        found: QuerySet[ApiKey] = super().filter_queryset(queryset)
+        # The name as the filter read it: one of blanks only names nobody.
+        if self.form.cleaned_data.get("owner"):
+            return found
+        return found.filter(owner=cast(User, self.request.user))
+
     def by_owner(self, found: Any, name: str, value: str) -> Any:
         """Keys of this user.
 
         Raises:
+            PermissionRequiredError: it is somebody else, whose keys are not shown.
             ValidationError: there is no such user.
         """
+        check_may_name(cast(User, self.request.user), value, Right.VIEW_KEY)
         return found.filter(owner=named_owner(value, field=name))
 
     def by_state(self, found: Any, name: str, value: str) -> Any:
@@ -193,12 +230,12 @@ class KeyFilter(filters.FilterSet):
         responses={
             200: KeySerializer(many=True),
             400: problem("A filter or page value is not allowed."),
-            **UNAUTHORIZED,
+            **READ_REFUSED,
         },
     ),
     retrieve=extend_schema(
         summary="Show an API key",
-        responses={200: KeySerializer, **UNAUTHORIZED, **NOT_FOUND},
+        responses={200: KeySerializer, **READ_REFUSED, **NOT_FOUND},
     ),
     destroy=extend_schema(
         summary="Delete an API key",
@@ -206,7 +243,7 @@ class KeyFilter(filters.FilterSet):
             "It opens nothing from now on, and leaves no trace. To keep it in the "
             "list, revoke it."
         ),
-        responses={204: None, **UNAUTHORIZED, **NOT_FOUND},
+        responses={204: None, **REFUSED, **NOT_FOUND},
     ),
 )
 class KeyViewSet(
@@ -215,9 +252,17 @@ class KeyViewSet(
     mixins.DestroyModelMixin,
     GenericViewSet[ApiKey],
 ):
-    """Keys of all accounts; the scope lets nobody in who is no staff."""
+    """Keys of all accounts; the scope is for staff, and `accounts.rights` decides."""
 
     required_scope = Scope.ADMIN
+    rights: ClassVar = {
+        "retrieve": Right.VIEW_KEY,
+        "usage": Right.VIEW_USAGE,
+        "rotate": Right.ADD_KEY,
+        "partial_update": Right.CHANGE_KEY,
+        "revoke": Right.CHANGE_KEY,
+        "destroy": Right.DELETE_KEY,
+    }
     serializer_class = KeySerializer
     filterset_class = KeyFilter
     parser_classes = [BoundedJSONParser]
@@ -226,11 +271,24 @@ class KeyViewSet(
     queryset = ApiKey.objects.none()
 
     def get_queryset(self) -> QuerySet[ApiKey]:
-        """All; a list has those of one owner."""
-        found = ApiKey.objects.select_related("owner", "replaced_by")
-        if self.action == "list" and not self.request.query_params.get("owner"):
-            return found.filter(owner=cast(User, self.request.user))
-        return found
+        """All; `KeyFilter` and `get_object` narrow them to what the client may see."""
+        return ApiKey.objects.select_related("owner", "replaced_by")
+
+    def filter_queryset(self, queryset: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
+        """Filters are for the list: the address of a key names one of any owner."""
+        if self.action != "list":
+            return queryset
+        return super().filter_queryset(queryset)
+
+    def get_object(self) -> ApiKey:
+        """The key of the address, if the client may do this with its owner's keys.
+
+        Raises:
+            AccountError: it may not.
+        """
+        key = super().get_object()
+        check_owner(cast(User, self.request.user), key.owner, self.rights[self.action])
+        return key
 
     @extend_schema(
         summary="Make an API key",
@@ -239,7 +297,7 @@ class KeyViewSet(
         responses={
             201: KeyWithSecretSerializer,
             400: problem("A field is missing, unknown or not allowed."),
-            **UNAUTHORIZED,
+            **SECRET_REFUSED,
         },
     )
     def create(self, request: Request) -> Response:
@@ -266,13 +324,15 @@ class KeyViewSet(
         responses={
             200: KeySerializer,
             400: problem("A field is missing, unknown or not allowed."),
-            **UNAUTHORIZED,
+            **REFUSED,
             **NOT_FOUND,
         },
     )
     def partial_update(self, request: Request, public_id: Any = None) -> Response:
         """Allow it more or less."""
         key = self.get_object()
+        # Also for one's own, as when it is made.
+        check_permission(cast(User, request.user), Right.CHANGE_KEY)
         form = KeyChangeSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         keys.limit_key(key, form.validated_data["limits"])
@@ -281,7 +341,7 @@ class KeyViewSet(
     @extend_schema(
         summary="Show what an API key has used and may use",
         description="Counted for all keys that rotation has made of each other.",
-        responses={200: UsageSerializer, **UNAUTHORIZED, **NOT_FOUND},
+        responses={200: UsageSerializer, **READ_REFUSED, **NOT_FOUND},
     )
     @action(detail=True, filterset_class=None, pagination_class=None)
     def usage(self, request: Request, public_id: Any = None) -> Response:
@@ -301,7 +361,7 @@ class KeyViewSet(
         responses={
             201: KeyWithSecretSerializer,
             400: problem("A field is unknown or not allowed."),
-            **UNAUTHORIZED,
+            **SECRET_REFUSED,
             **NOT_FOUND,
             409: problem(
                 "The key is revoked, expired or replaced already (`key_not_rotatable`)."
@@ -312,6 +372,7 @@ class KeyViewSet(
     def rotate(self, request: Request, public_id: Any = None) -> Response:
         """Make a key in place of this one."""
         key = self.get_object()
+        check_scopes(granted_scopes(request), key.scopes)
         form = KeyRotateSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         overlap = timedelta(seconds=form.validated_data["overlap_seconds"])
@@ -321,7 +382,7 @@ class KeyViewSet(
         summary="Revoke an API key",
         description="It opens nothing from now on. To revoke it again changes nothing.",
         request=None,
-        responses={200: KeySerializer, **UNAUTHORIZED, **NOT_FOUND},
+        responses={200: KeySerializer, **REFUSED, **NOT_FOUND},
     )
     @action(detail=True, methods=["post"], filterset_class=None, pagination_class=None)
     def revoke(self, request: Request, public_id: Any = None) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -18,12 +19,24 @@ from transcription.api.fields import (
     TextField,
     ZeroIsNoneField,
 )
-from transcription.engines.languages import LANGUAGE_CODES
-from transcription.engines.options import BATCHING, OPTION_NAMES, VadParameters
+from transcription.engines.languages import AUTO, LANGUAGE_PATTERN, language_code
+from transcription.engines.options import (
+    BATCHING,
+    MOST_HYPOTHESES,
+    OPTION_NAMES,
+    DecodeOptions,
+    VadParameters,
+)
 
 TEXT_LENGTH = 2000
 DAY_SECONDS = 86_400
+# As many tracks as a file may have; see `media.opening`, which this process does not
+# import.
+MAX_TRACK = 63
+NUMBER = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
 LEAST_SPEECH_MS = 200
+LANGUAGE_LENGTH = 100
+LANGUAGE_OR_AUTO_PATTERN = LANGUAGE_PATTERN.replace("^(", f"^({AUTO}|", 1)
 
 
 class VadParametersSerializer(serializers.Serializer[Any]):
@@ -67,12 +80,85 @@ class VadParametersField(JsonObjectField):
     """The parameters as an object, or as its JSON text in a form."""
 
 
-class LanguageField(OneOfField):
-    """Whisper's code of a language."""
+@extend_schema_field({"type": "string", "pattern": LANGUAGE_PATTERN})
+class LanguageField(TextField):
+    """A language by Whisper's code, its BCP 47 tag or its English name: the code."""
+
+    default_error_messages = {
+        "invalid_choice": _(
+            '"{input}" is not a language that Whisper knows. Give its code, such as '
+            "en, or its name in English."
+        ),
+    }
 
     def __init__(self, **kwargs: Any) -> None:
-        """Offer every code that Whisper has."""
-        super().__init__(choices=[(code, code) for code in LANGUAGE_CODES], **kwargs)
+        """Bound the length: what is refused is quoted."""
+        super().__init__(max_length=LANGUAGE_LENGTH, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        """Whisper's code."""
+        text = super().to_internal_value(data)
+        code = language_code(text)
+        if code is None:
+            self.fail("invalid_choice", input=text)
+        return code
+
+
+@extend_schema_field({"type": "string", "pattern": LANGUAGE_OR_AUTO_PATTERN})
+class SpokenLanguageField(LanguageField):
+    """The language of a recording; empty if it is to be detected."""
+
+    default_error_messages = {
+        "invalid_choice": _(
+            '"{input}" is not a language that Whisper knows. Give its code, such as '
+            "en, its name in English, or auto to have it detected."
+        ),
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        """Whisper's code, or nothing."""
+        if isinstance(data, str) and data.strip().casefold() == AUTO:
+            return ""
+        return super().to_internal_value(data)
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "integer", "minimum": 0, "maximum": MAX_TRACK},
+            {"type": "string", "pattern": rf"{LANGUAGE_PATTERN}|^[0-9]{{1,2}}$"},
+        ]
+    }
+)
+class AudioTrackField(LanguageField):
+    """A track of the media: its index as a number, or its language; kept as text."""
+
+    default_error_messages = {
+        "invalid_choice": _(
+            '"{input}" is neither the number of a track, from 0 to {most}, nor a '
+            "language that Whisper knows."
+        ),
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        """The number as text, or Whisper's code of the language."""
+        is_number = isinstance(data, int) and not isinstance(data, bool)
+        text = str(data) if is_number else data
+        if isinstance(text, str) and NUMBER.fullmatch(text.strip()):
+            if not 0 <= int(text) <= MAX_TRACK:
+                self.fail("invalid_choice", input=text.strip()[:20], most=MAX_TRACK)
+            return str(int(text))
+        checked = TextField.to_internal_value(self, text)
+        code = language_code(checked)
+        if code is None:
+            self.fail("invalid_choice", input=checked, most=MAX_TRACK)
+        return code
+
+
+AUDIO_TRACK_HELP = _(
+    "Which of several audio tracks: its number, from 0, or its language. Left out: the "
+    "default one, or the first with sound in it. The task lists all tracks."
+)
 
 
 class DecodeOptionsSerializer(RequestSerializer):
@@ -84,7 +170,10 @@ class DecodeOptionsSerializer(RequestSerializer):
         count=10,
         text_number=r"(0(\.[0-9]+)?|1(\.0+)?)",
         required=False,
-        help_text=_("One, or several that are tried in turn. Default 0,0.2,…,1."),
+        help_text=_(
+            "One, or several that are tried in turn. Default 0,0.2,…,1. `beam_size` at "
+            "0, and `best_of` at each other one, may come to 60 in all."
+        ),
     )
     beam_size = serializers.IntegerField(
         required=False,
@@ -169,7 +258,11 @@ class DecodeOptionsSerializer(RequestSerializer):
             r"([0-9]{1,4}|[1-7][0-9]{4}|8[0-5][0-9]{3}|86[0-3][0-9]{2})(\.[0-9]+)?"
         ),
         required=False,
-        help_text=_("Transcribe only from start to end, start to end, … in seconds."),
+        help_text=_(
+            "Transcribe only from start to end, start to end, … in seconds; each clip "
+            "lasts 0.5 s at least. More clips than the recording has windows of 30 s "
+            "count as 30 s of audio each."
+        ),
     )
     hallucination_silence_threshold = ZeroIsNoneField(
         required=False,
@@ -197,6 +290,25 @@ class DecodeOptionsSerializer(RequestSerializer):
         required=False,
         help_text=_("Settings of the voice activity filter. Not with openai-whisper."),
     )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Bound what a badly decoded window costs."""
+        checked: dict[str, Any] = super().validate(attrs)
+        options = DecodeOptions.from_dict(
+            {name: checked[name] for name in OPTION_NAMES if name in checked}
+        )
+        if options.hypotheses > MOST_HYPOTHESES:
+            raise serializers.ValidationError(
+                {
+                    "temperature": _(
+                        "These temperatures ask for {asked} hypotheses: beam_size at "
+                        "0, and best_of at each other one. At most {most} are "
+                        "allowed. Lower best_of, or give fewer temperatures."
+                    ).format(asked=options.hypotheses, most=MOST_HYPOTHESES)
+                },
+                code="too_many_hypotheses",
+            )
+        return checked
 
     def given_options(self) -> dict[str, Any]:
         """The decode options in the request, normalised."""

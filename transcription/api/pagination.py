@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from django.db.models import Model, Q, QuerySet
@@ -15,13 +12,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from transcription.api import cursors
+
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100
 MAX_OFFSET: Final = 10_000
 # Counting a million rows costs more than the page itself.
 MAX_COUNT: Final = 10_000
-MAX_ID: Final = 2**63 - 1
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TaskPagination(BasePagination):
@@ -191,7 +188,7 @@ class TaskListPagination(TaskPagination):
         page["properties"]["next_cursor"] = {
             "type": "string",
             "nullable": True,
-            "example": "LWNyZWF0ZWRfYXQgMTc5NTM0MTIwMDAwMDAwMCA0MjE3",
+            "example": "3vXyqg1mJd0bHk2Wc8Zr5tQ9aLfN4sPoEuTiYxVbGKM",
         }
         page["required"] = list(page["properties"])
         return page
@@ -201,30 +198,26 @@ class TaskListPagination(TaskPagination):
         return self.ordering.removeprefix("-")
 
     def _cursor(self, row: Model) -> str:
-        moment = getattr(row, self._field)
-        microseconds = (moment - EPOCH) // timedelta(microseconds=1)
-        text = f"{self.ordering} {microseconds} {row.pk}"
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        return cursors.seal(self.ordering, getattr(row, self._field), row.pk)
 
     def _behind(self, queryset: QuerySet[Any], cursor: str) -> QuerySet[Any]:
         """The rows that follow the one that a cursor names, be it there or not.
 
         Raises:
-            ValidationError: it is none of ours, or of another ordering.
+            ValidationError: the cursor is malformed, or belongs to another ordering.
         """
         try:
-            padded = cursor + "=" * (-len(cursor) % 4)
-            text = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-            ordering, microseconds, number = text.split(" ")
-            moment = EPOCH + timedelta(microseconds=int(microseconds))
-            row_id = int(number)
-        except (ValueError, OverflowError, binascii.Error):
-            row_id, ordering = -1, ""
-        if ordering != self.ordering or not 0 <= row_id <= MAX_ID:
+            moment, row_id = cursors.unseal(self.ordering, cursor)
+        except cursors.BadCursorError as error:
             raise ValidationError(
-                {"cursor": _("This is no cursor of a list in this ordering.")}
-            )
-        way = "lt" if ordering.startswith("-") else "gt"
+                {
+                    "cursor": _(
+                        "This is not a cursor of a list in this ordering. Pass "
+                        "next_cursor on unchanged, or begin with the first page."
+                    )
+                }
+            ) from error
+        way = "lt" if self.ordering.startswith("-") else "gt"
         # The first condition is what an index can start from.
         return queryset.filter(
             Q(**{f"{self._field}__{way}": moment}) | Q(**{f"id__{way}": row_id}),

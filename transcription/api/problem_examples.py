@@ -12,7 +12,11 @@ from typing import Any, Final
 from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
-from transcription.errors import UnsupportedOptionError
+from transcription.errors import (
+    UnsupportedLanguageError,
+    UnsupportedOptionError,
+    UnsupportedTaskError,
+)
 from whisperhub.problems import status_title
 from whisperhub.sentences import Sentence, translated
 
@@ -25,6 +29,18 @@ SENTENCES: Final[dict[str, str]] = {
     "api_key_revoked": _("This API key was revoked. Use another one."),
     "account_closed": _("The account of this API key is closed."),
     "staff_only": _("Only staff may do this."),
+    "permission_required": _(
+        "Limits of keys, and what belongs to other accounts, need the permission "
+        "%(permission)s. Ask an administrator for it."
+    ),
+    "owner_has_more_rights": _(
+        "The account %(owner)s has rights that yours lacks. Only an account with all "
+        "of them, such as a superuser's, may do this."
+    ),
+    "scope_not_held": _(
+        "Your key lacks the scope %(scopes)s, so it cannot make a key that has it. "
+        "Leave the scope out, or use a key that has it."
+    ),
     "priority_not_allowed": _("The highest priority that you may use is %(highest)s."),
     "rate_limit_exceeded": _(
         "Too many requests. Wait as many seconds as Retry-After says, then go on."
@@ -35,6 +51,11 @@ SENTENCES: Final[dict[str, str]] = {
     ),
     "queue_quota_exceeded": _(
         "You may have %(count)d unfinished tasks. Wait until some have ended."
+    ),
+    "too_many_waiting": Sentence(
+        "{count} requests of this key wait for their answers, and no more may. Wait "
+        "until some are answered, or submit a task and ask for its result.",
+        count=200,
     ),
     "not_found": _("Not found."),
     "invalid": _("The request has invalid fields."),
@@ -56,17 +77,27 @@ SENTENCES: Final[dict[str, str]] = {
     "request_too_large": _(
         "The request is too long. Only a file in a form may be large."
     ),
-    "request_timeout": _("Nothing of the request came for too long. Send it again."),
+    "request_timeout": Sentence(
+        "The upload stalled: no data arrived for {seconds} seconds. Send it again.",
+        seconds="30",
+    ),
     "unsupported_media_type": Sentence(
         'Unsupported media type "{media_type}" in request.',
         media_type="application/xml",
     ),
     "not_acceptable": _("Could not satisfy the request Accept header."),
     "database_away": _("The database does not answer. Try again in a moment."),
+    "server_busy": Sentence(
+        "The server is receiving too many large requests. Send this one again in "
+        "{seconds} seconds.",
+        seconds=5,
+    ),
     "storage_full": _("The server has no room for this upload. Try again later."),
     "unsupported_option": UnsupportedOptionError(
         "openai-whisper", ["hotwords"]
     ).message,
+    "unsupported_language": UnsupportedLanguageError("base", "yue").message,
+    "unsupported_task": UnsupportedTaskError("base.en").message,
     "not_waiting": _("The task no longer waits."),
     "already_ended": _("The task has ended already."),
     "not_retryable": _("Only a task that failed or was cancelled can start again."),
@@ -83,6 +114,9 @@ SENTENCES: Final[dict[str, str]] = {
 }
 # For those sentences that keep no values.
 VALUES: Final[dict[str, dict[str, Any]]] = {
+    "permission_required": {"permission": "accounts.view_apikey"},
+    "owner_has_more_rights": {"owner": "ann"},
+    "scope_not_held": {"scopes": "read"},
     "priority_not_allowed": {"highest": "normal"},
     "audio_quota_exceeded": {"count": 36_000},
     "queue_quota_exceeded": {"count": 100},

@@ -24,15 +24,26 @@ from transcription.api.fields import (
     TextField,
     refuse_unknown,
 )
-from transcription.api.options import DecodeOptionsSerializer, LanguageField
+from transcription.api.options import (
+    AUDIO_TRACK_HELP,
+    AudioTrackField,
+    DecodeOptionsSerializer,
+    SpokenLanguageField,
+)
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
+from transcription.notices import NoticeCode, shown
 from transcription.services.outlook import MAX_AHEAD, outlook_of
 from transcription.services.steering import can_retry
 from transcription.services.submission import Link, Media, TaskRequest
+from whisperhub.sentences import translated
 
 # Stands for an id in addresses.
 SOME_ID: Final = str(uuid.UUID(int=0))
+NOTICES_HELP = _(
+    "What a reader of the result must know: where sound is missing, say, or which "
+    "track was taken."
+)
 NULL_SECONDS = {"type": "number", "nullable": True}
 
 # Languages are detected at an address of its own.
@@ -84,6 +95,8 @@ class SourceSerializer(RequestSerializer):
         help_text=_("A free label that stays with the task."),
     )
 
+    audio_track = AudioTrackField(required=False, help_text=AUDIO_TRACK_HELP)
+
     def to_internal_value(self, data: Any) -> Any:
         """Check the fields, and that there are no others."""
         refuse_unknown(data, self.fields)
@@ -100,7 +113,8 @@ class SourceSerializer(RequestSerializer):
             raise serializers.ValidationError(
                 {"file": _("Send a file or a link.")}, code="required"
             )
-        return attrs
+        checked: dict[str, Any] = super().validate(attrs)
+        return checked
 
     @property
     def media(self) -> Media:
@@ -118,6 +132,9 @@ class SourceSerializer(RequestSerializer):
                 "priority": checked.get("priority", ""),
                 "model": checked["model"],
                 "platform": checked["platform"],
+                "options": {
+                    name: checked[name] for name in ("audio_track",) if name in checked
+                },
                 **changes,
             }
         )
@@ -131,9 +148,13 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
         default=TranscriptionTask.TaskType.TRANSCRIBE,
         help_text=_("`transcribe`: text as spoken. `translate`: text in English."),
     )
-    language = LanguageField(
+    language = SpokenLanguageField(
         required=False,
-        help_text=_("Whisper's code of the spoken language. Left out: detected."),
+        help_text=_(
+            "The spoken language: a code such as `zh`, a BCP 47 tag such as `zh-CN`, "
+            "or the name in English; in any case. `auto`, or left out: detected. "
+            "`/api/v1/models/` lists the languages of each model."
+        ),
     )
     callback_url = CallbackUrlField(
         required=False,
@@ -216,6 +237,40 @@ class ModelUsedSerializer(serializers.Serializer[Any]):
     compute_type = serializers.CharField()
 
 
+class NoticeSerializer(serializers.Serializer[Any]):
+    """Something that a reader of the result must know."""
+
+    code = serializers.CharField(help_text=_("Stable: for programs."))
+    message = serializers.CharField(help_text=_("A sentence for people."))
+    details = serializers.DictField(
+        help_text=_(
+            "What belongs to the code, by name; times are in seconds of the media."
+        )
+    )
+
+
+def notices_of(task: TranscriptionTask) -> list[dict[str, Any]]:
+    """What was noticed about the media of a task, and while it ran."""
+    return [shown(notice) for notice in task.notices]
+
+
+@extend_schema_field(NoticeSerializer(many=True))
+class ResultNoticesField(serializers.Field[Any, Any, Any, Any]):
+    """The notices of a result: those of its task, then what its model says of all."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Take the whole transcript."""
+        super().__init__(source="*", read_only=True, help_text=NOTICES_HELP, **kwargs)
+
+    def to_representation(self, value: Transcript) -> list[dict[str, Any]]:
+        """In the language of the request."""
+        of_model = [
+            {"code": NoticeCode.MODEL, "message": translated(text), "details": {}}
+            for text in value.notices
+        ]
+        return notices_of(value.task) + of_model
+
+
 class LanguageDetectionSerializer(serializers.Serializer[Any]):
     """Which language is spoken."""
 
@@ -225,7 +280,7 @@ class LanguageDetectionSerializer(serializers.Serializer[Any]):
     language_probabilities = serializers.DictField(child=serializers.FloatField())
     duration = serializers.FloatField(source="duration_seconds")
     model = serializers.SerializerMethodField()
-    notices = serializers.ListField(child=SentenceField())
+    notices = ResultNoticesField()
 
     @extend_schema_field(ModelUsedSerializer)
     def get_model(self, transcript: Transcript) -> Any:
@@ -244,6 +299,26 @@ class MediaSerializer(serializers.Serializer[TranscriptionTask]):
     sample_rate = serializers.IntegerField(allow_null=True)
     channels = serializers.IntegerField(allow_null=True)
     has_video = serializers.BooleanField(allow_null=True)
+
+
+class AudioTrackSerializer(serializers.Serializer[Any]):
+    """One audio track of the media."""
+
+    index = serializers.IntegerField(
+        min_value=0, help_text=_("What `audio_track` may name it by.")
+    )
+    language = serializers.CharField(
+        help_text=_("As the file has it, such as eng; empty if it does not tell.")
+    )
+    title = serializers.CharField()
+    codec = serializers.CharField(
+        help_text=_("Empty: the server has no decoder for it.")
+    )
+    channels = serializers.IntegerField(allow_null=True)
+    default = serializers.BooleanField(
+        help_text=_("Whether players take it unless they are told otherwise.")
+    )
+    taken = serializers.BooleanField(help_text=_("Whether it is the one transcribed."))
 
 
 def seconds_done(task: TranscriptionTask) -> float | None:
@@ -302,7 +377,9 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
     id = serializers.UUIDField(source="public_id", read_only=True)
     media = MediaSerializer(source="*", read_only=True)
     progress = ProgressSerializer(source="*", read_only=True)
+    audio_tracks = AudioTrackSerializer(many=True, read_only=True)
     error = serializers.SerializerMethodField()
+    notices = serializers.SerializerMethodField(help_text=NOTICES_HELP)
     links = serializers.SerializerMethodField()
     can_retry = serializers.SerializerMethodField(
         help_text=_("Whether it ended in a way that lets it start again.")
@@ -343,9 +420,11 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "file_url",
             "file_size_bytes",
             "media",
+            "audio_tracks",
             "progress",
             "attempts",
             "error",
+            "notices",
             "created_at",
             "retried_at",
             "queued_at",
@@ -422,6 +501,11 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
         if not task.error_code:
             return None
         return {"code": task.error_code, "message": task.error_sentence.translated()}
+
+    @extend_schema_field(NoticeSerializer(many=True))
+    def get_notices(self, task: TranscriptionTask) -> list[dict[str, Any]]:
+        """With sentences in the language of the request."""
+        return notices_of(task)
 
     @extend_schema_field(TaskLinksSerializer)
     def get_links(self, task: TranscriptionTask) -> dict[str, str]:
@@ -566,9 +650,7 @@ class ResultSerializer(serializers.ModelSerializer[Transcript]):
     options = serializers.DictField()
     model = serializers.SerializerMethodField()
     timings = serializers.SerializerMethodField()
-    notices = serializers.ListField(
-        child=SentenceField(), help_text=_("What a reader must know.")
-    )
+    notices = ResultNoticesField()
 
     class Meta:
         model = Transcript
@@ -633,6 +715,13 @@ class ServedModelSerializer(serializers.Serializer[Any]):
     revision = serializers.CharField()
     state = serializers.ChoiceField(choices=MODEL_STATES)
     slots = serializers.IntegerField(help_text=_("Processes that hold it now."))
+    languages = serializers.ListField(
+        child=serializers.CharField(),
+        help_text=_(
+            "Codes of the languages that it knows. `en` alone: it neither translates "
+            "nor detects languages. Empty until a process has loaded it."
+        ),
+    )
     notice = SentenceField(
         help_text=_("What readers of its results must know; usually empty.")
     )

@@ -14,11 +14,12 @@ from rest_framework.views import APIView
 from accounts import usage
 from accounts.limits import Client, client_of, client_without_key
 from accounts.models import ApiKey, User
+from accounts.rights import Right
 from accounts.throttling import rate_name
 from accounts.usage import DAYS_SHOWN, Used
 from transcription.api.fields import query_values, refuse_unknown
 from transcription.api.owners import OwnerField
-from transcription.api.views import UNAUTHORIZED, problem
+from transcription.api.views import OTHERS_REFUSED, UNAUTHORIZED, problem
 from transcription.models import TranscriptionTask
 from transcription.services.quotas import unfinished_tasks
 from whisperhub import rates
@@ -31,10 +32,11 @@ class UsageQuerySerializer(serializers.Serializer[Any]):
     """Whose usage is asked for."""
 
     owner = OwnerField(
+        right=Right.VIEW_USAGE,
         required=False,
         help_text=_(
-            "For staff: the user name of another owner. The limits are then those of "
-            "requests without a key."
+            "For staff with the permission `accounts.view_dailyusage`: the user name "
+            "of another owner. The limits are then those of requests without a key."
         ),
     )
 
@@ -45,7 +47,7 @@ class UsageQuerySerializer(serializers.Serializer[Any]):
             ValidationError: a name that is not one's own, by somebody who is no staff.
         """
         refuse_unknown(data, self.fields)
-        asking = self.context["owner"]
+        asking = self.context["request"].user
         if data.get("owner", asking.get_username()) == asking.get_username():
             return {}
         if not asking.is_staff:
@@ -213,13 +215,14 @@ class UsageView(APIView):
             200: UsageSerializer,
             400: problem("There is no such owner, or only staff may ask for it."),
             **UNAUTHORIZED,
+            403: OTHERS_REFUSED,
         },
     )
     def get(self, request: Request) -> Response:
         """Used, left, and until when."""
         asking = cast(User, request.user)
         query = UsageQuerySerializer(
-            data=query_values(request), context={"owner": asking}
+            data=query_values(request), context={"request": request}
         )
         query.is_valid(raise_exception=True)
         if other := query.validated_data.get("owner"):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any, cast
 from urllib.parse import quote
 
 from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseBase
-from django.shortcuts import get_object_or_404
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
@@ -59,9 +57,9 @@ from transcription.api.serializers import (
     TaskUploadSerializer,
 )
 from transcription.api.uploading import IDEMPOTENCY_KEY, TakesFile
-from transcription.api.waiting import waiting_view
+from transcription.api.waiting import WaitsForTask
 from transcription.errors import AlreadyEndedError
-from transcription.media.subtitles import SRT, Cue, render_srt, render_vtt
+from transcription.media.subtitles import SRT, Cue, readable, render_srt, render_vtt
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services import (
     cancellation,
@@ -71,8 +69,6 @@ from transcription.services import (
     submission,
 )
 
-# What a client of an ordinary time-out still waits for.
-DETECTION_SECONDS = 30.0
 IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
 SUBTITLE_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt"}
 
@@ -92,6 +88,11 @@ UNAUTHORIZED = {
         "The key lacks the scope (`insufficient_scope`), or its owner may not do this."
     ),
 }
+# For what staff may look at that belongs to others.
+OTHERS_REFUSED = problem(
+    "The key lacks the scope (`insufficient_scope`), or your account lacks a "
+    "permission that is needed for what belongs to others (`permission_required`)."
+)
 NOT_FOUND = {404: problem("No task of yours has this id.")}
 PRIORITY_REFUSED = {
     403: problem(
@@ -99,7 +100,7 @@ PRIORITY_REFUSED = {
         "highest that it may use (`priority_not_allowed`)."
     )
 }
-FELL_SILENT = problem("The client fell silent (`request_timeout`).")
+FELL_SILENT = problem("The body stalled, or took too long (`request_timeout`).")
 TOO_LARGE = problem(
     "The file (`file_too_large`), or what stands beside it (`request_too_large`), is "
     "larger than the server takes."
@@ -155,6 +156,7 @@ class AcceptAnything(DefaultContentNegotiation):
             200: TaskSerializer(many=True),
             400: problem("A filter or page value is not allowed."),
             **UNAUTHORIZED,
+            403: OTHERS_REFUSED,
         },
         examples=[TASK_COMPLETED],
     ),
@@ -250,8 +252,11 @@ class TaskViewSet(
         responses={
             201: TaskSerializer,
             400: problem(
-                "A field is missing, unknown or not allowed; or the Idempotency-Key is "
-                "none (`invalid_idempotency_key`)."
+                "A field is missing, unknown or not allowed; the engine has no such "
+                "option (`unsupported_option`); the model does not know the language "
+                "(`unsupported_language`), or knows English only "
+                "(`unsupported_task`); or the Idempotency-Key is none "
+                "(`invalid_idempotency_key`)."
             ),
             **UNAUTHORIZED,
             **PRIORITY_REFUSED,
@@ -463,7 +468,7 @@ class TaskViewSet(
             task.file_name.rpartition(".")[0] or task.file_name or str(task.public_id)
         )
         return HttpResponse(
-            render(cues),
+            render(readable(cues)),
             content_type=f"{SUBTITLE_TYPES[output_format]}; charset=utf-8",
             headers={
                 "Content-Disposition": "attachment; filename*=UTF-8''"
@@ -472,10 +477,12 @@ class TaskViewSet(
         )
 
 
-class DetectLanguageView(TakesFile):
-    """Tells the language of a recording; see `waiting_view` for how it waits."""
+class DetectLanguageView(TakesFile, WaitsForTask):
+    """Tells the language of a recording."""
 
     file_actions = frozenset({"post"})
+    # What a client of an ordinary time-out still waits for.
+    wait_seconds = 30.0
 
     @extend_schema(
         operation_id="detect_language",
@@ -491,13 +498,20 @@ class DetectLanguageView(TakesFile):
         responses={
             200: LanguageDetectionSerializer,
             202: OpenApiResponse(PendingResultSerializer, "Not finished yet."),
-            400: problem("A field is missing, unknown or not allowed."),
+            400: problem(
+                "A field is missing, unknown or not allowed; or the model knows "
+                "English only (`unsupported_task`)."
+            ),
             **UNAUTHORIZED,
             **PRIORITY_REFUSED,
             409: problem("The recording could not be used; `code` tells why."),
             408: FELL_SILENT,
             413: TOO_LARGE,
-            429: NO_ROOM,
+            429: problem(
+                "The key has too many unfinished tasks (`queue_quota_exceeded`), has "
+                "used its audio of this day (`audio_quota_exceeded`), or has too many "
+                "requests that wait for their answers (`too_many_waiting`)."
+            ),
             507: problem("The server has no room for the file."),
         },
     )
@@ -512,23 +526,11 @@ class DetectLanguageView(TakesFile):
             form.task_request(task_type=TranscriptionTask.TaskType.DETECT_LANGUAGE),
             client=client,
         )
-        return pending(task)
+        return self.wait_for(task, pending(task))
 
-
-class DetectedLanguageView(APIView):
-    """The answer of a finished detection; reached through `DetectLanguageView`."""
-
-    def post(self, request: Request, public_id: uuid.UUID) -> Response:
+    def outcome(self, task: TranscriptionTask) -> Response:
         """The language, or the task's error."""
-        task = get_object_or_404(
-            TranscriptionTask, public_id=public_id, owner=cast(User, request.user)
-        )
         return Response(LanguageDetectionSerializer(transcript_of(task)).data)
-
-
-detect_language = waiting_view(
-    DetectLanguageView, DetectedLanguageView.as_view(), seconds=DETECTION_SECONDS
-)
 
 
 class ModelListView(APIView):

@@ -1,141 +1,155 @@
-"""Answers that wait for the end of a task without holding a thread.
+"""Views whose answer waits for the end of a task, a bounded number for each key.
 
-One subscription per process serves all who wait; the row is looked at as well, so that
-news lost on the way delays an answer by moments.
+Submitting and answering are short and run in the threads of the web process; see
+`whisperhub.deferred` for what lies between them.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
 import uuid
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any, Final
-from weakref import WeakKeyDictionary
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, cast
 
-import redis.asyncio
-from asgiref.sync import sync_to_async
-from django.http import HttpRequest, HttpResponseBase
-from django.views.decorators.csrf import csrf_exempt
-from redis.exceptions import RedisError
+from django.conf import settings
+from django.http import Http404, HttpResponseBase
+from django.utils import translation
+from django.utils.translation import gettext as _
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
 
+from accounts.limits import Client, client_of
+from accounts.models import User
+from transcription.errors import TooManyWaitingError
 from transcription.models import TranscriptionTask
-from transcription.services.events import CHANNEL
-from whisperhub.broker import redis_url
+from transcription.services.waiting import wait_until_ended
+from whisperhub import places
+from whisperhub.deferred import InThread
+from whisperhub.places import Place
+from whisperhub.preflight import is_preflight
 
-logger = logging.getLogger(__name__)
+# Nobody knows when one of the others will be answered.
+RETRY_SECONDS: Final = 5
+# How long submitting and answering may take beside the wait. It matters only where a
+# process dies with the place.
+PLACE_MARGIN_SECONDS: Final = 60
+# Headers of the first answer that belong to its body.
+HEADERS_OF_BODY: Final = ("Content-Type", "Content-Length", "Retry-After")
 
-LOOK_SECONDS: Final = 2.0
-RECONNECT_SECONDS: Final = 1.0
 
+class WaitsForTask(APIView):
+    """A view that submits a task and answers with its outcome, if that comes in time.
 
-class EndOfTasks:
-    """Wakes those who wait for tasks; one per event loop."""
+    Its method returns `self.wait_for(task, response)`. The response is what the client
+    gets if the task takes too long, or the server stops.
 
-    def __init__(self) -> None:
-        """Wait for nothing yet."""
-        self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
-        self._listener: asyncio.Task[None] | None = None
+    Attributes:
+        wait_seconds: how long an answer waits at most.
+    """
 
-    @asynccontextmanager
-    async def news_of(self, public_id: uuid.UUID) -> AsyncIterator[asyncio.Event]:
-        """An event that is set when this task is said to have ended."""
-        event, name = asyncio.Event(), str(public_id)
-        self._waiting[name].add(event)
-        if self._listener is None or self._listener.done():
-            self._listener = asyncio.create_task(self._listen())
-        try:
-            yield event
-        finally:
-            self._waiting[name].discard(event)
-            if not self._waiting[name]:
-                del self._waiting[name]
+    wait_seconds: ClassVar[float] = 30.0
+    _place: Place | None = None
 
-    async def _listen(self) -> None:
-        """Pass news on for as long as anybody waits."""
-        while self._waiting:
-            try:
-                client = redis.asyncio.Redis.from_url(redis_url())
-                async with client, client.pubsub() as subscription:
-                    await subscription.subscribe(CHANNEL)
-                    await self._pass_on(subscription)
-            except (RedisError, OSError) as error:
-                logger.warning("No news of tasks: %s", error)
-                await asyncio.sleep(RECONNECT_SECONDS)
+    def outcome(self, task: TranscriptionTask) -> Response:
+        """The answer for a task that has ended."""
+        raise NotImplementedError
 
-    async def _pass_on(self, subscription: Any) -> None:
-        while self._waiting:
-            message = await subscription.get_message(
-                ignore_subscribe_messages=True, timeout=LOOK_SECONDS
+    def wait_for(self, task: TranscriptionTask, response: Response) -> Response:
+        """Have the response wait for the task."""
+        response.deferred = _EndOfTask(self, task.public_id)  # type: ignore[attr-defined]
+        return response
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Let a request in, if its key has a place to wait.
+
+        Raises:
+            TooManyWaitingError: too many requests of the key wait already.
+        """
+        super().initial(request, *args, **kwargs)
+        most: int = settings.KEY_WAITING_REQUESTS
+        if not most:
+            return
+        name = place_name(client_of(request))
+        if is_preflight(request._request):
+            has_place = places.is_free(name, most=most)
+        else:
+            seconds = self.wait_seconds + PLACE_MARGIN_SECONDS
+            self._place = places.take(name, most=most, seconds=seconds)
+            has_place = self._place is not None
+        if not has_place:
+            raise TooManyWaitingError(
+                _(
+                    "{count} requests of this key wait for their answers, and no more "
+                    "may. Wait until some are answered, or submit a task and ask for "
+                    "its result."
+                ).format(count=most),
+                wait=RETRY_SECONDS,
             )
-            if message is None:
-                continue
-            for event in self._waiting.get(json.loads(message["data"])["id"], ()):
-                event.set()
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answer; the place is held for as long as the answer waits."""
+        waits = False
+        try:
+            response: Any = super().dispatch(request, *args, **kwargs)
+            waits = hasattr(response, "deferred")
+        finally:
+            if not waits:
+                self._leave()
+        if waits:
+            response._resource_closers.append(self._leave)
+        return cast(HttpResponseBase, response)
+
+    def _leave(self) -> None:
+        if self._place is not None:
+            self._place.release()
+            self._place = None
+
+    def finish(self, response: Any, public_id: uuid.UUID) -> None:
+        """Put the task's outcome in the place of the answer so far."""
+        request = self.request
+        task = TranscriptionTask.objects.filter(
+            public_id=public_id, owner=cast(User, request.user)
+        ).first()
+        if task is not None and not task.is_finished:
+            return
+        with translation.override(request._request.LANGUAGE_CODE):
+            answer: Any = self.finalize_response(request, self._outcome(task))
+            answer.render()
+        for name in HEADERS_OF_BODY:
+            response.headers.pop(name, None)
+            if name in answer.headers:
+                response.headers[name] = answer.headers[name]
+        response.status_code = answer.status_code
+        response.content = answer.content
+        response.headers["Content-Length"] = str(len(answer.content))
+
+    def _outcome(self, task: TranscriptionTask | None) -> Response:
+        try:
+            if task is None:
+                raise Http404
+            return self.outcome(task)
+        except Exception as error:  # noqa: BLE001  (what DRF does not know, it raises)
+            return self.handle_exception(error)
 
 
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, EndOfTasks] = WeakKeyDictionary()
+@dataclass(frozen=True)
+class _EndOfTask:
+    """What an answer waits for."""
 
+    view: WaitsForTask
+    public_id: uuid.UUID
 
-async def wait_until_finished(public_id: uuid.UUID, *, seconds: float) -> bool:
-    """Wait for a task to end.
-
-    Returns:
-        Whether it has ended, or is gone.
-    """
-    loop = asyncio.get_running_loop()
-    ends = _by_loop.setdefault(loop, EndOfTasks())
-    deadline = loop.time() + seconds
-    async with ends.news_of(public_id) as news:
-        while True:
-            if await sync_to_async(_has_finished)(public_id):
-                return True
-            left = deadline - loop.time()
-            if left <= 0:
-                return False
-            news.clear()
-            try:
-                await asyncio.wait_for(news.wait(), min(LOOK_SECONDS, left))
-            except TimeoutError:
-                pass
-
-
-def _has_finished(public_id: uuid.UUID) -> bool:
-    return not (
-        TranscriptionTask.objects.filter(public_id=public_id)
-        .exclude(status__in=TranscriptionTask.FINAL)
-        .exists()
-    )
-
-
-def waiting_view(view: Any, answer: Callable[..., Any], *, seconds: float) -> Any:
-    """A view that submits a task, waits, and gives the answer or what it has so far.
-
-    Args:
-        view: a DRF view class; its 202 answers carry the id of the task to wait for.
-        answer: called with request and id once the task has ended.
-        seconds: how long to wait at most.
-    """
-    submit = view.as_view()
-
-    @csrf_exempt
-    async def respond(request: HttpRequest) -> HttpResponseBase:
-        submitted: Any = await sync_to_async(submit)(request)
-        if submitted.status_code != 202:
-            return submitted  # type: ignore[no-any-return]
-        public_id = uuid.UUID(str(submitted.data["id"]))
-        if not await wait_until_finished(public_id, seconds=seconds):
-            return submitted  # type: ignore[no-any-return]
-        answered: HttpResponseBase = await sync_to_async(answer)(
-            request, public_id=public_id
+    async def wait(self, in_thread: InThread) -> bool:
+        """Wait for the end of the task."""
+        return await wait_until_ended(
+            self.public_id, seconds=self.view.wait_seconds, in_thread=in_thread
         )
-        return answered
 
-    # drf-spectacular and Django's checks look for the class here.
-    respond.cls = view  # type: ignore[attr-defined]
-    respond.view_class = view  # type: ignore[attr-defined]
-    respond.initkwargs = {}  # type: ignore[attr-defined]
-    return respond
+    def finish(self, response: Any) -> None:
+        """Answer with the outcome."""
+        self.view.finish(response, self.public_id)
+
+
+def place_name(client: Client) -> str:
+    """What the waiting requests of a line of keys are counted under."""
+    return f"waiting:{client.line}"

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from transcription.audio import WINDOW_SAMPLES, Samples
 from transcription.engines.options import DecodeOptions
+from transcription.notices import Notice
 
 DETECTION_WINDOWS = 4
 
@@ -124,6 +125,7 @@ class Transcription:
     segments: list[Segment]
     language_probabilities: dict[str, float] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    notices: list[Notice] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class LanguageDetection:
     language: str
     probability: float
     probabilities: dict[str, float]
+    notices: list[Notice] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ class ModelInfo:
         name: a slug, never a path.
         revision: what tells two models of one name apart; empty if unknown.
         notice: what readers of its results must know; usually empty.
+        languages: the codes of those that it knows; none if that is not known.
     """
 
     name: str
@@ -157,6 +161,7 @@ class ModelInfo:
     device: str
     compute_type: str
     notice: str = ""
+    languages: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, str]:
         """As stored and sent."""

@@ -8,6 +8,7 @@ is moved to the chunk's place in the media.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from transcription.engines.coalescing import Caller, CoalescingWhisper
 from transcription.engines.lanes import ChunkLanes
 from transcription.engines.options import DecodeOptions
 from transcription.engines.speech import Span, plan_chunks, speech_probabilities
+from transcription.engines.timeline import Timeline
 
 # Whisper's `seek` counts frames of 10 ms.
 FRAMES_PER_SECOND: Final = 100
@@ -108,23 +110,22 @@ class ChunkedDecoder:
         with self._whisper.calls_of(caller):
             language = self._settle_language(samples, first, options)
         works = self._works(samples, chunks, options, language)
-        segments: list[Segment] = []
+        timeline = Timeline(duration_seconds, listener.segments)
         done_seconds = 0.0
         planned_seconds = sum(chunk.seconds for chunk in chunks)
         for number, heard in self._in_order(caller, works):
-            placed = _placed(heard, chunks[number], first_id=len(segments))
-            segments.extend(placed)
-            listener.segments(placed)
+            begin, end = _bounds(chunks[number])
+            timeline.add(_placed(heard, chunks[number]), begin=begin, end=end)
             done_seconds += chunks[number].seconds
             listener(duration_seconds * done_seconds / planned_seconds)
         return Transcription(
-            text=join_text(segments),
+            text=join_text(timeline.segments),
             language=language.code,
             language_probability=language.probability,
             language_probabilities=language.probabilities,
             duration_seconds=duration_seconds,
             duration_after_vad_seconds=speech_seconds,
-            segments=segments,
+            segments=timeline.segments,
             options=options.as_dict(),
         )
 
@@ -225,20 +226,24 @@ def _library_options(
     )
 
 
-def _placed(heard: list[Any], chunk: Span, *, first_id: int) -> list[Segment]:
-    """Segments of a chunk with ids and times of the whole recording."""
+def _bounds(chunk: Span) -> tuple[float, float]:
+    """Where a chunk begins and ends, in seconds of the media, in whole milliseconds."""
+    return (
+        math.floor(chunk.start * 1000 / SAMPLE_RATE) / 1000,
+        math.floor(chunk.end * 1000 / SAMPLE_RATE) / 1000,
+    )
+
+
+def _placed(heard: list[Any], chunk: Span) -> Iterator[Segment]:
+    """Segments of a chunk with times of the whole recording."""
     offset = chunk.start / SAMPLE_RATE
-    return [
-        convert_segment(first_id + number, segment, offset=offset)
-        for number, segment in enumerate(heard)
-    ]
+    return (convert_segment(segment, offset=offset) for segment in heard)
 
 
-def convert_segment(number: int, heard: Any, *, offset: float = 0.0) -> Segment:
+def convert_segment(heard: Any, *, offset: float = 0.0) -> Segment:
     """A segment of the library as one of ours.
 
     Args:
-        number: its id.
         heard: the library's.
         offset: seconds of the media before the stretch it was heard in.
     """
@@ -247,7 +252,7 @@ def convert_segment(number: int, heard: Any, *, offset: float = 0.0) -> Segment:
         return round(float(seconds) + offset, 3) if offset else float(seconds)
 
     return Segment(
-        id=number,
+        id=heard.id,
         seek=heard.seek + round(offset * FRAMES_PER_SECOND),
         start=moved(heard.start),
         end=moved(heard.end),

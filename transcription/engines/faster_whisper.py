@@ -29,13 +29,16 @@ from transcription.engines.base import (
     LanguageDetection,
     ModelCall,
     ModelInfo,
-    Segment,
     Transcription,
     average_probabilities,
     join_text,
     spread_windows,
 )
-from transcription.engines.chunked import ChunkedDecoder, convert_segment
+from transcription.engines.chunked import (
+    FRAMES_PER_SECOND,
+    ChunkedDecoder,
+    convert_segment,
+)
 from transcription.engines.coalescing import (
     Caller,
     CallerStoppedError,
@@ -43,8 +46,10 @@ from transcription.engines.coalescing import (
 )
 from transcription.engines.devices import resolve_device
 from transcription.engines.lanes import ChunkLanes
+from transcription.engines.languages import ENGLISH_ONLY, LANGUAGE_CODES
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
+from transcription.engines.timeline import Timeline, clip_around
 from transcription.errors import ModelUnavailableError
 from whisperhub.sentences import Sentence
 
@@ -195,6 +200,7 @@ class FasterWhisperEngine:
             device=slot.device,
             compute_type=str(self._model.model.compute_type),
             notice=demo_model.NOTICE if slot.model_size_or_path == DEMO else "",
+            languages=known_languages(self._model),
         )
         self._share(self._model, device)
         self._warm_up()
@@ -256,19 +262,21 @@ class FasterWhisperEngine:
             language=options.language or None,
             **_arguments(options),
         )
-        segments: list[Segment] = []
-        for number, segment in enumerate(heard):
-            segments.append(convert_segment(number, segment))
-            listener.segments(segments[-1:])
-            listener(segment.end)
+        timeline = Timeline(len(samples) / SAMPLE_RATE, listener.segments)
+        for segment in map(convert_segment, heard):
+            begin, end = clip_around(
+                segment.seek / FRAMES_PER_SECOND, options.clip_timestamps
+            )
+            timeline.add([segment], begin=begin, end=end)
+            listener(timeline.segments[-1].end)
         return Transcription(
-            text=join_text(segments),
+            text=join_text(timeline.segments),
             language=info.language,
             language_probability=info.language_probability,
             language_probabilities=dict(info.all_language_probs or []),
             duration_seconds=len(samples) / SAMPLE_RATE,
             duration_after_vad_seconds=info.duration_after_vad,
-            segments=segments,
+            segments=timeline.segments,
             options=options.as_dict(),
         )
 
@@ -341,6 +349,17 @@ class FasterWhisperEngine:
             )
             for _segment_heard in heard:
                 pass
+
+
+def known_languages(model: WhisperModel) -> tuple[str, ...]:
+    """The codes of the languages that a model has tokens for.
+
+    faster-whisper's own `supported_languages` names Cantonese for every model.
+    """
+    if not model.model.is_multilingual:
+        return ENGLISH_ONLY
+    token_id = model.hf_tokenizer.token_to_id
+    return tuple(code for code in LANGUAGE_CODES if token_id(f"<|{code}|>") is not None)
 
 
 def default_batch_size(device: str) -> int:
@@ -416,9 +435,8 @@ def explain_load_failure(slot: SlotPlan, error: Exception) -> Sentence:
 def _arguments(options: DecodeOptions) -> dict[str, Any]:
     """Our options as arguments of faster-whisper."""
     arguments = options.as_dict()
-    for name in ("task", "language"):
+    for name in ("task", "language", "batching", "audio_track"):
         del arguments[name]
-    del arguments["batching"]
     vad = arguments.pop("vad_parameters")
     if vad["max_speech_duration_s"] is None:
         vad["max_speech_duration_s"] = float("inf")

@@ -39,7 +39,8 @@ from transcription.engines.base import (
 from transcription.engines.devices import resolve_device
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
-from transcription.errors import ModelUnavailableError, SubmissionError
+from transcription.engines.timeline import Timeline, clip_around
+from transcription.errors import ModelUnavailableError
 from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
@@ -122,20 +123,16 @@ class OpenAIWhisperEngine:
             device=self._slot.device,
             compute_type="float16" if self._half else "float32",
             notice=demo_model.NOTICE if self._slot.model_size_or_path == DEMO else "",
+            languages=library.known_languages(self._model),
         )
 
     def transcribe(
         self, samples: Samples, options: DecodeOptions, listener: JobListener
     ) -> Transcription:
-        """Turn samples into text; see `base.Engine`.
-
-        Raises:
-            SubmissionError: the model does not know the language.
-        """
+        """Turn samples into text; see `base.Engine`."""
         from transcription.engines import openai_library as library
 
         model = self.model
-        self._check_language(options)
         duration_seconds = len(samples) / SAMPLE_RATE
         arguments = _arguments(options, duration_seconds)
         watch = library.Watch(listener)
@@ -150,17 +147,22 @@ class OpenAIWhisperEngine:
                 fp16=self._half,
                 **arguments,
             )
-        segments = _segments(heard["segments"], with_words=options.word_timestamps)
+        timeline = Timeline(duration_seconds)
+        for segment in _segments(heard["segments"], with_words=options.word_timestamps):
+            begin, end = clip_around(
+                segment.seek / library.FRAMES_PER_SECOND, options.clip_timestamps
+            )
+            timeline.add([segment], begin=begin, end=end)
         listener(duration_seconds)
         return Transcription(
-            text=join_text(segments),
+            text=join_text(timeline.segments),
             language=detected.language,
             language_probability=detected.probability,
             language_probabilities=detected.probabilities,
             duration_seconds=duration_seconds,
             # Nothing was cut out.
             duration_after_vad_seconds=duration_seconds,
-            segments=segments,
+            segments=timeline.segments,
             options=dataclasses.replace(options, vad_filter=False).as_dict(),
         )
 
@@ -298,19 +300,6 @@ class OpenAIWhisperEngine:
             warnings.simplefilter("ignore")
             self.transcribe(second, options, SilentListener())
             library.time_a_word(self.model, half=self._half)
-
-    def _check_language(self, options: DecodeOptions) -> None:
-        from transcription.engines import openai_library as library
-
-        known = library.known_languages(self.model)
-        if options.language and options.language not in known and len(known) > 1:
-            raise SubmissionError(
-                Sentence(
-                    "The model {name!r} does not know the language {language!r}.",
-                    name=self._slot.model,
-                    language=options.language,
-                )
-            )
 
     def _settle_language(
         self, samples: Samples, options: DecodeOptions, spectrogram: Any, watch: Any

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
+from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES
+
 # Whether model calls of several jobs, and chunks of one, may share a batch.
 BATCHING: Final = ("auto", "off")
+
+WINDOW_SECONDS: Final = WINDOW_SAMPLES / SAMPLE_RATE
+# Twice what Whisper's own ladder comes to; see `DecodeOptions.hypotheses`.
+MOST_HYPOTHESES: Final = 60
 
 # Whisper's own ladder: tried in turn while a window decodes badly.
 TEMPERATURE_LADDER: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -50,6 +57,9 @@ class DecodeOptions:
         hallucination_silence_threshold: silence around doubtful text, in seconds,
             above which the text is dropped; None: never.
         vad_filter: whether stretches without speech are cut out first.
+        audio_track: which track of the media: its index, from 0, or Whisper's code of
+            its language; empty: the default one, or the first with sound. It is
+            chosen when the media is prepared; engines get samples.
         batching: `off` gives what the engine's own library gives, at its speed.
     """
 
@@ -74,6 +84,7 @@ class DecodeOptions:
     vad_filter: bool = True
     vad_parameters: VadParameters = field(default_factory=VadParameters)
     batching: str = "auto"
+    audio_track: str = ""
 
     @property
     def beam_patience(self) -> float:
@@ -92,6 +103,32 @@ class DecodeOptions:
             or self.clip_timestamps
             or self.hallucination_silence_threshold
         )
+
+    @property
+    def hypotheses(self) -> int:
+        """How many ways to go on a badly decoded window is followed in, all in all.
+
+        A window costs in proportion to it. Whisper's own ladder comes to 30.
+        """
+        drawn = sum(1 for temperature in self.temperature if temperature > 0)
+        searched = len(self.temperature) - drawn
+        return searched * self.beam_size + drawn * self.best_of
+
+    def counted_seconds(self, duration_seconds: float) -> float:
+        """The audio that a recording counts as, by the windows that it is decoded in.
+
+        A window costs the same however little is in it. Clips, and speech that is cut
+        short, may make more windows of a recording than its length does.
+        """
+        clips = sum(
+            1 for start in self.clip_timestamps[::2] if start < duration_seconds
+        )
+        longest = self.vad_parameters.max_speech_duration_s
+        cut = 0
+        if longest is not None and not self.needs_order:
+            cut = math.ceil(duration_seconds / min(longest, WINDOW_SECONDS))
+        usual = math.ceil(duration_seconds / WINDOW_SECONDS)
+        return duration_seconds + WINDOW_SECONDS * max(0, clips - usual, cut - usual)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DecodeOptions:

@@ -1,9 +1,10 @@
 """Decode the audio of a media file to the samples that engines take.
 
 The samples file is raw 16 kHz mono, 16 bits little-endian, no header. Its first sample
-stands at the start of the media: if the audio begins later than the video, silence
-comes first, so that times in the transcript are times in the player. Gaps inside the
-audio stream are not filled: time stamps of real files jitter too much to tell a gap.
+stands at the start of the media, and silence takes the place of sound that is missing:
+before audio that begins later than the video, and in holes of its time stamps. So times
+in the transcript are times in the player. What headers and time stamps claim beyond
+that changes nothing: only counted samples decide how long a recording is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import contextlib
 import itertools
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -21,8 +22,10 @@ import numpy as np
 from av.audio.fifo import AudioFifo
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import ExitError
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 
@@ -33,6 +36,14 @@ from transcription.errors import (
     NoAudioError,
     TaskCancelledError,
 )
+from transcription.media import notices
+from transcription.media.clock import (
+    MAX_HOLE_SECONDS,
+    MAX_HOLE_SECONDS_OF_BROADCAST,
+    Hole,
+    Opening,
+    SampleClock,
+)
 from transcription.media.opening import (
     DEFAULT_LIMITS,
     MEDIA_ERRORS,
@@ -40,12 +51,17 @@ from transcription.media.opening import (
     media_errors,
     open_media,
 )
-from transcription.media.probe import (
-    MediaFacts,
+from transcription.media.probe import MediaFacts, read_facts
+from transcription.media.tracks import (
+    AudioTrack,
+    TrackChoice,
     can_decode,
-    choose_audio_stream,
-    read_facts,
+    first_with_sound,
+    list_tracks,
+    open_decoder,
+    ranked_tracks,
 )
+from transcription.notices import Notice
 from whisperhub.sentences import Sentence
 
 SAMPLE_BYTES = 2
@@ -60,15 +76,17 @@ MAX_BLOCK_SAMPLES = 131_072
 # The highest real one is that of DSD512 audio.
 MIN_SAMPLE_RATE = 1_000
 MAX_SAMPLE_RATE = 3_072_000
-# In one frame of a codec; a second of 192 kHz in eight channels has 1.5 million.
-MAX_FRAME_SAMPLES = 8_388_608
 
 # Codecs prime with up to 50 ms of samples of no meaning, and Whisper's times have
 # steps of 20 ms: a lead-in below this is not worth a difference to other decoders.
 MIN_LEAD_IN_SECONDS = 0.05
 
-# FFmpeg guesses the length of these from the bit rate at their start.
-FORMATS_WITHOUT_DURATION = frozenset({"aac", "ac3", "amr", "eac3", "mp3"})
+# A longer time before the first sound is a wrong time stamp.
+MAX_LEAD_IN = 600.0  # seconds
+# Others compute time stamps from sizes and rates, which cannot show a hole.
+FORMATS_WITH_STAMPS = frozenset(
+    {"asf", "flv", "matroska", "mov", "mpeg", "mpegts", "ogg", "rm"}
+)
 
 PACKETS_BETWEEN_STOP_CHECKS = 32
 
@@ -87,6 +105,12 @@ class DecodedAudio:
     # Silence put first because the audio starts later than the media.
     lead_in_seconds: float
     undecodable_packets: int
+    # Silence put where sound is missing.
+    holes: list[Hole] = field(default_factory=list)
+    # All that the file has, and the index of the one that was decoded.
+    tracks: list[AudioTrack] = field(default_factory=list)
+    track: int = 0
+    notices: list[Notice] = field(default_factory=list)
 
     @property
     def duration_seconds(self) -> float:
@@ -99,6 +123,7 @@ def decode_to_samples(
     destination: Path,
     *,
     max_seconds: float,
+    choice: TrackChoice | None = None,
     on_progress: Callable[[float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     limits: OpeningLimits = DEFAULT_LIMITS,
@@ -113,6 +138,8 @@ def decode_to_samples(
         path: chosen by the server.
         destination: the samples file to write or replace.
         max_seconds: of audio, counted in samples as they come.
+        choice: the track that is wanted; None: the default one, or the first with
+            sound in it.
         on_progress: gets the seconds done after every block of some seconds of audio.
         should_stop: asked often, so it must be cheap.
         limits: what opening may cost.
@@ -120,37 +147,73 @@ def decode_to_samples(
     Raises:
         InvalidMediaError: not media, or nothing in it can be decoded.
         NoAudioError: no audio stream, or not one sample in it.
+        NoSuchTrackError: none is the one that is wanted.
         MediaTooLongError: more audio than `max_seconds`.
         TaskCancelledError: `should_stop` said so.
         OSError: the destination cannot be written.
     """
+    should_stop = should_stop or _never
     with open_media(path, limits=limits) as container:
         with media_errors(DAMAGED):
-            facts = read_facts(container)
-            reader = _AudioReader(container, should_stop or _never)
-        if _claims_more_than(max_seconds, facts):
-            raise _too_long(max_seconds)
+            tracks = list_tracks(container)
+            ranked = ranked_tracks(tracks, choice)
+            track = _choose(path, ranked, should_stop=should_stop, limits=limits)
+            stream = container.streams.audio[track.index]
+            facts = read_facts(container, stream)
+            reader = _AudioReader(
+                container, stream, should_stop=should_stop, max_seconds=max_seconds
+            )
         with _replacing(destination) as file:
-            count = 0
-            for block in reader.read_blocks():
-                if not count:
-                    count = round(reader.lead_in_seconds * SAMPLE_RATE)
-                count += len(block)
+            count = heard = 0
+            for piece in reader.read_pieces():
+                if isinstance(piece, Hole):
+                    count = max(count, round(piece.end * SAMPLE_RATE))
+                    continue
+                count += len(piece)
+                heard += len(piece)
                 if count > max_seconds * SAMPLE_RATE:
                     raise _too_long(max_seconds)
-                # Seeking leaves a hole for the lead-in, which reads as silence.
-                file.seek((count - len(block)) * SAMPLE_BYTES)
-                file.write(block.astype(SAMPLE_DTYPE, copy=False).data)
+                # Seeking leaves a hole in the file, which reads as silence.
+                file.seek((count - len(piece)) * SAMPLE_BYTES)
+                file.write(piece.astype(SAMPLE_DTYPE, copy=False).data)
                 if on_progress:
                     on_progress(count / SAMPLE_RATE)
-            if not count:
+            if not heard:
                 raise reader.explain_silence()
     return DecodedAudio(
         facts=facts,
         sample_count=count,
         lead_in_seconds=reader.lead_in_seconds,
         undecodable_packets=reader.undecodable_packets,
+        holes=reader.holes,
+        tracks=tracks,
+        track=track.index,
+        notices=[
+            *notices.chosen_track(track, instead_of=ranked[0]),
+            *reader.make_notices(),
+        ],
     )
+
+
+def _choose(
+    path: Path,
+    tracks: list[AudioTrack],
+    *,
+    should_stop: Callable[[], bool],
+    limits: OpeningLimits,
+) -> AudioTrack:
+    """Choose among tracks, the preferred one first: that one, unless it is silent.
+
+    Others are listened to in the file as it is opened once more: many formats do not
+    go back to their start.
+    """
+    decodable = [track for track in tracks if track.codec]
+    if len(decodable) < 2:
+        return tracks[0]
+    with open_media(path, limits=limits) as container:
+        return first_with_sound(
+            container, decodable, check=lambda: _check_stop(should_stop)
+        )
 
 
 def load_samples(path: Path) -> Samples:
@@ -169,39 +232,58 @@ class _AudioReader:
     """Reads one audio stream of an open container as 16 kHz mono blocks, once."""
 
     def __init__(
-        self, container: InputContainer, should_stop: Callable[[], bool]
+        self,
+        container: InputContainer,
+        stream: AudioStream,
+        *,
+        should_stop: Callable[[], bool],
+        max_seconds: float,
     ) -> None:
         self.lead_in_seconds = 0.0
         self.undecodable_packets = 0
         self._container = container
         self._should_stop = should_stop
-        self._stream = choose_audio_stream(container)
+        self._max_seconds = max_seconds
+        self._max_hole_seconds = max_hole_seconds(container)
+        self._has_stamps = first_name(container) in FORMATS_WITH_STAMPS
+        self._stream = stream
         self._read_error: Exception | None = None
-        self._has_frames = False
-        # The earliest time seen in the file, in seconds.
-        self._start: Fraction | None = None
+        self._clock: SampleClock[AudioFrame] | None = None
+        self._opening = Opening(self._max_hole_seconds)
 
-        if not can_decode(self._stream):
+        if not can_decode(stream):
             raise InvalidMediaError(UNSUPPORTED)
         with media_errors(UNSUPPORTED):
-            codec = self._stream.codec_context
-            codec.options = {"max_samples": str(MAX_FRAME_SAMPLES)}
-            codec.open(strict=False)
+            open_decoder(stream)
 
-    def read_blocks(self) -> Iterator[Samples]:
-        """Yield samples of shape (n_samples,), never empty.
+    @property
+    def holes(self) -> list[Hole]:
+        """The holes that were found so far."""
+        return self._clock.holes if self._clock else []
 
-        `lead_in_seconds` holds from the first block on.
-        """
+    def read_pieces(self) -> Iterator[Samples | Hole]:
+        """Yield samples of shape (n_samples,), never empty, and holes between them."""
         converter: _Converter | None = None
-        for frame in self._read_frames():
-            if converter is None or not converter.accepts(frame):
-                if converter is not None:
-                    yield from converter.flush()
-                converter = _Converter(frame)
-            yield from converter.convert(frame)
+        for piece in self._place_frames():
+            frame = None if isinstance(piece, Hole) else piece
+            if converter is not None and not (frame and converter.accepts(frame)):
+                yield from converter.flush()
+                converter = None
+            if isinstance(piece, Hole):
+                yield piece
+            else:
+                converter = converter or _Converter(piece)
+                yield from converter.convert(piece)
         if converter is not None:
             yield from converter.flush()
+
+    def make_notices(self) -> list[Notice]:
+        """What a reader of the transcript must know, once everything is read."""
+        jumps = self._clock.jumps if self._clock else []
+        return [
+            *notices.missing_audio(self.holes, self.undecodable_packets),
+            *notices.clock_jumps(jumps),
+        ]
 
     def explain_silence(self) -> InvalidMediaError | NoAudioError:
         """Say why there was no block."""
@@ -211,6 +293,36 @@ class _AudioReader:
             return error
         return NoAudioError(Sentence("The file has an audio track with nothing in it."))
 
+    def _place_frames(self) -> Iterator[AudioFrame | Hole]:
+        """Yield the frames, with the silence that belongs before each."""
+        for frame in self._read_frames():
+            stamp = _stamp_of(frame)
+            if self._clock is None:
+                self._clock = self._begin(stamp)
+                if self.lead_in_seconds:
+                    yield Hole(0.0, self.lead_in_seconds)
+            yield from self._clock.place(
+                frame,
+                stamp=stamp if self._has_stamps else None,
+                seconds=_seconds_of(frame),
+            )
+        if self._clock is not None:
+            yield from self._clock.finish()
+
+    def _begin(self, stamp: float | None) -> SampleClock[AudioFrame]:
+        """Start the clock at the first frame, which may come late in the media."""
+        lead_in = self._opening.lead_in_before(stamp)
+        if MIN_LEAD_IN_SECONDS <= lead_in <= min(MAX_LEAD_IN, self._max_seconds):
+            self.lead_in_seconds = lead_in
+        clock: SampleClock[AudioFrame] = SampleClock(
+            start=self.lead_in_seconds,
+            max_hole_seconds=self._max_hole_seconds,
+            max_seconds=self._max_seconds,
+        )
+        if self._opening.has_jump or lead_in > MAX_LEAD_IN:
+            clock.jumps.append(0.0)
+        return clock
+
     def _read_frames(self) -> Iterator[AudioFrame]:
         for packet in self._read_packets():
             try:
@@ -219,12 +331,8 @@ class _AudioReader:
                 self.undecodable_packets += 1
                 continue
             for frame in frames:
-                if not isinstance(frame, AudioFrame) or not frame.samples:
-                    continue
-                if not self._has_frames:
-                    self._has_frames = True
-                    self._settle_lead_in(frame)
-                yield frame
+                if isinstance(frame, AudioFrame) and frame.samples:
+                    yield frame
 
     def _read_packets(self) -> Iterator[Packet[Stream]]:
         """Yield the packets of the audio stream until the end, or the damage."""
@@ -238,11 +346,11 @@ class _AudioReader:
             if stream not in timed:
                 stream.discard = Discard.all
             elif stream.start_time is not None and stream.time_base is not None:
-                self._note_start(stream.start_time * stream.time_base)
+                self._opening.note_start(stream.start_time * stream.time_base)
         packets = self._container.demux(timed)
         for number in itertools.count():
-            if number % PACKETS_BETWEEN_STOP_CHECKS == 0 and self._should_stop():
-                raise TaskCancelledError(Sentence("The task was cancelled."))
+            if number % PACKETS_BETWEEN_STOP_CHECKS == 0:
+                _check_stop(self._should_stop)
             try:
                 packet = next(packets, None)
             except ExitError as error:
@@ -257,32 +365,18 @@ class _AudioReader:
                 return
             if packet.stream.index == self._stream.index:
                 yield packet
-            elif self._has_frames:
+            elif self._clock is not None:
                 packet.stream.discard = Discard.all
             elif packet.pts is not None and packet.time_base is not None:
                 # The header's start of a video can be too late, as no picture is
                 # decoded when the file is opened.
-                self._note_start(packet.pts * packet.time_base)
-
-    def _note_start(self, seconds: Fraction) -> None:
-        if self._start is None or seconds < self._start:
-            self._start = seconds
-
-    def _settle_lead_in(self, frame: AudioFrame) -> None:
-        """Compare the first frame with the earliest time of the file."""
-        if frame.pts is None or frame.time_base is None or self._start is None:
-            return
-        late = float(frame.pts * frame.time_base - self._start)
-        if late >= MIN_LEAD_IN_SECONDS:
-            self.lead_in_seconds = late
+                self._opening.note_time(packet.pts * packet.time_base)
 
 
 class _Converter:
     """Turns frames of one format, layout and rate into 16 kHz mono samples."""
 
     def __init__(self, frame: AudioFrame) -> None:
-        if not MIN_SAMPLE_RATE <= frame.sample_rate <= MAX_SAMPLE_RATE:
-            raise InvalidMediaError(UNSUPPORTED)
         self._form = _form_of(frame)
         self._block = min(frame.sample_rate * BLOCK_SECONDS, MAX_BLOCK_SAMPLES)
         self._time_base = Fraction(1, frame.sample_rate)
@@ -318,17 +412,21 @@ class _Converter:
                 yield piece.to_ndarray().astype(np.int16, copy=False).reshape(-1)
 
 
+def _stamp_of(frame: AudioFrame) -> float | None:
+    """When a frame is to be played, in seconds of the file's own clock."""
+    if frame.pts is None or frame.time_base is None:
+        return None
+    return float(frame.pts * frame.time_base)
+
+
+def _seconds_of(frame: AudioFrame) -> float:
+    if not MIN_SAMPLE_RATE <= frame.sample_rate <= MAX_SAMPLE_RATE:
+        raise InvalidMediaError(UNSUPPORTED)
+    return frame.samples / frame.sample_rate
+
+
 def _form_of(frame: AudioFrame) -> tuple[str, str, int]:
     return frame.format.name, frame.layout.name, frame.sample_rate
-
-
-def _claims_more_than(max_seconds: float, facts: MediaFacts) -> bool:
-    """Whether the header says it plainly; the count of samples has the last word."""
-    return (
-        facts.duration_seconds is not None
-        and facts.duration_seconds > max_seconds
-        and facts.format_name not in FORMATS_WITHOUT_DURATION
-    )
 
 
 def _too_long(max_seconds: float) -> MediaTooLongError:
@@ -338,6 +436,19 @@ def _too_long(max_seconds: float) -> MediaTooLongError:
             seconds=max_seconds,
         )
     )
+
+
+def first_name(container: InputContainer) -> str:
+    """FFmpeg's name of a file's format: the first of "mov,mp4,m4a,3gp,3g2,mj2"."""
+    return container.format.name.partition(",")[0]
+
+
+def max_hole_seconds(container: InputContainer) -> float:
+    """How long a hole in the time stamps of a file may be to be believed."""
+    flags: int = container.format.flags
+    if flags & int(Flags.ts_discont.value):  # type: ignore[call-overload]
+        return MAX_HOLE_SECONDS_OF_BROADCAST
+    return MAX_HOLE_SECONDS
 
 
 @contextlib.contextmanager
@@ -352,6 +463,11 @@ def _replacing(destination: Path) -> Iterator[BinaryIO]:
         part.replace(destination)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _check_stop(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise TaskCancelledError(Sentence("The task was cancelled."))
 
 
 def _never() -> bool:

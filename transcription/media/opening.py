@@ -47,8 +47,11 @@ NOT_MEDIA = Sentence("The file is not audio or video that can be read.")
 class OpeningLimits:
     """What opening one file may cost."""
 
-    # 900 streams in 2 MB took 651 MB to open.
-    max_streams: int = 64
+    # Of sound and picture: 900 of them in 2 MB took 651 MB to open.
+    max_tracks: int = 64
+    # Subtitles, fonts and data beside them. Films have dozens of subtitles; all of them
+    # could still be tracks of sound, so this is no more generous than it has to be.
+    max_other_streams: int = 128
     # One 8K picture. A 16000×16000 one in 768 kB took 769 MB to open.
     max_pixels: int = 7680 * 4352
     # FFmpeg asks between reads, so this bounds a slow disk or a search for the next
@@ -78,29 +81,73 @@ def open_media(
     """
     with media_errors(NOT_MEDIA):
         _check_file(path)
-        container = av.open(
-            # An absolute path cannot be read as a protocol ("concat:", "subfile,").
-            str(path.absolute()),
-            mode="r",
-            container_options={
-                "format_whitelist": FORMAT_WHITELIST,
-                "protocol_whitelist": "file",
-                # Matroska leaves out what is beyond; one more shows that there is more.
-                "max_streams": str(limits.max_streams + 1),
-                # Without it FFmpeg decodes pictures to learn about the streams: one
-                # of 12000×12000 in MPEG-TS took 335 MB, and 52 MB with max_pixels.
-                "codec_whitelist": AUDIO_DECODERS,
-            },
-            options={"max_pixels": str(limits.max_pixels)},
-            metadata_errors="ignore",
-            timeout=(limits.open_timeout_seconds, limits.read_timeout_seconds),
-        )
+        container = _open_any(path, limits)
     try:
-        if len(container.streams) > limits.max_streams:
-            raise InvalidMediaError(Sentence("The file has too many tracks."))
         yield container
     finally:
         container.close()
+
+
+def _open_any(path: Path, limits: OpeningLimits) -> InputContainer:
+    """Open a file however many streams it has, or refuse it for that.
+
+    A stream costs memory whatever it holds. So most files are opened with room for
+    their tracks only, and a second time where other streams took that room.
+    """
+    most = limits.max_tracks
+    try:
+        container = _open(path, limits, streams=most + 1)
+    except MemoryError:
+        # How MP4 says that there are more.
+        container = None
+    if container is not None and _has_room(container, most):
+        return container
+    if container is not None:
+        container.close()
+    most += limits.max_other_streams
+    container = _open(path, limits, streams=most + 1)
+    if _count_tracks(container) > limits.max_tracks or not _has_room(container, most):
+        container.close()
+        raise InvalidMediaError(
+            Sentence(
+                "The file has more tracks than the {count} allowed. Extract the one "
+                "that is to be transcribed.",
+                count=limits.max_tracks,
+            )
+        )
+    return container
+
+
+def _open(path: Path, limits: OpeningLimits, *, streams: int) -> InputContainer:
+    return av.open(
+        # An absolute path cannot be read as a protocol ("concat:", "subfile,").
+        str(path.absolute()),
+        mode="r",
+        container_options={
+            "format_whitelist": FORMAT_WHITELIST,
+            "protocol_whitelist": "file",
+            # Matroska leaves out what is beyond.
+            "max_streams": str(streams),
+            # Without it FFmpeg decodes pictures to learn about the streams: one of
+            # 12000×12000 in MPEG-TS took 335 MB, and 52 MB with max_pixels.
+            "codec_whitelist": AUDIO_DECODERS,
+        },
+        options={"max_pixels": str(limits.max_pixels)},
+        metadata_errors="ignore",
+        timeout=(limits.open_timeout_seconds, limits.read_timeout_seconds),
+    )
+
+
+def _has_room(container: InputContainer, most: int) -> bool:
+    """Whether all streams that matter are among those that were opened."""
+    if len(container.streams) <= most:
+        return True
+    # Matroska has its attachments, such as fonts, after all tracks.
+    return any(stream.type == "attachment" for stream in container.streams)
+
+
+def _count_tracks(container: InputContainer) -> int:
+    return len(container.streams.audio) + len(container.streams.video)
 
 
 @contextlib.contextmanager

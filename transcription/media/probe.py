@@ -10,7 +10,6 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 
-from transcription.errors import NoAudioError
 from transcription.media.opening import (
     DEFAULT_LIMITS,
     NOT_MEDIA,
@@ -18,7 +17,7 @@ from transcription.media.opening import (
     media_errors,
     open_media,
 )
-from whisperhub.sentences import Sentence
+from transcription.media.tracks import can_decode, list_tracks, ranked_tracks
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class MediaFacts:
     """What the headers of one file say; None where they do not.
 
     Headers lie, and some formats have only an estimate: use `duration_seconds` for
-    display and early refusal, never as the length.
+    display and progress, never as the length.
     """
 
     format_name: str
@@ -50,16 +49,17 @@ def probe_media(path: Path, *, limits: OpeningLimits = DEFAULT_LIMITS) -> MediaF
         NoAudioError: media without an audio stream.
     """
     with open_media(path, limits=limits) as container, media_errors(NOT_MEDIA):
-        return read_facts(container)
+        track = ranked_tracks(list_tracks(container))[0]
+        return read_facts(container, container.streams.audio[track.index])
 
 
-def read_facts(container: InputContainer) -> MediaFacts:
+def read_facts(container: InputContainer, stream: AudioStream) -> MediaFacts:
     """Read the facts of an open file; errors of PyAV pass through.
 
-    Raises:
-        NoAudioError: there is no audio stream.
+    Args:
+        container: the file.
+        stream: the one that is transcribed.
     """
-    stream = choose_audio_stream(container)
     codec = stream.codec_context if can_decode(stream) else None
     duration = container.duration
     return MediaFacts(
@@ -77,30 +77,3 @@ def read_facts(container: InputContainer) -> MediaFacts:
         channels=codec.channels or None if codec else None,
         bit_rate=(codec.bit_rate if codec else None) or container.bit_rate or None,
     )
-
-
-def choose_audio_stream(container: InputContainer) -> AudioStream:
-    """Choose the stream to transcribe: the default one, else the first.
-
-    A stream without a decoder in this FFmpeg is taken only if there is no other.
-
-    Raises:
-        NoAudioError: there is no audio stream.
-    """
-    streams = container.streams.audio
-    if not streams:
-        raise NoAudioError(Sentence("The file has no audio."))
-    # max() keeps the first of equals.
-    return max(
-        streams,
-        key=lambda stream: (
-            can_decode(stream),
-            bool(stream.disposition & Disposition.default),
-        ),
-    )
-
-
-def can_decode(stream: AudioStream) -> bool:
-    """Whether this FFmpeg has a decoder for the stream."""
-    # PyAV types the context as always there; it is None without a decoder.
-    return bool(stream.codec_context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 SRT: Final = "srt"
@@ -26,6 +26,29 @@ def timestamp(seconds: float, *, mark: str) -> str:
     minutes, rest = divmod(rest, 60_000)
     whole, fraction = divmod(rest, 1000)
     return f"{hours:02}:{minutes:02}:{whole:02}{mark}{fraction:03}"
+
+
+def readable(cues: Iterable[Cue]) -> list[Cue]:
+    """Cues that a player can show one after the other, for at least a millisecond each.
+
+    A cue begins when the one before it has ended; one that has no time left joins its
+    neighbour. Results of earlier releases may need it.
+    """
+    shown: list[Cue] = []
+    for cue in cues:
+        start = max(cue.start, shown[-1].end) if shown else max(cue.start, 0.0)
+        cue = replace(cue, start=start, end=max(cue.end, start))
+        if shown and (_is_moment(cue) or _is_moment(shown[-1])):
+            before = shown.pop()
+            text = f"{before.text.rstrip()}\n{cue.text.lstrip()}"
+            cue = Cue(before.start, max(before.end, cue.end), text)
+        shown.append(cue)
+    return shown
+
+
+def _is_moment(cue: Cue) -> bool:
+    """Whether a cue has no length in the milliseconds that subtitles have."""
+    return round(cue.start * 1000) >= round(cue.end * 1000)
 
 
 def render_srt(cues: Iterable[Cue]) -> str:

@@ -16,6 +16,7 @@ from django.db.models.functions import Coalesce, Now
 
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
+from transcription.services.database import by_itself
 from whisperhub.queues import PRIORITIES
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ def raise_aged() -> int:
     raised = 0
     for task_id, former in aged:
         higher = PRIORITIES[PRIORITIES.index(former) - 1]
-        raised += transitions.raise_priority(task_id, former=former, higher=higher)
+        with by_itself("ageing", task_id):
+            raised += transitions.raise_priority(task_id, former=former, higher=higher)
     if raised:
         logger.info("Raised %d tasks that waited long", raised)
     return raised

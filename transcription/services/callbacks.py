@@ -22,7 +22,7 @@ from django.db.models.functions import Now
 from accounts.models import User
 from transcription.errors import DeliveryUnderWayError, TooManyTestsError
 from transcription.models import Callback, CallbackAttempt, TranscriptionTask
-from transcription.services.database import despite_conflicts
+from transcription.services.database import by_itself, despite_conflicts
 from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.publishing import breaker, publish
 from transcription.services.retry_schedule import delay_after
@@ -133,11 +133,13 @@ def send_test(owner: User, url: str, headers: Mapping[str, str]) -> Callback:
     """
     tests = Callback.objects.filter(owner=owner, event=Event.TEST)
     waiting = tests.filter(state__in=[State.PENDING, State.DELIVERING])
-    if waiting.count() >= MOST_TESTS_WAITING:
-        raise TooManyTestsError(
-            Sentence("Wait until your other test events have ended.")
-        )
     with transaction.atomic():
+        # Locked, so that of several requests at once no more pass than there is room.
+        User.objects.select_for_update().filter(pk=owner.pk).first()
+        if waiting.count() >= MOST_TESTS_WAITING:
+            raise TooManyTestsError(
+                Sentence("Wait until your other test events have ended.")
+            )
         test = Callback.objects.create(
             owner=owner,
             url=url,
@@ -271,8 +273,10 @@ def take_back_expired() -> int:
     )[:BATCH]
     taken = 0
     for callback in expired:
-        state = take_back(callback)
-        if state is not None:
+        with by_itself("taking callbacks back", callback.public_id):
+            state = take_back(callback)
+            if state is None:
+                continue
             taken += 1
             logger.warning(
                 "Callback %s: lease of %s expired, %s",
@@ -397,7 +401,8 @@ def send_due() -> int:
     for callback_id in due:
         if breaker.is_open():
             break
-        sent += send_hint(callback_id)
+        with by_itself("sending hints of callbacks", callback_id):
+            sent += send_hint(callback_id)
     return sent
 
 

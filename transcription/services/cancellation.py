@@ -7,6 +7,8 @@ import logging
 from transcription.models import TranscriptionTask
 from transcription.services import events, retention, transitions
 
+Status = TranscriptionTask.Status
+
 logger = logging.getLogger(__name__)
 
 
@@ -18,7 +20,9 @@ def cancel_task(task: TranscriptionTask) -> bool:
     """
     if not transitions.cancel(task.pk):
         return False
-    task.refresh_from_db(fields=["status"])
+    row = TranscriptionTask.objects.filter(pk=task.pk).only("status").first()
+    # Without a row it was deleted a moment ago.
+    task.status = row.status if row else Status.CANCELLED
     if task.is_finished:
         retention.conclude(task, task.status)
     else:

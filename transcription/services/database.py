@@ -11,6 +11,8 @@ from typing import Final, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
+from whisperhub.edges import Edge, Passage, guarded
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -75,6 +77,27 @@ def is_conflict(error: OperationalError) -> bool:
     if connection.vendor == "mysql":
         return bool(error.args) and error.args[0] in MYSQL_CONFLICTS
     return getattr(error.__cause__, "sqlstate", None) in POSTGRESQL_CONFLICTS
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether the database cannot be reached now, so that no other action would go."""
+    return isinstance(error, InterfaceError) or (
+        isinstance(error, OperationalError)
+        and will_pass(error)
+        and not is_conflict(error)
+    )
+
+
+def by_itself(step: str, about: object) -> Passage:
+    """Handle one of many rows or files in a `with`, so that others follow if it fails.
+
+    An outage of the database passes: the others would each wait for it.
+
+    Args:
+        step: what is done with them.
+        about: which one it is.
+    """
+    return guarded(Edge.ITEM, f"of {step}", about=about, passes=is_outage)
 
 
 def despite_conflicts(action: Callable[P, T]) -> Callable[P, T]:

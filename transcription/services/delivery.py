@@ -15,6 +15,7 @@ from transcription.services import callback_secrets, callbacks
 from transcription.services.callbacks import Reply, State
 from transcription.services.database import persistently
 from transcription.services.retry_schedule import retry_after_seconds
+from whisperhub.network.client_headers import may_be_chosen
 from whisperhub.network.posting import PostError, post
 from whisperhub.request_id import current_request_id
 
@@ -85,6 +86,8 @@ def headers_of(
 ) -> dict[str, str]:
     """The headers of Standard Webhooks, and those that the client wants.
 
+    A client may have chosen a name before it was refused; it is left out.
+
     https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
     """
     event_id = str(callback.public_id)
@@ -95,7 +98,11 @@ def headers_of(
         Webhook(secret).sign(event_id, moment, body.decode()) for secret in secrets
     ]
     return {
-        **callback.headers,
+        **{
+            name: value
+            for name, value in callback.headers.items()
+            if may_be_chosen(name)
+        },
         "Content-Type": "application/json",
         "User-Agent": "WhisperHub",
         "webhook-id": event_id,

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import redis
-from django.db import DatabaseError, InterfaceError, connection
 
 from transcription.services.publishing import breaker
 from whisperhub.broker import redis_url
+from whisperhub.edges import Edge, guarded
 
 logger = logging.getLogger(__name__)
 
@@ -72,19 +72,23 @@ def listen_for_stops(look: Callable[[], None]) -> threading.Thread:
 
     def listen() -> None:
         while True:
-            try:
-                with _subscription() as subscription:
-                    subscription.subscribe(STOP_CHANNEL)
-                    while True:
-                        if subscription.get_message(timeout=LISTEN_SECONDS) is not None:
-                            look()
-            except (redis.RedisError, OSError) as error:
-                logger.debug("No news of stops: %s", error)
-                time.sleep(RECONNECT_SECONDS)
-            except (DatabaseError, InterfaceError) as error:
-                logger.warning("A stop was not looked at: %s", error)
-                connection.close()
+            with guarded(Edge.STOP_LISTENER):
+                _listen(look)
+            time.sleep(RECONNECT_SECONDS)
 
     thread = threading.Thread(target=listen, name="stops", daemon=True)
     thread.start()
     return thread
+
+
+def _listen(look: Callable[[], None]) -> None:
+    """Look at each news of a stop, until the broker is away."""
+    try:
+        with _subscription() as subscription:
+            subscription.subscribe(STOP_CHANNEL)
+            while True:
+                if subscription.get_message(timeout=LISTEN_SECONDS) is not None:
+                    with guarded(Edge.STOP_LISTENER, "at a look"):
+                        look()
+    except (redis.RedisError, OSError) as error:
+        logger.debug("No news of stops: %s", error)

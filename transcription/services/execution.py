@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q
 
 from transcription.audio import SAMPLE_RATE
+from transcription.engines.abilities import check_abilities
 from transcription.engines.base import (
     Engine,
     LanguageDetection,
@@ -152,8 +153,10 @@ def _admitted(chosen: Chosen) -> Iterator[Q | None]:
         yield chosen.still_aside if entered else None
 
 
-def _execute_claimed(lease: Lease, engine: Engine) -> Served:
-    task = persistently(lambda: TranscriptionTask.objects.get(pk=lease.task_id))
+def _execute_claimed(lease: Lease, engine: Engine) -> Served | None:
+    task = persistently(TranscriptionTask.objects.filter(pk=lease.task_id).first)
+    if task is None:
+        return None  # Deleted a moment ago.
     current_request_id.set(task.request_id)
     with heartbeat.hold(lease) as held:
         try:
@@ -237,6 +240,13 @@ def _transcribe(
         # Submitted to another release: no attempt of this one would go better.
         names = sorted(set(task.options) - OPTION_NAMES) or ["vad_parameters"]
         raise UnsupportedOptionError(task.engine, names) from error
+    # Nobody could tell when it was submitted, if no slot had loaded the model before.
+    check_abilities(
+        engine.info.name,
+        engine.info.languages,
+        language=options.language,
+        task=options.task,
+    )
     reporter = JobReporter(task, held)
     try:
         if task.task_type == TranscriptionTask.TaskType.DETECT_LANGUAGE:
@@ -266,4 +276,5 @@ def _without_text(detected: LanguageDetection, n_samples: int) -> Transcription:
         duration_seconds=n_samples / SAMPLE_RATE,
         duration_after_vad_seconds=None,
         segments=[],
+        notices=detected.notices,
     )

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import connection
 
 from transcription.errors import LeaseLostError, TaskCancelledError
 from transcription.services import transitions
 from transcription.services.transitions import Lease
+from whisperhub.edges import Edge, guarded
 from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,9 @@ class HeldLease:
             reason.set()
             callbacks = list(self._callbacks)
         for callback in callbacks:
-            callback()
+            # The heartbeat calls it, and has other leases to renew.
+            with guarded(Edge.STOP_CALLBACK, about=f"task {self.lease.task_id}"):
+                callback()
 
     def should_stop(self) -> bool:
         """Whether the job is to end without a result."""
@@ -124,18 +127,27 @@ class Heartbeat:
         self._start()
 
     def beat(self) -> None:
-        """Renew everything once."""
+        """Renew everything once; what fails is tried again with the next beat.
+
+        A lease outlives several beats.
+        """
+        with guarded(Edge.BEAT, "of leases"):
+            self._renew()
+        for extra in self._extras:
+            with guarded(Edge.BEAT, f"of {extra.__qualname__}"):
+                extra()
+
+    def _renew(self) -> None:
         with self._lock:
             held = dict(self._held)
-        if held:
-            standing = transitions.renew_leases(list(held))
-            for token, holder in held.items():
-                if token not in standing:
-                    holder.stop(holder.lost)
-                elif standing[token]:
-                    holder.stop(holder.cancel_requested)
-        for extra in self._extras:
-            extra()
+        if not held:
+            return
+        standing = transitions.renew_leases(list(held))
+        for token, holder in held.items():
+            if token not in standing:
+                holder.stop(holder.lost)
+            elif standing[token]:
+                holder.stop(holder.cancel_requested)
 
     def _start(self) -> None:
         with self._lock:
@@ -148,12 +160,7 @@ class Heartbeat:
     def _run(self) -> None:
         try:
             while not self._wake.wait(settings.HEARTBEAT_SECONDS):
-                try:
-                    self.beat()
-                except (DatabaseError, InterfaceError) as error:
-                    # The lease outlives several beats; a dead connection is replaced.
-                    logger.warning("Heartbeat missed: %s", error)
-                    connection.close()
+                self.beat()
         finally:
             connection.close()
 

@@ -8,12 +8,14 @@ from functools import partial
 
 from django.conf import settings
 
+from transcription.engines.languages import language_code
 from transcription.errors import (
     LeaseLostError,
     TaskCancelledError,
     WhisperHubError,
 )
 from transcription.media.decode import DecodedAudio, decode_to_samples
+from transcription.media.tracks import TrackChoice
 from transcription.models import TranscriptionTask
 from transcription.services import hints, retention, reuse, transitions, turns
 from transcription.services.database import persistently
@@ -48,8 +50,10 @@ def prepare(lane: str, *, owner: str) -> Served | None:
     return None
 
 
-def _prepare_claimed(lease: Lease) -> Served:
-    task = persistently(lambda: TranscriptionTask.objects.get(pk=lease.task_id))
+def _prepare_claimed(lease: Lease) -> Served | None:
+    task = persistently(TranscriptionTask.objects.filter(pk=lease.task_id).first)
+    if task is None:
+        return None  # Deleted a moment ago.
     current_request_id.set(task.request_id)
     with heartbeat.hold(lease) as held:
         try:
@@ -110,6 +114,15 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
     return outcome
 
 
+def wanted_track(text: str) -> TrackChoice | None:
+    """What the option `audio_track` means: an index or a language; empty: neither."""
+    if not text:
+        return None
+    if text.isdecimal():
+        return TrackChoice(text, index=int(text))
+    return TrackChoice(text, speaks=lambda tag: language_code(tag) == text)
+
+
 def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
     """Decode the original of a task to samples beside it."""
     folder = TaskFolder(task.public_id)
@@ -119,5 +132,6 @@ def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
         folder.original,
         folder.samples,
         max_seconds=settings.MAX_MEDIA_SECONDS,
+        choice=wanted_track(task.options.get("audio_track", "")),
         should_stop=held.should_stop,
     )

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
 from accounts import usage
 from accounts.limits import Client, line_without_key
+from transcription.engines.options import DecodeOptions
 from transcription.errors import (
     AudioQuotaError,
     PriorityNotAllowedError,
@@ -95,11 +96,17 @@ def charge(task_id: int, seconds: float) -> None:
     """Count the audio of a prepared task; belongs in the transaction that queues it.
 
     What was counted for it before is not counted again: a task that starts once more
-    costs nothing, unless its link has come to lead to something longer.
+    costs nothing, unless its link has come to lead to something longer. Options that
+    make more windows of it than its length does count as so much more audio.
+
+    Args:
+        task_id: the task.
+        seconds: the length of its recording.
     """
-    owner_id, key_line, before = TranscriptionTask.objects.values_list(
-        "owner_id", "key_line", "charged_seconds"
+    owner_id, key_line, before, options = TranscriptionTask.objects.values_list(
+        "owner_id", "key_line", "charged_seconds", "options"
     ).get(pk=task_id)
+    seconds = _counted(options, seconds)
     more = seconds - (before or 0.0)
     if before is not None and more <= 0:
         return
@@ -111,3 +118,12 @@ def charge(task_id: int, seconds: float) -> None:
         audio_seconds=more,
         tasks=int(before is None),
     )
+
+
+def _counted(options: dict[str, Any], seconds: float) -> float:
+    """The seconds that a recording counts as."""
+    try:
+        return DecodeOptions.from_dict(options).counted_seconds(seconds)
+    except TypeError:
+        # Submitted to another release; its worker refuses it.
+        return seconds

@@ -6,6 +6,7 @@ import logging
 import time
 import uuid
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from celery import current_app
@@ -18,7 +19,11 @@ from django_celery_results.models import TaskResult
 from transcription import storage
 from transcription.models import TranscriptionTask, TranscriptPart
 from transcription.services import events, transitions
-from transcription.services.database import despite_conflicts, persistently
+from transcription.services.database import (
+    by_itself,
+    despite_conflicts,
+    persistently,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +55,41 @@ def discard_media(task: TranscriptionTask, outcome: str) -> None:
         task: moved to a final state.
         outcome: that state.
     """
-    persistently(task.parts.all().delete)
-    folder = storage.TaskFolder(task.public_id)
-    is_kept = (
+    is_kept = settings.KEEP_ORIGINALS or (
         transitions.keeps_media(outcome)
         and task.source == TranscriptionTask.Source.UPLOAD
     )
-    if not (settings.KEEP_ORIGINALS or is_kept):
+    persistently(partial(_discard_rest, task.public_id, outcome, keep_original=is_kept))
+
+
+@despite_conflicts
+def _discard_rest(public_id: uuid.UUID, status: str, *, keep_original: bool) -> bool:
+    """Delete what an ended task has beside its original, and that too if it may go.
+
+    A task that failed or was cancelled may start again at any moment; what it makes
+    then lies in the same folder and stays.
+
+    Returns:
+        False if it has started again, or is gone.
+    """
+    if status not in transitions.RETRYABLE:
+        _discard_files_and_parts(public_id, keep_original=keep_original)
+        return True
+    with transaction.atomic():
+        # Locked: whoever has it start again waits until its files are gone.
+        ended = TranscriptionTask.objects.select_for_update().filter(
+            public_id=public_id, status__in=transitions.RETRYABLE
+        )
+        if ended.only("pk").first() is None:
+            return False
+        _discard_files_and_parts(public_id, keep_original=keep_original)
+    return True
+
+
+def _discard_files_and_parts(public_id: uuid.UUID, *, keep_original: bool) -> None:
+    TranscriptPart.objects.filter(task__public_id=public_id).delete()
+    folder = storage.TaskFolder(public_id)
+    if not keep_original:
         folder.discard_original()
     folder.discard_samples()
 
@@ -78,11 +111,13 @@ def discard_expired_media() -> int:
     expired = kept.filter(media_expires_at__lte=Now())
     discarded = 0
     for task in expired.only("public_id")[:BATCH]:
-        discarded += _discard_kept(task)
+        with by_itself("discarding media", task.public_id):
+            discarded += _discard_kept(task)
     if not _is_room_short():
         return discarded
     for task in kept.only("public_id")[:BATCH]:
-        discarded += _discard_kept(task)
+        with by_itself("discarding media", task.public_id):
+            discarded += _discard_kept(task)
         if not _is_room_short():
             break
     logger.warning("Room is short: %d kept uploads deleted", discarded)
@@ -109,11 +144,12 @@ def delete_task(task: TranscriptionTask) -> None:
     A worker that runs it holds a lease on a row that is gone: it writes nothing and
     stops as soon as it hears of it.
     """
-    public_id, was_running = task.public_id, task.lease_token is not None
+    public_id = task.public_id
     with transaction.atomic():
         # Locked before Django looks for what belongs to them: a transcript, or the
         # attempt of a callback, that is stored meanwhile would still point here.
-        TranscriptionTask.objects.select_for_update().filter(pk=task.pk).first()
+        row = TranscriptionTask.objects.select_for_update().filter(pk=task.pk).first()
+        was_running = row is not None and row.lease_token is not None
         list(task.callbacks.select_for_update())
         task.delete()
     if was_running:
@@ -143,29 +179,40 @@ def sweep() -> int:
             ).values_list("public_id", "status", "media_expires_at")
         }
         for folder in batch:
-            status, is_kept = found.get(folder.public_id, ("", False))
-            if not status:
-                folder.discard()
-                swept += 1
-            elif status in TranscriptionTask.FINAL and (
-                folder.samples.exists() or not is_kept
-            ):
-                if not is_kept:
-                    folder.discard_original()
-                folder.discard_samples()
-                swept += 1
+            with by_itself("sweeping folders", folder.public_id):
+                status, is_kept = found.get(folder.public_id, ("", False))
+                swept += _sweep_folder(folder, status, is_kept)
     # Of a worker that died between a final state and `discard_media`.
     TranscriptPart.objects.filter(task__status__in=TranscriptionTask.FINAL).delete()
     for upload in storage.incoming_root().iterdir():
-        try:
-            if now - upload.stat().st_mtime > INCOMING_SECONDS:
-                upload.unlink()
-                swept += 1
-        except FileNotFoundError:
-            continue
+        with by_itself("sweeping uploads", upload.name):
+            try:
+                if now - upload.stat().st_mtime > INCOMING_SECONDS:
+                    upload.unlink()
+                    swept += 1
+            except FileNotFoundError:
+                continue
     if swept:
         logger.info("Swept %d leftover files and folders", swept)
     return swept
+
+
+def _sweep_folder(folder: storage.TaskFolder, status: str, is_kept: bool) -> bool:
+    """Delete what is left over in an old folder.
+
+    Args:
+        folder: whose task has not changed it for a while.
+        status: the task's; empty: there is none.
+        is_kept: its original is.
+    """
+    if not status:
+        folder.discard()
+        return True
+    if status not in TranscriptionTask.FINAL:
+        return False
+    if is_kept and not folder.samples.exists():
+        return False
+    return _discard_rest(folder.public_id, status, keep_original=is_kept)
 
 
 def delete_old_celery_results() -> int:

@@ -11,6 +11,8 @@ from typing import Final
 from django.conf import settings
 from django.db.models.functions import Now
 
+from transcription.engines.abilities import TRANSCRIBE, check_abilities
+from transcription.engines.languages import LANGUAGE_CODES
 from transcription.engines.plan import DEMO, parse_plan
 from transcription.errors import UnknownModelError
 from transcription.models import WorkerSlot
@@ -41,6 +43,7 @@ class ServedModel:
     Attributes:
         state: ready, loading, draining, failed or stopped.
         slots: how many processes hold it now.
+        languages: the codes of those that it knows; none until a slot has loaded it.
         notice: what readers of its results must know; usually empty.
         message: why it failed; usually empty.
     """
@@ -50,6 +53,7 @@ class ServedModel:
     revision: str
     state: str
     slots: int
+    languages: list[str]
     notice: str
     message: str
 
@@ -92,11 +96,34 @@ def served_models() -> list[ServedModel]:
             revision=slots[0].model_revision,
             state=min((_state(slot, live) for slot in slots), key=STATE_ORDER.index),
             slots=sum(slot.pk in live for slot in slots),
+            languages=_known(slot.languages for slot in slots),
             notice=slots[0].notice,
             message=next((slot.sentence for slot in slots if slot.message), ""),
         )
         for name, slots in sorted(by_name.items())
     ]
+
+
+def check_model(model: str, engine: str, *, language: str, task: str) -> None:
+    """Refuse what a model cannot do, as far as its slots have told.
+
+    Raises:
+        UnsupportedLanguageError: it does not know the language.
+        UnsupportedTaskError: it knows English only.
+    """
+    if not language and task == TRANSCRIBE:
+        return
+    slots = WorkerSlot.objects.filter(
+        model=model, engine=engine, last_seen_at__gt=Now() - REMEMBERED
+    )
+    known = _known(slots.values_list("languages", flat=True))
+    check_abilities(model, known, language=language, task=task)
+
+
+def _known(languages_of_slots: Iterable[list[str]]) -> list[str]:
+    """The languages that any slot of a model has named, in Whisper's order."""
+    named = {code for languages in languages_of_slots for code in languages}
+    return [code for code in LANGUAGE_CODES if code in named]
 
 
 def _state(slot: WorkerSlot, live: set[int]) -> State:

@@ -9,17 +9,18 @@ import socket
 import threading
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import psutil
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from transcription.engines.base import ModelInfo
 from transcription.engines.plan import SlotPlan
 from transcription.models import TranscriptionTask, WorkerSlot
 from transcription.services import hints, retention, transitions
-from transcription.services.database import persistently
+from transcription.services.database import by_itself, persistently
 from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
 from whisperhub.sentences import Sentence, parts_of
@@ -81,6 +82,7 @@ class SlotRecord:
                 model_revision=info.revision,
                 compute_type=info.compute_type,
                 notice=str(info.notice),
+                languages=list(info.languages),
                 **_message(""),
             )
         )
@@ -120,48 +122,67 @@ def register(plan: SlotPlan) -> SlotRecord:
     name, boot_id = slot_name(plan.name), uuid.uuid4()
 
     def enter() -> None:
-        with transaction.atomic():
-            _refuse_living(name)
-            WorkerSlot.objects.update_or_create(
-                name=name,
-                defaults={
-                    "host": socket.gethostname(),
-                    "pid": os.getpid(),
-                    "boot_id": boot_id,
-                    "device": plan.device,
-                    "compute_type": plan.compute_type,
-                    "engine": plan.engine,
-                    "model": plan.model,
-                    "model_revision": "",
-                    "notice": "",
-                    "state": State.LOADING,
-                    **_message(""),
-                    "running_jobs": 0,
-                    "memory_bytes": 0,
-                    "started_at": Now(),
-                    "last_seen_at": Now(),
-                },
-            )
+        try:
+            _enter(name, _present(plan, boot_id))
+        except IntegrityError:
+            # Another process has made the row in this moment.
+            _enter(name, _present(plan, boot_id))
 
     persistently(enter)
     persistently(lambda: release_jobs(f"{name}/"))
     return SlotRecord(name, boot_id)
 
 
-def _refuse_living(name: str) -> None:
+def _present(plan: SlotPlan, boot_id: uuid.UUID) -> dict[str, Any]:
+    """The columns of a slot whose process has just started."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "boot_id": boot_id,
+        "device": plan.device,
+        "compute_type": plan.compute_type,
+        "engine": plan.engine,
+        "model": plan.model,
+        "model_revision": "",
+        "notice": "",
+        "languages": [],
+        "state": State.LOADING,
+        **_message(""),
+        "running_jobs": 0,
+        "memory_bytes": 0,
+        "started_at": Now(),
+        "last_seen_at": Now(),
+    }
+
+
+def _enter(name: str, present: dict[str, Any]) -> None:
+    """Write the row of a slot.
+
+    Raises:
+        SlotTakenError: its process lives.
+    """
+    with transaction.atomic():
+        # Of two that start at once the second waits here, and finds the first.
+        row = WorkerSlot.objects.select_for_update().filter(name=name)
+        if found := row.first():
+            _refuse_living(found)
+            WorkerSlot.objects.filter(pk=found.pk).update(**present)
+        else:
+            WorkerSlot.objects.create(name=name, **present)
+
+
+def _refuse_living(row: WorkerSlot) -> None:
     grace = timedelta(seconds=settings.LEASE_SECONDS)
-    row = (
-        WorkerSlot.objects.filter(name=name, last_seen_at__gt=Now() - grace)
-        .exclude(state__in=[State.STOPPED, State.FAILED])
-        .first()
-    )
-    if row is None:
+    is_fresh = WorkerSlot.objects.filter(
+        pk=row.pk, last_seen_at__gt=Now() - grace
+    ).exists()
+    if not is_fresh or row.state in (State.STOPPED, State.FAILED):
         return
     here = row.host == socket.gethostname()
     if here and (row.pid == os.getpid() or not psutil.pid_exists(row.pid)):
         return
     raise SlotTakenError(
-        f"The slot {name} is served by process {row.pid} on {row.host}. "
+        f"The slot {row.name} is served by process {row.pid} on {row.host}. "
         "Give this one another name in WHISPERHUB_SLOTS."
     )
 
@@ -176,16 +197,19 @@ def release_jobs(owner_prefix: str) -> int:
     held = TranscriptionTask.objects.filter(
         lease_owner__startswith=owner_prefix, lease_token__isnull=False
     )
-    for task in held.only("pk", "public_id", "lease_token"):
-        token = task.lease_token
-        outcome = token and transitions.take_back(task.pk, token, only_expired=False)
-        if not outcome:
-            continue
-        released += 1
-        if outcome is Outcome.RETRIED:
-            hints.send_hint(task.pk)
-        else:
-            retention.conclude(task, outcome)
+    for task in held.only("pk", "public_id", "source", "lease_token"):
+        with by_itself("releasing jobs", task.public_id):
+            token = task.lease_token
+            outcome = token and transitions.take_back(
+                task.pk, token, only_expired=False
+            )
+            if not outcome:
+                continue
+            released += 1
+            if outcome is Outcome.RETRIED:
+                hints.send_hint(task.pk)
+            else:
+                retention.conclude(task, outcome)
     if released:
         logger.warning("Took back %d jobs of %s", released, owner_prefix)
     return released

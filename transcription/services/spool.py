@@ -17,12 +17,13 @@ from typing import Any, Final
 
 from transcription.engines.base import ModelInfo, Segment, Transcription, Word
 from transcription.models import TranscriptionTask
+from transcription.notices import Notice
 from transcription.storage import TaskFolder
 
 logger = logging.getLogger(__name__)
 
 # Another form of the file gets another number; older files then count for nothing.
-FORM: Final = 1
+FORM: Final = 3
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def keep(task: TranscriptionTask, result: Result) -> None:
         {
             "form": FORM,
             "asked": _asked(task),
-            "transcription": asdict(result.transcription),
+            "transcription": _as_dict(result.transcription),
             "model": asdict(result.model),
             "inference_seconds": result.inference_seconds,
         }
@@ -100,7 +101,9 @@ def _parse(stored: bytes, task: TranscriptionTask) -> Result:
         raise ValueError("something else was asked")
     return Result(
         transcription=_transcription(kept["transcription"]),
-        model=ModelInfo(**kept["model"]),
+        model=ModelInfo(
+            **{**kept["model"], "languages": tuple(kept["model"]["languages"])}
+        ),
         inference_seconds=kept["inference_seconds"],
     )
 
@@ -111,7 +114,14 @@ def _asked(task: TranscriptionTask) -> dict[str, Any]:
         "task_type": task.task_type,
         "language": task.language,
         "options": task.options,
+        # A task that starts again may find another file behind its link.
+        "media_sha256": task.media_sha256,
     }
+
+
+def _as_dict(transcription: Transcription) -> dict[str, Any]:
+    notices = [notice.as_dict() for notice in transcription.notices]
+    return {**asdict(transcription), "notices": notices}
 
 
 def _transcription(kept: dict[str, Any]) -> Transcription:
@@ -125,7 +135,8 @@ def _transcription(kept: dict[str, Any]) -> Transcription:
         )
         for segment in kept["segments"]
     ]
-    return Transcription(**{**kept, "segments": segments})
+    notices = [Notice.from_dict(notice) for notice in kept["notices"]]
+    return Transcription(**{**kept, "segments": segments, "notices": notices})
 
 
 def _sync_folder(folder: TaskFolder) -> None:

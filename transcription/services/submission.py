@@ -28,7 +28,7 @@ from transcription.services.database import despite_conflicts
 from transcription.services.file_names import clean_file_name
 from transcription.services.publishing import breaker
 from transcription.services.reuse import question_digest
-from transcription.services.serving import resolve_model
+from transcription.services.serving import check_model, resolve_model
 from transcription.storage import TaskFolder, sha256_of
 from whisperhub.network.links import name_in
 from whisperhub.queues import PREPARE, queue_name
@@ -247,12 +247,15 @@ def _asked(owner: User, request: TaskRequest, client: Client) -> dict[str, Any]:
         PriorityNotAllowedError: it may not have the priority.
         UnknownModelError: nobody serves the model.
         UnsupportedOptionError: its engine cannot honour an option.
+        UnsupportedLanguageError: it does not know the language.
+        UnsupportedTaskError: it knows English only.
     """
     priority = request.priority or client.limits.default_priority
     quotas.check_priority(client, priority)
     model, engine = resolve_model(request.model)
     if refused := unsupported_options(engine, request.options):
         raise UnsupportedOptionError(engine, refused)
+    check_model(model, engine, language=request.language, task=request.task_type)
     return {
         "owner": owner,
         "key_line": client.line,
@@ -289,6 +292,7 @@ def _insert(
         lane = queue_name(PREPARE, values["effective_priority"])
         values["turn"] = turns.next_turn(lane, values["owner"].pk)
         if breaker.is_open():
+            # The dispatcher sends its hint.
             return _insert_row(also, **values)
         # The row is written once, not once more for its hint. If we end before the
         # hint has left, the dispatcher finds that it is nowhere.

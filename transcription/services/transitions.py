@@ -1,9 +1,10 @@
 """Every change of a task's state: one conditional UPDATE each.
 
 An UPDATE that changes no row means that another process was first, or that this one no
-longer holds the lease; the caller then does nothing. The arrows are drawn in
-docs/architecture.md. All moments come from the database's clock, so that workers on
-several machines agree.
+longer holds the lease; the caller then does nothing. Where a function tries several,
+each states its whole condition: another process may have changed the row since the one
+before found nothing. The arrows are drawn in docs/architecture.md. All moments come
+from the database's clock, so that workers on several machines agree.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from django.db.models.functions import Now
 
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
+from transcription.notices import Notice, appended
 from transcription.services import callbacks, quotas, turns
 from transcription.services.database import despite_conflicts
 from transcription.services.lease_columns import NO_LEASE, after_now
@@ -59,6 +61,7 @@ MEDIA_FACTS: Final = (
     "channels",
     "has_video",
     "media_duration_seconds",
+    "audio_tracks",
 )
 # What of a transcript is copied to another task.
 TRANSCRIPT_FIELDS: Final = tuple(
@@ -327,6 +330,13 @@ def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
                 channels=facts.channels,
                 has_video=facts.has_video,
                 media_duration_seconds=decoded.duration_seconds,
+                audio_tracks=storable(
+                    [
+                        {**track.as_dict(), "taken": track.index == decoded.track}
+                        for track in decoded.tracks
+                    ]
+                ),
+                **_with_notices(lease, decoded.notices),
                 **NO_LEASE,
             )
             quotas.charge(lease.task_id, decoded.duration_seconds)
@@ -357,6 +367,7 @@ def complete(
             detected_language=transcription.language,
             error_code="",
             error_message="",
+            **_with_notices(lease, transcription.notices),
         )
         Transcript.objects.create(
             task_id=lease.task_id,
@@ -410,6 +421,7 @@ def complete_from(lease: Lease, source_id: int) -> Outcome | None:
             progress_at=Now(),
             reused_from=source.public_id,
             detected_language=source.detected_language,
+            notices=source.notices,
             error_code="",
             error_message="",
             **{name: getattr(source, name) for name in MEDIA_FACTS},
@@ -440,16 +452,16 @@ def retry_or_fail(
     Raises:
         LeaseLostError: the lease is no longer ours.
     """
-    held = _held(lease)
-    if held.filter(cancel_requested_at=None, attempts__lt=settings.MAX_ATTEMPTS).update(
-        **_put_back(),
-        not_before=_next_attempt(at_least_seconds),
-        **_error(code, message),
+    wanted = _held(lease).filter(cancel_requested_at=None)
+    error = _error(code, message)
+    if wanted.filter(attempts__lt=settings.MAX_ATTEMPTS).update(
+        **_put_back(), not_before=_next_attempt(at_least_seconds), **error
     ):
         return Outcome.RETRIED
-    if held.filter(cancel_requested_at__isnull=False).exists():
-        return finish_cancelled(lease)
-    return fail(lease, code=code, message=message)
+    spent = wanted.filter(attempts__gte=settings.MAX_ATTEMPTS)
+    if _end(lease.task_id, spent, Status.FAILED, **error):
+        return Outcome.FAILED
+    return finish_cancelled(lease)
 
 
 @despite_conflicts
@@ -573,6 +585,18 @@ def _error(code: str, message: str) -> dict[str, Any]:
     }
 
 
+def _with_notices(lease: Lease, new: Sequence[Notice]) -> dict[str, Any]:
+    """The changes that add notices to those of a task.
+
+    Who holds the lease is the only one to write them, so those that are read here are
+    still those of the row when the changes are written.
+    """
+    if not new:
+        return {}
+    kept = _held(lease).values_list("notices", flat=True).first()
+    return {"notices": storable(appended(kept or [], new))}
+
+
 def _held(lease: Lease) -> Any:
     return TranscriptionTask.objects.filter(pk=lease.task_id, lease_token=lease.token)
 
@@ -657,21 +681,25 @@ def take_back(
     if only_expired:
         taken = taken.filter(lease_expires_at__lt=Now())
     cancelled = taken.filter(cancel_requested_at__isnull=False)
-    if _end(task_id, cancelled, Status.CANCELLED):
-        return Outcome.CANCELLED
-    if taken.filter(losses__lt=LOSSES_FORGIVEN).update(
-        **_put_back(), losses=F("losses") + 1, attempts=ATTEMPT_GIVEN_BACK
-    ):
-        return Outcome.RETRIED
-    if _end(
-        task_id,
-        taken,
-        Status.FAILED,
-        losses=F("losses") + 1,
-        **_error(WORKER_LOST, WORKER_LOST_MESSAGE),
-    ):
-        return Outcome.FAILED
-    return None
+    wanted = taken.filter(cancel_requested_at=None)
+    while True:
+        if _end(task_id, cancelled, Status.CANCELLED):
+            return Outcome.CANCELLED
+        if wanted.filter(losses__lt=LOSSES_FORGIVEN).update(
+            **_put_back(), losses=F("losses") + 1, attempts=ATTEMPT_GIVEN_BACK
+        ):
+            return Outcome.RETRIED
+        if _end(
+            task_id,
+            wanted.filter(losses__gte=LOSSES_FORGIVEN),
+            Status.FAILED,
+            losses=F("losses") + 1,
+            **_error(WORKER_LOST, WORKER_LOST_MESSAGE),
+        ):
+            return Outcome.FAILED
+        if not taken.exists():
+            return None
+        # Between two of the updates its client cancelled it, or its lease ran out.
 
 
 @despite_conflicts
@@ -763,6 +791,7 @@ def start_again(task_id: int, *, key_line: int | None = None) -> bool:
             attempts=0,
             losses=0,
             progress=0.0,
+            notices=[],
             error_code="",
             error_message="",
             **({} if key_line is None else {"key_line": key_line}),

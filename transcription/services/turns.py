@@ -20,7 +20,7 @@ from django.db.models import F, Min, Q
 from django.db.models.functions import Greatest, Now
 
 from transcription.models import OwnerInLane, TranscriptionTask
-from transcription.services.database import despite_conflicts
+from transcription.services.database import by_itself, despite_conflicts
 from whisperhub.queues import PREPARE, queue_name
 
 logger = logging.getLogger(__name__)
@@ -154,11 +154,12 @@ def close_gaps() -> int:
             lane__in={lane for lane, _, _ in late}
         ).values_list("lane", "owner_id", "started_turn")
     }
-    return sum(
-        _close_gap(lane, owner_id)
-        for lane, owner_id, first in late
-        if first > started.get((lane, owner_id), 0) + 1
-    )
+    closed = 0
+    for lane, owner_id, first in late:
+        if first > started.get((lane, owner_id), 0) + 1:
+            with by_itself("closing gaps", f"user {owner_id} in {lane}"):
+                closed += _close_gap(lane, owner_id)
+    return closed
 
 
 @despite_conflicts

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from whisperhub.edges import Edge, guarded
 from whisperhub.network.deadline import Deadline
 from whisperhub.network.egress import BlockedAddressError, Policy
 
@@ -147,9 +148,15 @@ class ForwardProxy:
             thread = threading.Thread(
                 target=self._serve, args=[client], name="proxy", daemon=True
             )
-            with self._lock:
-                self._threads.add(thread)
-            thread.start()
+            with guarded(Edge.CONNECTION, "of the proxy, at its start") as start:
+                with self._lock:
+                    self._threads.add(thread)
+                thread.start()
+            if start.error is not None:
+                # The system has no thread for it now; the next one may find one.
+                client.close()
+                with self._lock:
+                    self._threads.discard(thread)
 
     def _serve(self, client: socket.socket) -> None:
         try:

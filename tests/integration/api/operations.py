@@ -27,6 +27,10 @@ class Operation:
             the address's parameters; None: the address has none.
         body: makes the fields to send; files among them make a form of it.
         of_all_owners: whether it reaches what belongs to others.
+        permission: of Django, that staff need for what belongs to others.
+        own_too: whether they need it for their own as well.
+        only_looks: whether a superuser's may be its target too.
+        shows_secret: whether it makes a key, of the ordinary scopes.
     """
 
     scope: Scope
@@ -34,6 +38,10 @@ class Operation:
     target: Callable[[User], dict[str, Any]] | None = None
     body: Callable[[], dict[str, Any]] = field(default=dict)
     of_all_owners: bool = False
+    permission: str = ""
+    own_too: bool = False
+    only_looks: bool = False
+    shows_secret: bool = False
 
 
 def task(**traits: Any) -> Callable[[User], dict[str, Any]]:
@@ -46,9 +54,11 @@ def key(owner: User) -> dict[str, Any]:
     return {"public_id": ApiKeyFactory(owner=owner).public_id}
 
 
-def of_keys(status: int, **others: Any) -> Operation:
+def of_keys(status: int, permission: str, **others: Any) -> Operation:
     """An operation on a key; staff may have it for the keys of all owners."""
-    return Operation(Scope.ADMIN, status, key, of_all_owners=True, **others)
+    return Operation(
+        Scope.ADMIN, status, key, of_all_owners=True, permission=permission, **others
+    )
 
 
 def callback(owner: User) -> dict[str, Any]:
@@ -100,12 +110,20 @@ OPERATIONS: dict[str, Operation] = {
     "GET /api/v1/callbacks/secret/": Operation(Scope.WRITE, 200),
     "POST /api/v1/callbacks/secret/rotate/": Operation(Scope.WRITE, 200),
     "GET /api/v1/keys/": Operation(Scope.ADMIN, 200),
-    "POST /api/v1/keys/": Operation(Scope.ADMIN, 201, body=lambda: {"name": "new"}),
-    "GET /api/v1/keys/{public_id}/": of_keys(200),
-    "PATCH /api/v1/keys/{public_id}/": of_keys(200, body=lambda: {"limits": {}}),
-    "DELETE /api/v1/keys/{public_id}/": of_keys(204),
-    "GET /api/v1/keys/{public_id}/usage/": of_keys(200),
-    "POST /api/v1/keys/{public_id}/rotate/": of_keys(201),
-    "POST /api/v1/keys/{public_id}/revoke/": of_keys(200),
+    "POST /api/v1/keys/": Operation(
+        Scope.ADMIN, 201, body=lambda: {"name": "new"}, shows_secret=True
+    ),
+    "GET /api/v1/keys/{public_id}/": of_keys(200, "view_apikey", only_looks=True),
+    "PATCH /api/v1/keys/{public_id}/": of_keys(
+        200, "change_apikey", own_too=True, body=lambda: {"limits": {}}
+    ),
+    "DELETE /api/v1/keys/{public_id}/": of_keys(204, "delete_apikey"),
+    "GET /api/v1/keys/{public_id}/usage/": of_keys(
+        200, "view_dailyusage", only_looks=True
+    ),
+    "POST /api/v1/keys/{public_id}/rotate/": of_keys(
+        201, "add_apikey", shows_secret=True
+    ),
+    "POST /api/v1/keys/{public_id}/revoke/": of_keys(200, "change_apikey"),
     "GET /api/v1/usage/": Operation(Scope.READ, 200),
 }

@@ -32,14 +32,18 @@ from tests.factories import (
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.test_site import BrokenSite
 from tests.unit.test_errors import CODES
+from tests.waiting import patient
 from tests.web import running_web
 from transcription import errors
 from transcription.api.problem_examples import SENTENCES
+from transcription.api.waiting import place_name
 from transcription.models import Callback
+from transcription.notices import Notice, NoticeCode
 from transcription.services import serving
+from whisperhub import places
 from whisperhub.sentences import Sentence
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 CHINESE = re.compile("[一-鿿]")
 CALLBACKS = "/api/v1/callbacks/"
@@ -212,6 +216,14 @@ def audio_quota_exceeded(world: World) -> Any:
     line = client_with_key(world.limit(audio_seconds_per_day=100)).line
     usage.charge(line, world.owner.pk, audio_seconds=100, tasks=1)
     return world.submit()
+
+
+@provokes("too_many_waiting")
+def too_many_waiting(world: World) -> Any:
+    world.settings.KEY_WAITING_REQUESTS = 1
+    name = place_name(client_with_key(world.limit()))
+    assert places.take(name, most=1, seconds=60)
+    return world.ask("post", "/api/v1/detect-language/", data={})
 
 
 @provokes("unsupported_option")
@@ -449,7 +461,7 @@ def test_what_is_refused_before_django_is_said_in_both_languages(web):
         for language in (EN, ZH):
             for way in ways(language):
                 headers = {"Content-Type": content_type, "Content-Length": str(length)}
-                with closing(HTTPConnection(web, timeout=30)) as connection:
+                with closing(HTTPConnection(web, timeout=patient(30))) as connection:
                     connection.request(
                         "POST",
                         f"{TASKS}?{way['query']}",
@@ -583,6 +595,24 @@ def test_what_readers_must_know_is_said_in_their_language(world):
 
     assert model["notice"] == "演示模型：只认识示例中的词汇"
     assert model["message"] == "占用 7 字节，超过 WHISPERHUB_SLOT_MEMORY_LIMIT。"
+
+
+def test_notices_are_said_in_the_language_of_the_request(world):
+    said = Sentence(
+        "The media is longer than the {seconds:g} seconds allowed.", seconds=9
+    )
+    notice = Notice(NoticeCode.AUDIO_MISSING, said, {"seconds": 9})
+    task = TaskFactory(owner=world.owner, completed=True, notices=[notice.as_dict()])
+    address = f"{TASKS}{task.public_id}/"
+
+    for path in (address, f"{address}result/", TASKS):
+        body = world.client.get(path, {"lang": "zh"}).json()
+        shown = body["results"][0] if "results" in body else body
+        assert shown["notices"][0] == {
+            "code": "audio_missing",
+            "message": "媒体时长超出允许的 9 秒。",
+            "details": {"seconds": 9},
+        }
 
 
 @pytest.mark.parametrize("lang", ["zh-hans", "zh-CN", "en", "xx", "", "a&lang=zh"])

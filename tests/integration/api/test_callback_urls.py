@@ -70,6 +70,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("url", REFUSED, ids=lambda url: ascii(url)[:40])
 def test_an_address_that_nothing_can_be_sent_to_is_refused(submit, url):
     body = read_problem(submit(callback_url=url), 400, "invalid")

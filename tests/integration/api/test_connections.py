@@ -9,7 +9,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -190,19 +190,22 @@ def test_connections_that_break_while_answers_wait_leave_no_traceback(web):
 
 
 def test_the_connection_that_is_idle_longest_makes_room(web):
-    with web.connected() as first, web.connected() as second:
-        for line in (first, second):
+    with ExitStack() as lines:
+        first, *others = [
+            lines.enter_context(web.connected()) for _ in range(MAX_CONNECTIONS)
+        ]
+        # In this order, although the first was connected first.
+        for line in (*others, first):
             line.sendall(HEALTH)
-            assert line.recv(10_000).startswith(b"HTTP/1.1 200")
+            assert read_answer(line.makefile("rb")) is not None
 
-        others = [web.connected() for _ in range(MAX_CONNECTIONS - 1)]
-        lines = [other.__enter__() for other in others]
-        lines[-1].sendall(HEALTH)
-        assert lines[-1].recv(10_000).startswith(b"HTTP/1.1 200")
+        newest = lines.enter_context(web.connected())
+        newest.sendall(HEALTH)
 
-        assert first.recv(10_000) == b""
-        for other in others:
-            other.__exit__(None, None, None)
+        assert read_answer(newest.makefile("rb")) is not None
+        assert others[0].recv(1) == b""
+        first.sendall(HEALTH)
+        assert read_answer(first.makefile("rb")) is not None
 
 
 # --- Who may send a body -------------------------------------------------------------

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from tests.openapi import json_schema, operations, read_document, texts, without_texts
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 CHINESE = re.compile("[一-鿿]")
 # Names, and codes that examples are called by.

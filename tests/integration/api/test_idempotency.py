@@ -20,6 +20,7 @@ from tests.factories import ApiKeyFactory, UserFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.databases import in_threads
 from tests.problems import read_problem
+from tests.waiting import patient
 from tests.web import running_web
 from transcription.errors import KeyReusedError
 from transcription.models import IdempotencyKey, TranscriptionTask
@@ -202,7 +203,7 @@ def all_past_the_first_look(monkeypatch):
     take_upload = TaskFolder.take_upload
 
     def take(self: TaskFolder, upload: Any) -> int:
-        gate.wait(30)
+        gate.wait(patient(30))
         return take_upload(self, upload)
 
     monkeypatch.setattr(TaskFolder, "take_upload", take)
@@ -274,7 +275,7 @@ def test_a_key_whose_first_request_fails_is_free_for_the_next(
             submit_once(owner, make_upload(b"sound"), TaskRequest(), key="one")
 
     def second() -> Any:
-        noted.wait(10)
+        noted.wait(patient(10))
         return submit_once(owner, make_upload(b"sound"), TaskRequest(), key="one")
 
     _, answer = in_threads([first, second])
@@ -292,7 +293,7 @@ def test_copies_of_a_request_to_a_running_server_make_one_task(media_root):
     with running_web(media_root) as address:
 
         def post() -> requests.Response:
-            gate.wait(30)
+            gate.wait(patient(30))
             return requests.post(
                 f"{address}{TASKS}",
                 files={"file": ("speech.wav", recording)},
@@ -300,7 +301,7 @@ def test_copies_of_a_request_to_a_running_server_make_one_task(media_root):
                     "Authorization": f"Bearer {secret}",
                     "Idempotency-Key": "5e2f0c1a",
                 },
-                timeout=60,
+                timeout=patient(60),
             )
 
         answers = in_threads([post] * AT_ONCE)

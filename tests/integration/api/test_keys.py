@@ -424,3 +424,11 @@ def test_signing_out_needs_a_form(person):
     assert browser.get(TASKS).status_code == 200
     assert browser.post("/logout/").headers["Location"] == "/"
     read_problem(browser.get(TASKS), 401, "not_authenticated")
+
+
+def test_of_many_bad_entries_of_a_list_few_are_named(client):
+    response = client.post(KEYS, {"name": "x", "scopes": ["root"] * 900})
+
+    errors = read_problem(response, 400, "invalid")["errors"]
+    assert "scopes.0" in errors
+    assert len(errors) <= 50

@@ -96,6 +96,7 @@ def test_the_hint_goes_out_after_the_commit(
     assert no_hints == [TranscriptionTask.objects.get().pk]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("url", REFUSED, ids=lambda url: ascii(url)[:40])
 def test_a_link_that_nothing_can_be_fetched_from_is_refused(link, url):
     body = read_problem(link(url), 400, "invalid")
@@ -107,6 +108,7 @@ def test_a_link_that_nothing_can_be_fetched_from_is_refused(link, url):
     assert not TranscriptionTask.objects.exists()
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     "host",
     [
@@ -185,7 +187,7 @@ def test_a_key_of_a_link_is_not_for_an_upload(link, submit, client):
 def test_the_language_of_a_link_can_be_asked_for(client, owner):
     request = RequestFactory().post(
         "/api/v1/detect-language/",
-        {"file_url": "https://example.org/a.mp3"},
+        {"file_url": "https://example.org/a.mp3", "audio_track": 1},
         content_type="application/json",
         headers={"Authorization": client._credentials["HTTP_AUTHORIZATION"]},
     )
@@ -195,3 +197,4 @@ def test_the_language_of_a_link_can_be_asked_for(client, owner):
     assert response.status_code == 202
     task = TranscriptionTask.objects.get()
     assert (task.task_type, task.source) == ("detect_language", "link")
+    assert task.options == {"audio_track": "1"}

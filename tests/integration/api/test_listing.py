@@ -259,6 +259,32 @@ def test_a_forged_cursor_is_refused(client, text):
     assert list(body["errors"]) == ["cursor"]
 
 
+def test_a_cursor_that_was_changed_anywhere_is_refused(client, owner):
+    TaskFactory.create_batch(2, owner=owner)
+    cursor = client.get(TASKS, {"limit": 1}).json()["next_cursor"]
+
+    for place in range(0, len(cursor), 6):
+        other = "A" if cursor[place] != "A" else "B"
+        forged = cursor[:place] + other + cursor[place + 1 :]
+        body = read_problem(client.get(TASKS, {"cursor": forged}), 400, "invalid")
+        assert list(body["errors"]) == ["cursor"]
+
+
+def test_cursors_of_neighbouring_rows_have_nothing_in_common(client, owner):
+    for task in TaskFactory.create_batch(3, owner=owner):
+        made_at(task, NOON)
+
+    pages = [client.get(TASKS, {"limit": 1, "offset": n}).json() for n in (0, 1)]
+
+    # Their moments are equal and their numbers differ by one, which a cursor that
+    # shows the number would show.
+    first, second = (
+        base64.urlsafe_b64decode(page["next_cursor"] + "=") for page in pages
+    )
+    equal = [left == right for left, right in zip(first, second, strict=True)]
+    assert sum(equal) < len(equal) / 4
+
+
 def test_a_cursor_and_an_offset_contradict_each_other(client, owner):
     TaskFactory.create_batch(2, owner=owner)
     cursor = client.get(TASKS, {"limit": 1}).json()["next_cursor"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.operations import recording
 from tests.problems import read_problem
 from transcription.models import TranscriptionTask
+from whisperhub.network.proxies import FORWARDED
+from whisperhub.openapi_documents import documents
 
 pytestmark = pytest.mark.django_db
 
@@ -21,8 +24,12 @@ KEYS = "/api/v1/keys/"
 
 
 @pytest.fixture
-def open_mode(settings) -> None:
+def open_mode(settings) -> Iterator[None]:
     settings.OPEN_MODE = True
+    # The setting changes with a new process only, and a process keeps its documents.
+    documents.forget()
+    yield
+    documents.forget()
 
 
 @pytest.fixture
@@ -56,6 +63,12 @@ def test_a_program_of_this_machine_needs_no_key(open_mode, stranger, submit):
 @pytest.mark.parametrize("address", ["192.168.1.7", "::ffff:192.168.1.7", ""])
 def test_another_machine_needs_a_key(open_mode, stranger, address):
     response = stranger.get(TASKS, REMOTE_ADDR=address)
+
+    read_problem(response, 401, "not_authenticated")
+
+
+def test_what_a_proxy_passed_on_needs_a_key(open_mode, stranger):
+    response = stranger.get(TASKS, **{FORWARDED: True})
 
     read_problem(response, 401, "not_authenticated")
 

@@ -23,7 +23,7 @@ GIVEN: list[tuple[str, Any, str, Any]] = [
     ("temperature", [0, 0.5], "0, 0.5", [0.0, 0.5]),
     ("temperature", "0,1", "[0,1]", [0.0, 1.0]),
     ("beam_size", 3, "3", 3),
-    ("best_of", 20, "20", 20),
+    ("best_of", 11, "11", 11),
     ("patience", 1.5, "1.5", 1.5),
     ("length_penalty", 0, "0", 0.0),
     ("compression_ratio_threshold", 2, "2", 2.0),
@@ -44,6 +44,9 @@ GIVEN: list[tuple[str, Any, str, Any]] = [
     ("hallucination_silence_threshold", 0, "0", None),
     ("vad_filter", False, "false", False),
     ("batching", "off", "OFF", "off"),
+    ("audio_track", 1, "1", "1"),
+    ("audio_track", "63", "063", "63"),
+    ("audio_track", "eng", "English", "en"),
     (
         "vad_parameters",
         {"threshold": 0.3, "min_silence_duration_ms": 500},
@@ -184,6 +187,17 @@ def test_an_empty_field_of_a_form_was_left_alone(stored_options, name):
     assert stored_options({}, **{name: ""}) == {}
 
 
+@pytest.mark.parametrize(
+    "value", [-1, 64, 1.5, True, "-1", "64", "one", "qq", [0]], ids=repr
+)
+def test_a_track_is_a_number_or_a_language(client, no_hints, value):
+    body = {"file_url": "https://example.org/a.mp3", "audio_track": value}
+
+    response = client.post(TASKS, body, format="json")
+
+    assert "audio_track" in read_problem(response, 400, "invalid")["errors"]
+
+
 def test_the_body_overrules_the_query(stored_options):
     query = {"beam_size": "2", "best_of": "3"}
 
@@ -195,6 +209,77 @@ def test_language_and_task_may_stand_in_the_query(stored_options):
 
     task = TranscriptionTask.objects.get()
     assert (task.language, task.task_type) == ("es", "translate")
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ("auto", ""),
+        ("AUTO", ""),
+        ("english", "en"),
+        ("Chinese", "zh"),
+        ("ZH", "zh"),
+        ("zh-CN", "zh"),
+        ("fr-FR", "fr"),
+        ("nn-NO", "nn"),
+        ("zh-yue", "yue"),
+        (" Haitian  Creole ", "ht"),
+    ],
+)
+def test_a_language_is_understood_as_people_write_it(
+    client, no_hints, stored_options, given, code
+):
+    stored_options({}, language=given)
+    client.post(
+        TASKS, {"file_url": "https://example.org/a", "language": given}, format="json"
+    )
+
+    assert [task.language for task in TranscriptionTask.objects.all()] == [code, code]
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({"best_of": 20}, 105),
+        ({"temperature": [number / 10 for number in range(10)], "best_of": 20}, 185),
+        ({"temperature": [1] * 10, "best_of": 20}, 200),
+        ({"temperature": [0] * 4, "beam_size": 16}, 64),
+    ],
+    ids=str,
+)
+def test_the_work_on_a_window_is_bounded(client, no_hints, options, asked):
+    body = {"file_url": "https://example.org/a.mp3", **options}
+
+    response = client.post(TASKS, body, format="json")
+
+    (error,) = read_problem(response, 400, "invalid")["errors"]["temperature"]
+    assert error["code"] == "too_many_hypotheses"
+    assert f"ask for {asked} " in error["message"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"best_of": 20, "temperature": [0, 0.4, 0.8]},
+        {"best_of": 5, "temperature": [number / 10 for number in range(10)]},
+        {"beam_size": 20, "patience": 10},
+    ],
+    ids=str,
+)
+def test_options_of_ordinary_cost_are_taken(client, no_hints, options):
+    body = {"file_url": "https://example.org/a.mp3", **options}
+
+    assert client.post(TASKS, body, format="json").status_code == 201
+
+
+def test_a_refused_language_is_told_in_a_sentence(client, no_hints):
+    body = {"file_url": "https://example.org/a.mp3", "language": "klingon"}
+
+    response = client.post(TASKS, body, format="json")
+
+    (error,) = read_problem(response, 400, "invalid")["errors"]["language"]
+    assert error["code"] == "invalid_choice"
+    assert len(error["message"]) < 150
 
 
 def test_a_repeated_field_is_a_list(client, no_hints):
@@ -212,7 +297,9 @@ def test_a_repeated_field_is_a_list(client, no_hints):
     ("name", "value", "words"),
     [
         ("task_type", "sing", ["transcribe", "translate"]),
-        ("language", "english", ["en", "yue"]),
+        ("language", "klingon", ["klingon", "code", "English", "auto"]),
+        ("language", "x" * 101, ["100"]),
+        ("language", "zh--CN", ["zh--CN"]),
         ("priority", "urgent", ["high", "normal", "low"]),
         ("temperature", "1.5", ["0", "1"]),
         ("temperature", "-0.1", ["0", "1"]),
@@ -249,6 +336,7 @@ def test_a_repeated_field_is_a_list(client, no_hints):
         ("clip_timestamps", "3,2", ["rise"]),
         ("clip_timestamps", "1,1", ["rise"]),
         ("clip_timestamps", "0:30", ["number"]),
+        ("clip_timestamps", "1,2,2.5,2.9", ["2.5", "2.9", "0.5"]),
         ("hallucination_silence_threshold", "-1", ["0"]),
         ("hallucination_silence_threshold", "3601", ["3600"]),
         ("hallucination_silence_threshold", "nan", ["number"]),
@@ -319,6 +407,27 @@ def test_all_options_that_the_engine_lacks_are_named(submit, openai):
     body = read_problem(response, 400, "unsupported_option")
     assert sorted(body["errors"]) == ["hotwords", "vad_filter", "vad_parameters"]
     assert all(name in body["detail"] for name in body["errors"])
+
+
+def test_a_language_that_the_model_lacks_is_refused(submit):
+    SlotFactory(model="base", languages=["en", "zh"])
+
+    response = submit(model="base", language="Cantonese")
+
+    body = read_problem(response, 400, "unsupported_language")
+    assert list(body["errors"]) == ["language"]
+    assert "'yue'" in body["detail"]
+    assert "/api/v1/models/" in body["detail"]
+    assert submit(model="base", language="zh-HK").status_code == 201
+
+
+def test_a_model_of_english_alone_does_not_translate(submit):
+    SlotFactory(model="base.en", languages=["en"])
+
+    response = submit(model="base.en", task_type="translate")
+
+    assert list(read_problem(response, 400, "unsupported_task")["errors"]) == ["model"]
+    assert submit(model="base.en").status_code == 201
 
 
 def test_what_the_engine_does_anyway_may_be_asked_for(submit, openai):

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import requests
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -79,6 +81,9 @@ def read_problem(answer: RawAnswer, status: int, code: str) -> dict[str, Any]:
     assert answer.status == status, answer
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-request-id"] == "mine"
+    # Whoever answers: the protocol, the guard of uploads, or Django.
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
     body: dict[str, Any] = answer.json()
     check_problem(body, status, code)
     assert body["request_id"] == "mine"
@@ -418,3 +423,28 @@ def test_without_a_good_id_there_is_one_of_ours(web, headers):
     given = answer.headers["x-request-id"]
     assert len(given) == 32
     assert answer.json()["request_id"] == given
+
+
+# --- Who asks ------------------------------------------------------------------------
+
+
+def test_a_new_claim_each_time_does_not_evade_the_limit_of_logins(web):
+    claims = ("X-Forwarded-For", "X_Forwarded_For", "X-Real-IP")
+    with requests.Session() as browser:
+        browser.get(f"{web.address}/login/")
+        form = {
+            "username": "over-a-socket",
+            "password": "guess",
+            "csrfmiddlewaretoken": browser.cookies["csrftoken"],
+        }
+
+        statuses = [
+            browser.post(
+                f"{web.address}/login/",
+                form,
+                headers=dict.fromkeys(claims, f"203.0.113.{number}"),
+            ).status_code
+            for number in range(settings.LOGIN_ATTEMPTS + 1)
+        ]
+
+    assert statuses == [200] * settings.LOGIN_ATTEMPTS + [429]

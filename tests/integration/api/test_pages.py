@@ -11,7 +11,7 @@ import pytest
 from tests.factories import UserFactory
 from whisperhub.pages import WORDS_OF_VIEWERS
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 CHINESE = re.compile("[一-鿿]")
 PAGES = {"/": "登录", "/redoc/": "登录", "/login/": "用户名"}

@@ -15,16 +15,18 @@ from rest_framework.test import APIClient
 from accounts.models import ApiKey, User
 from accounts.openapi import REQUIRED_SCOPE
 from accounts.permissions import HasScope
-from accounts.scopes import Scope
+from accounts.scopes import ORDINARY, Scope
 from tests.factories import ApiKeyFactory, UserFactory
 from tests.integration.api.conftest import client_with
 from tests.integration.api.operations import OPERATIONS, Operation
 from tests.problems import read_problem
 from transcription.models import TranscriptionTask
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 READ, WRITE, ADMIN = Scope.READ, Scope.WRITE, Scope.ADMIN
+ALL = ("every permission",)
+KEY_PERMISSIONS = tuple(f"{verb}_apikey" for verb in ("view", "add", "change"))
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Caller:
         scopes: what it may do.
         is_staff: whether the owner is.
         is_other: whether it acts for somebody else than the owner.
+        permissions: of Django, that its account has; ALL: those of a superuser.
+        of_superuser: whether the owner is a superuser.
     """
 
     enter: Callable[[User], APIClient]
@@ -44,6 +48,8 @@ class Caller:
     scopes: tuple[Scope, ...] = (READ, WRITE, ADMIN)
     is_staff: bool = False
     is_other: bool = False
+    permissions: tuple[str, ...] = ()
+    of_superuser: bool = False
 
     def expected(self, operation: Operation) -> tuple[int, str]:
         """Status and code of the answer; no code: that of who may."""
@@ -55,7 +61,22 @@ class Caller:
             return 403, "staff_only"
         if self.is_other and operation.target and not operation.of_all_owners:
             return 404, "not_found"
+        if code := self.lack(operation):
+            return 403, code
         return operation.status, ""
+
+    def lack(self, operation: Operation) -> str:
+        """The code of what staff are refused; empty: nothing."""
+        is_superuser = self.permissions == ALL
+        asks = operation.permission and (self.is_other or operation.own_too)
+        if asks and not is_superuser:
+            if operation.permission not in self.permissions:
+                return "permission_required"
+            if self.of_superuser and not operation.only_looks:
+                return "owner_has_more_rights"
+        if operation.shows_secret and not {*ORDINARY} <= {*self.scopes}:
+            return "scope_not_held"
+        return ""
 
 
 def with_key(*scopes: Scope, **traits: Any) -> Callable[[User], APIClient]:
@@ -66,8 +87,13 @@ def with_key(*scopes: Scope, **traits: Any) -> Callable[[User], APIClient]:
     return enter
 
 
-def of_another(**rights: bool) -> Callable[[User], APIClient]:
-    return lambda owner: with_key()(UserFactory(**rights))
+def of_another(
+    *permissions: str, scopes: tuple[Scope, ...] = (), **rights: bool
+) -> Callable[[User], APIClient]:
+    def enter(owner: User) -> APIClient:
+        return with_key(*scopes)(UserFactory(permissions=permissions, **rights))
+
+    return enter
 
 
 def in_closed_account(owner: User) -> APIClient:
@@ -96,8 +122,41 @@ CALLERS: dict[str, Caller] = {
     "all of no staff": Caller(with_key()),
     "all of staff": Caller(with_key(), is_staff=True),
     "other owner": Caller(of_another(), is_other=True),
-    "other owner, staff": Caller(
-        of_another(operator=True), is_staff=True, is_other=True
+    "superuser": Caller(
+        of_another(operator=True), is_staff=True, is_other=True, permissions=ALL
+    ),
+    "superuser, superuser's": Caller(
+        of_another(operator=True),
+        is_staff=True,
+        is_other=True,
+        permissions=ALL,
+        of_superuser=True,
+    ),
+    "superuser, admin only": Caller(
+        of_another(operator=True, scopes=(ADMIN,)),
+        scopes=(ADMIN,),
+        is_staff=True,
+        is_other=True,
+        permissions=ALL,
+    ),
+    "staff without permissions": Caller(
+        of_another(is_staff=True), is_staff=True, is_other=True
+    ),
+    **{
+        f"staff who may {name}": Caller(
+            of_another(name, is_staff=True),
+            is_staff=True,
+            is_other=True,
+            permissions=(name,),
+        )
+        for name in (*KEY_PERMISSIONS, "delete_apikey", "view_dailyusage")
+    },
+    "staff with permissions, superuser's": Caller(
+        of_another(*KEY_PERMISSIONS, "delete_apikey", is_staff=True),
+        is_staff=True,
+        is_other=True,
+        permissions=(*KEY_PERMISSIONS, "delete_apikey"),
+        of_superuser=True,
     ),
     "session": Caller(with_session),
     "session of staff": Caller(with_session, is_staff=True),
@@ -150,7 +209,10 @@ def test_the_document_names_the_scope_of_each_operation():
 @pytest.mark.parametrize("kind", CALLERS)
 def test_who_may_call_what(name, kind, no_hints):
     operation, caller = OPERATIONS[name], CALLERS[kind]
-    owner = UserFactory(is_staff=caller.is_staff and not caller.is_other)
+    owner = UserFactory(
+        is_staff=caller.is_staff and not caller.is_other,
+        is_superuser=caller.of_superuser,
+    )
     target = operation.target(owner) if operation.target else {}
     client = caller.enter(owner)
     before = rows()

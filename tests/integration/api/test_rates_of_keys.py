@@ -8,14 +8,14 @@ from rest_framework.test import APIClient
 
 from accounts.keys import limit_key, rotate_key
 from accounts.throttling import LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER
-from tests.factories import ApiKeyFactory, SlotFactory, UserFactory
+from tests.factories import ApiKeyFactory, UserFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.operations import OPERATIONS
 from tests.integration.api.test_permissions import call, documented
 from tests.integration.databases import in_threads
 from tests.problems import read_problem
+from tests.waiting import patient
 from tests.web import running_web
-from transcription.models import TranscriptionTask
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
 
@@ -136,30 +136,6 @@ def test_a_refused_key_does_not_count(owner, settings):
     assert reader.get("/api/v1/schema/").status_code == 200
 
 
-def test_an_answer_that_is_waited_for_counts_once(key, monkeypatch, recording_file):
-    """The view that submits asks another one for the answer."""
-
-    async def ended(public_id, *, seconds):
-        await TranscriptionTask.objects.filter(public_id=public_id).adelete()
-        return True
-
-    monkeypatch.setattr("transcription.api.waiting.wait_until_finished", ended)
-    SlotFactory()
-
-    response = client_with(key.secret).post(
-        "/api/v1/detect-language/", {"file": recording_file}, format="multipart"
-    )
-
-    # The answering view found the task gone: it was asked.
-    read_problem(response, 404, "not_found")
-    assert rate_headers(response) == [3, 2, 20]
-
-
-@pytest.fixture
-def recording_file(no_hints):
-    return OPERATIONS["POST /api/v1/tasks/"].body()["file"]
-
-
 def test_redis_away_refuses_nobody_and_still_counts(key, point_at_broker, settings):
     point_at_broker(f"redis+socket://{settings.DATA_DIR}/none.sock?virtual_host=0")
     client = client_with(key.secret)
@@ -178,7 +154,7 @@ def test_many_requests_at_once_to_a_real_server_get_no_more_than_the_rate(
             return requests.get(
                 f"{address}{TASKS}",
                 headers={"Authorization": f"Bearer {key.secret}"},
-                timeout=60,
+                timeout=patient(60),
             )
 
         answers = in_threads([get] * 25)
@@ -192,6 +168,7 @@ def test_many_requests_at_once_to_a_real_server_get_no_more_than_the_rate(
     assert all(1 <= int(answer.headers["Retry-After"]) <= 6 for answer in refused)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_is_held_to_the_rate(name, no_hints):
     owner = UserFactory(is_staff=True)

@@ -254,7 +254,9 @@ def test_the_result_of_a_completed_task(client, owner):
     assert (body["language"], body["task_type"]) == ("en", "transcribe")
     assert body["segments"][0] == segment(0, 0.0, 2.5, " We meet in Tokyo.")
     assert body["model"]["name"] == "demo"
-    assert body["notices"] == ["demo model: knows little"]
+    assert body["notices"] == [
+        {"code": "model", "message": "demo model: knows little", "details": {}}
+    ]
     assert body["duration"] == 10.0
     timings = body["timings"]
     assert timings["inference"] == 2.5
@@ -367,11 +369,12 @@ def test_a_transcript_without_speech_is_an_empty_file(client, owner):
 
 
 def test_the_served_models(client):
-    SlotFactory(model="demo", demo=True)
+    SlotFactory(model="demo", demo=True, languages=["en", "es"])
     SlotFactory(model="small", state="failed", message="No such model.")
 
     demo, small = client.get("/api/v1/models/").json()["results"]
 
     assert (demo["name"], demo["state"], demo["slots"]) == ("demo", "ready", 1)
     assert demo["notice"].startswith("demo model")
+    assert (demo["languages"], small["languages"]) == (["en", "es"], [])
     assert (small["name"], small["state"], small["slots"]) == ("small", "failed", 0)

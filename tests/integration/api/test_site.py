@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
+import threading
 import warnings
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,10 +18,11 @@ from django.urls import path
 from django.utils.module_loading import import_string
 
 from tests.integration.api.conftest import TASKS
+from tests.integration.databases import in_threads
 from tests.problems import read_problem
 from whisperhub import urls
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 
 def fail(request: Any) -> Any:
@@ -59,6 +63,64 @@ def test_an_error_names_the_request(client):
     response = client.get(f"{TASKS}x/", headers={"X-Request-ID": "abc-1"})
 
     assert read_problem(response, 404, "not_found")["request_id"] == "abc-1"
+
+
+# --- What browsers and caches may do -------------------------------------------------
+
+PAGES = ["/", "/redoc/", "/login/", "/admin/login/", "/nothing/", "/broken", "/admin/"]
+SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.DOTALL)
+HANDLER = re.compile(r"<[^>]+\son[a-z]+\s*=", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_may_load_files_of_this_server_only(
+    stranger, admin_client, broken_site, page
+):
+    admin_client.raise_request_exception = False
+    client = admin_client if page == "/admin/" else stranger
+    response = client.get(page)
+
+    assert response.headers["Content-Type"].startswith("text/html")
+    rules = dict(
+        rule.split(" ", 1)
+        for rule in response.headers["Content-Security-Policy"].split("; ")
+    )
+    assert rules["default-src"] == "'self'"
+    assert "script-src" not in rules
+    assert rules["frame-ancestors"] == "'none'"
+    # Its own policy would stop a script that stands in the page.
+    html = response.content.decode()
+    assert not HANDLER.search(html)
+    for attributes, script in SCRIPT.findall(html):
+        assert not script.strip() or 'type="application/json"' in attributes
+
+
+@pytest.mark.parametrize(
+    ("method", "address"),
+    [
+        ("get", TASKS),
+        ("post", TASKS),
+        ("get", "/api/v1/models/"),
+        ("get", "/api/v1/usage/"),
+        ("get", "/api/nothing/"),
+        ("get", "/api/broken"),
+        ("delete", "/api/v1/models/"),
+    ],
+)
+def test_answers_of_the_api_are_kept_in_no_cache(client, broken_site, method, address):
+    response = getattr(client, method)(address)
+
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_the_icon_that_browsers_ask_for_is_there(stranger):
+    response = stranger.get("/favicon.ico")
+
+    assert served(stranger, "/favicon.ico")[:4] == b"\0\0\1\0"
+    assert response.headers["Content-Type"].startswith("image/")
+    assert "max-age" in response.headers["Cache-Control"]
+    response.close()
 
 
 # --- Errors outside the views --------------------------------------------------------
@@ -108,6 +170,79 @@ def test_a_wrong_host_of_the_api_is_a_problem(stranger):
 
 
 # --- The document --------------------------------------------------------------------
+
+SCHEMA = "/api/v1/schema/"
+
+
+@pytest.fixture
+def written(monkeypatch) -> list[str]:
+    """What is written of the document: the languages, in their order."""
+    from whisperhub.openapi_documents import Documents, documents
+
+    seen: list[str] = []
+    lock = threading.Lock()
+    write = Documents._write
+
+    def note(language: str, renderer: Any) -> Any:
+        with lock:
+            seen.append(f"{language} {renderer.format}")
+        return write(language, renderer)
+
+    documents.forget()
+    monkeypatch.setattr(Documents, "_write", staticmethod(note))
+    return seen
+
+
+def test_the_document_is_written_once_for_each_language_and_format(stranger, written):
+    for query in ({}, {"format": "json"}, {"lang": "zh-hans"}, {}, {"version": "2"}):
+        assert stranger.get(SCHEMA, query).status_code == 200
+
+    assert written == ["en yaml", "en json", "zh-hans yaml"]
+
+
+def test_strangers_who_come_at_once_have_the_document_written_once(written):
+    # Without a database: who asks is not looked up.
+    clients = [Client() for _ in range(32)]
+
+    answers = in_threads([partial(client.get, SCHEMA) for client in clients])
+
+    assert [answer.status_code for answer in answers] == [200] * 32
+    assert len({answer.content for answer in answers}) == 1
+    assert written == ["en yaml"]
+
+
+def test_an_unchanged_document_is_not_sent_again(stranger):
+    first = stranger.get(SCHEMA)
+    again = stranger.get(SCHEMA, headers={"If-None-Match": first.headers["ETag"]})
+    chinese = stranger.get(
+        SCHEMA, {"lang": "zh"}, headers={"If-None-Match": first.headers["ETag"]}
+    )
+
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["ETag"] == first.headers["ETag"]
+    assert chinese.status_code == 200
+    for answer in (first, again):
+        varies = set(answer.headers["Vary"].split(", "))
+        assert varies >= {"Accept", "Accept-Encoding", "Accept-Language", "Cookie"}
+        assert answer.headers["Cache-Control"] == "public, no-cache"
+
+
+def test_the_document_is_compressed_for_who_takes_that(stranger):
+    plain = stranger.get(SCHEMA)
+    small = stranger.get(SCHEMA, headers={"Accept-Encoding": "br, gzip"})
+
+    assert "Content-Encoding" not in plain.headers
+    assert small.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(small.content) == plain.content
+    assert len(small.content) < len(plain.content) / 5
+
+
+def test_the_document_asks_nobody_for_a_key(stranger, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        response = stranger.get(SCHEMA, headers={"Authorization": "Bearer whk_none"})
+
+    assert response.status_code == 200
+    assert stranger.head(SCHEMA).status_code == 200
 
 
 def test_the_openapi_document_builds_without_a_warning():
@@ -186,6 +321,16 @@ def test_the_documentation_uses_files_of_this_server_only(stranger, page):
     for url in loaded:
         if url.startswith("/static/"):
             assert served(stranger, url)
+
+
+def test_swagger_ui_knows_where_the_document_is_and_the_token(stranger):
+    html = stranger.get("/", {"lang": "zh"}).content.decode()
+
+    assert 'data-schema-url="/api/v1/schema/?lang=zh-hans"' in html
+    token = re.search(r'data-csrf-token="(\w+)"', html)
+    assert token
+    assert 'data-csrf-header="X-CSRFTOKEN"' in html
+    assert "swagger.js" in html
 
 
 def test_swagger_ui_runs(stranger):

@@ -196,6 +196,72 @@ def test_too_many_fields_are_refused(client):
     read_problem(response, 400, "bad_request")
 
 
+def test_json_with_too_many_fields_is_refused_as_a_form_is(client):
+    fields = {f"field{number}": 1 for number in range(50_000)}
+    # Beside each other, inside of others, and as a list.
+    for body in (
+        fields,
+        {"vad_parameters": [{"a": 1}] * 600},
+        {"temperature": [0] * 400_000},
+    ):
+        response = client.post(TASKS, body, format="json")
+
+        problem = read_problem(response, 400, "bad_request")
+        assert "1000" in problem["detail"]
+        assert len(response.content) < 1000
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_of_many_unknown_fields_ten_are_named(client, nested):
+    fields = {f"field{number:03}": 1 for number in range(900)}
+
+    response = client.post(
+        TASKS, {"vad_parameters": fields} if nested else fields, format="json"
+    )
+
+    errors = read_problem(response, 400, "invalid")["errors"]
+    prefix = "vad_parameters." if nested else ""
+    named = [name for name in errors if name.startswith(f"{prefix}field")]
+    assert named == [f"{prefix}field{number:03}" for number in range(10)]
+    (count,) = errors[f"{prefix}non_field_errors"]
+    assert count["message"].startswith("900 fields")
+
+
+LONG = "x" * 400_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({LONG: 1}, id="a name"),
+        pytest.param({"priority": LONG}, id="a choice"),
+        pytest.param({"priority": {"a": LONG}}, id="an object for a choice"),
+        pytest.param({"priority": [[]] * 900}, id="a list for a choice"),
+        pytest.param({"task_type": 10**4000}, id="a number for a choice"),
+        pytest.param({"model": LONG, "platform": LONG}, id="texts"),
+        pytest.param({"beam_size": LONG, "patience": LONG}, id="text for a number"),
+        pytest.param({"vad_parameters": LONG}, id="text for an object"),
+        pytest.param({"vad_parameters": {LONG: 1}}, id="a name in an object"),
+        pytest.param({"temperature": [LONG], "reuse": LONG}, id="others"),
+        pytest.param({"file_url": f"https://{LONG}"}, id="a link"),
+        pytest.param({"callback_headers": {LONG: "1"}}, id="a header"),
+        pytest.param({"file": LONG, "language": LONG}, id="a file"),
+    ],
+)
+def test_a_refusal_repeats_only_the_beginning_of_what_was_sent(client, body):
+    response = client.post(TASKS, body, format="json")
+
+    read_problem(response, 400, "invalid")
+    assert len(response.content) < 10_000
+
+
+def test_a_long_content_type_is_not_repeated(client):
+    response = client.generic("POST", TASKS, b"x", f"audio/{LONG[:60_000]}")
+
+    read_problem(response, 415, "unsupported_media_type")
+    assert len(response.content) < 10_000
+
+
 def test_the_request_id_goes_with_the_task(client, no_hints):
     upload = SimpleUploadedFile("a.wav", b"sound")
     client.post(

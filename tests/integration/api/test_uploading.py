@@ -19,14 +19,14 @@ import requests
 from tests.factories import ApiKeyFactory, TaskFactory
 from tests.integration.api.conftest import TASKS
 from tests.problems import check_problem
-from tests.waiting import wait_for
+from tests.waiting import patient, wait_for
 from tests.web import running_web
 from tools.uploaders import BEGIN, END, FORM_TYPE, silent_wav, upload
 from transcription.models import TranscriptionTask
 from transcription.storage import TaskFolder
 from whisperhub.descriptors import MANY
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
 
 MIB = 2**20
 LARGE_BYTES = 300 * MIB
@@ -46,19 +46,69 @@ def key() -> str:
     return secret
 
 
-@pytest.fixture
-def web(media_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A web process of its own; gives its port."""
-    monkeypatch.setenv("WHISPERHUB_MIN_FREE_SPACE", "1MiB")
-    with running_web(media_root) as address:
-        yield urlsplit(address).port or 0
+@pytest.fixture(scope="module")
+def shared_media_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The media volume of the web processes of this file."""
+    root = tmp_path_factory.mktemp("media")
+    (root / "incoming").mkdir()
+    return root
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The web process waits for silent clients for a moment only."""
-    monkeypatch.setenv("WHISPERHUB_UPLOAD_SILENCE_SECONDS", str(SILENCE_SECONDS))
-    monkeypatch.setenv("WHISPERHUB_HEADER_SECONDS", str(SILENCE_SECONDS))
+def media_root(shared_media_root: Path, settings: Any) -> Path:
+    """The volume, for the test as well."""
+    settings.MEDIA_ROOT = shared_media_root
+    return shared_media_root
+
+
+@contextmanager
+def web_process(media_root: Path, **variables: str) -> Iterator[int]:
+    """A web process with these variables; gives its port."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("WHISPERHUB_MIN_FREE_SPACE", "1MiB")
+        for name, value in variables.items():
+            environment.setenv(name, value)
+        with running_web(media_root) as address:
+            yield urlsplit(address).port or 0
+
+
+@pytest.fixture(scope="module")
+def patient_web(
+    django_db_setup: None, django_db_blocker: Any, shared_media_root: Path
+) -> Iterator[int]:
+    """A web process for the tests of this file."""
+    with django_db_blocker.unblock(), web_process(shared_media_root) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def impatient_web(
+    django_db_setup: None, django_db_blocker: Any, shared_media_root: Path
+) -> Iterator[int]:
+    """Another, which waits for silent clients for a moment only."""
+    variables = {
+        "WHISPERHUB_UPLOAD_SILENCE_SECONDS": str(SILENCE_SECONDS),
+        "WHISPERHUB_HEADER_SECONDS": str(SILENCE_SECONDS),
+    }
+    with (
+        django_db_blocker.unblock(),
+        web_process(shared_media_root, **variables) as port,
+    ):
+        yield port
+
+
+@pytest.fixture
+def impatient() -> None:
+    """Before `web`: the process that does not wait."""
+
+
+@pytest.fixture
+def web(request: pytest.FixtureRequest, media_root: Path) -> int:
+    """The port of a web process."""
+    is_impatient = "impatient" in request.fixturenames
+    name = "impatient_web" if is_impatient else "patient_web"
+    port: int = request.getfixturevalue(name)
+    return port
 
 
 def processes_of(port: int) -> list[psutil.Process]:
@@ -88,7 +138,9 @@ def headers_of(key: str, **more: str) -> bytes:
 @contextmanager
 def connected(port: int, *sent: bytes) -> Iterator[socket.socket]:
     """A connection on which something was sent."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(
+        ("127.0.0.1", port), timeout=patient(30)
+    ) as connection:
         for part in sent:
             connection.sendall(part)
         yield connection
@@ -106,7 +158,7 @@ def get_list(port: int, key: str) -> requests.Response:
     return requests.get(
         f"http://127.0.0.1:{port}{TASKS}",
         headers={"Authorization": f"Bearer {key}"},
-        timeout=30,
+        timeout=patient(30),
     )
 
 
@@ -200,7 +252,11 @@ def test_slow_uploaders_hold_neither_threads_nor_connections(web, key, media_roo
         for connection in uploading:
             # A second packet: the first ones have been read.
             connection.sendall(b"more")
-        wait_for(lambda: requests.get(f"http://127.0.0.1:{web}/healthz", timeout=5).ok)
+        wait_for(
+            lambda: (
+                requests.get(f"http://127.0.0.1:{web}/healthz", timeout=patient(5)).ok
+            )
+        )
         began = time.monotonic()
         answers = [get_list(web, key) for _ in range(5)]
         seconds = time.monotonic() - began
@@ -210,7 +266,7 @@ def test_slow_uploaders_hold_neither_threads_nor_connections(web, key, media_roo
 
     assert {answer.status_code for answer in answers} == {200}
     # Each would wait for a thread if uploaders held them.
-    assert seconds < 10
+    assert seconds < patient(10)
     assert threads_now < threads + 8
     # Each thread of views keeps a connection, which has up to three files open.
     assert open_databases <= 3 * (THREADS_OF_VIEWS + 1)
@@ -257,7 +313,7 @@ def test_a_connection_that_asks_for_nothing_is_closed(impatient, web, begun, reu
         if reused:
             assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
         connection.sendall(begun)
-        connection.settimeout(15)
+        connection.settimeout(patient(15))
         # By uvicorn's own rule where a kept connection stays idle.
         assert read_all(connection) == b"" or reused
 
@@ -285,7 +341,7 @@ def test_json_may_come_in_chunks(web, key):
         f"http://127.0.0.1:{web}{TASKS}",
         data=pieces(),
         headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
-        timeout=30,
+        timeout=patient(30),
     )
 
     assert response.status_code == 201, response.text
@@ -300,7 +356,7 @@ def test_a_form_may_change_a_task(web, key):
         made["links"]["self"].replace("testserver", f"127.0.0.1:{web}"),
         files={"priority": (None, "high")},
         headers={"Authorization": f"Bearer {key}"},
-        timeout=30,
+        timeout=patient(30),
     )
 
     assert response.status_code == 200, response.text
@@ -327,7 +383,7 @@ def test_what_is_refused_is_a_problem_document(web, key, body, status, code):
         f"http://127.0.0.1:{web}{TASKS}",
         data=body,
         headers={"Authorization": f"Bearer {key}", "Content-Type": content_type},
-        timeout=30,
+        timeout=patient(30),
     )
 
     assert response.status_code == status
