@@ -304,4 +304,5 @@ def segment(number: int, start: float, end: float, text: str) -> dict[str, Any]:
         "compression_ratio": 1.1,
         "no_speech_prob": 0.01,
         "words": None,
+        "language": None,
     }

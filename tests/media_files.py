@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import wave
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -275,3 +276,34 @@ def _frame(block: Samples, rate: int, pts: int, layout: str = "mono") -> Any:
     frame.pts = pts
     frame.time_base = Fraction(1, rate)
     return frame
+
+
+def write_table_bomb(path: Path, *, tracks: int = 8, frames: int = 2_000_000) -> Path:
+    """Write MP4 whose tables claim many frames of one byte, in some bytes each.
+
+    FFmpeg makes an entry of 24 bytes of every frame when it opens the file.
+    """
+    write_media(
+        path,
+        make_tone(0.1),
+        container="mp4",
+        audio_codec="aac",
+        audio_streams=tracks,
+    )
+    content = bytearray(path.read_bytes())
+    count = struct.pack(">I", frames)
+    for box, patches in {
+        # Size of all frames, and their count.
+        b"stsz": ((8, struct.pack(">I", 1)), (12, count)),
+        # One entry: so many frames of that length.
+        b"stts": ((8, struct.pack(">I", 1)), (12, count)),
+        # One entry: so many frames in each chunk.
+        b"stsc": ((8, struct.pack(">I", 1)), (16, count)),
+    }.items():
+        at = content.find(box)
+        while at >= 0:
+            for offset, value in patches:
+                content[at + offset : at + offset + 4] = value
+            at = content.find(box, at + 1)
+    path.write_bytes(content)
+    return path

@@ -3,16 +3,22 @@
 WhisperHubError
 ├── MediaError                a file that cannot become samples: never retried
 │   ├── InvalidMediaError     not media, or broken
+│   │   ├── WebPageError      HTML
+│   │   └── IncompleteMediaError  an MP4 file without its index
 │   ├── NoAudioError          media without an audio stream, or without a sample in it
 │   ├── NoSuchTrackError      none of its audio tracks is the one that is wanted
-│   └── MediaTooLongError     more audio than the operator allows
+│   ├── MediaTooLongError     more audio than the operator allows
+│   └── DecodingTooExpensiveError  more processor time than its length may cost
+├── NoRoomError               the media volume cannot take the samples now; retried
 ├── FetchError                a link whose file did not come: the network; retried
 │   ├── FetchTimeoutError     it took too long; retried
+│   ├── FetchInterruptedError it broke off; retried
 │   ├── FetchTlsError         no secure connection; retried
 │   ├── RateLimitedError      asked too often; retried
 │   ├── UpstreamError         its server failed; retried
 │   ├── LinkBlockedError      it leads where this server may not go
 │   ├── LinkNotFoundError     its server has no such file
+│   ├── LinkIsPageError       it leads to a web page
 │   ├── LinkForbiddenError    its server does not give it out
 │   ├── LinkTooLargeError     more bytes than the operator allows
 │   ├── BadRedirectError      it leads on to something that is no link, or for ever
@@ -44,6 +50,7 @@ WhisperHubError
 │   └── MediaGoneError        its media was deleted: it cannot start again
 ├── EngineError               inference failed: retried, then failed
 │   └── ModelUnavailableError the model cannot be loaded on this machine
+├── DecoderLostError          the process that decoded was ended from outside
 ├── TaskCancelledError        the client withdrew the task while it ran
 └── LeaseLostError            another process owns the task by now
 """
@@ -83,6 +90,37 @@ class InvalidMediaError(MediaError):
     """The bytes are no media we read, or too broken to decode."""
 
 
+class WebPageError(InvalidMediaError):
+    """The file is a web page."""
+
+    code = "html_file"
+
+    def __init__(self) -> None:
+        """Say what to do."""
+        super().__init__(
+            Sentence(
+                "The file is a web page, not audio or video. Download the recording "
+                "itself and upload that."
+            )
+        )
+
+
+class IncompleteMediaError(InvalidMediaError):
+    """An MP4 file without its index, which is written last."""
+
+    code = "media_incomplete"
+
+    def __init__(self) -> None:
+        """Say what to do."""
+        super().__init__(
+            Sentence(
+                "The file has no index: its recording or transfer ended too early. "
+                "Copy it again from where it was made, or repair it with a recovery "
+                "program for MP4 files."
+            )
+        )
+
+
 class NoAudioError(MediaError):
     """The media holds no audio."""
 
@@ -99,6 +137,30 @@ class MediaTooLongError(MediaError):
     """The media holds more audio than WHISPERHUB_MAX_MEDIA_SECONDS."""
 
     code = "media_too_long"
+
+
+class DecodingTooExpensiveError(MediaError):
+    """Decoding takes more processor time than the length of the audio may cost."""
+
+    code = "decoding_too_expensive"
+
+
+class NoRoomError(WhisperHubError):
+    """The samples would use up the reserve of the media volume, or an owner's share."""
+
+    code = "no_room"
+    http_status = 507
+    retryable = True
+
+    def __init__(self, message: str = "") -> None:
+        """Say it; there is one sentence."""
+        super().__init__(
+            message
+            or Sentence(
+                "The server has no room for the decoded audio of the file. Try again "
+                "when other tasks have ended, or send it in parts."
+            )
+        )
 
 
 class FetchError(WhisperHubError):
@@ -143,6 +205,16 @@ class FetchTimeoutError(FetchError):
     )
 
 
+class FetchInterruptedError(FetchError):
+    """Its server sent a part of the file, and then no more."""
+
+    code = "interrupted"
+    sentence = Sentence(
+        "The server of the link broke off before the whole file had come. Check that "
+        "the link gives the whole file, and try again, or upload the file."
+    )
+
+
 class FetchTlsError(FetchError):
     """Its server has no certificate that fits, or speaks no TLS."""
 
@@ -184,6 +256,18 @@ class LinkNotFoundError(FetchError):
     http_status = 422
     retryable = False
     sentence = Sentence("There is no file at the link.")
+
+
+class LinkIsPageError(FetchError):
+    """It leads to HTML."""
+
+    code = "web_page"
+    http_status = 422
+    retryable = False
+    sentence = Sentence(
+        "The link leads to a web page, not to audio or video. Give the direct address "
+        "of the recording, or upload the file."
+    )
 
 
 class LinkForbiddenError(FetchError):
@@ -453,6 +537,12 @@ class ModelUnavailableError(EngineError):
 
     code = "model_unavailable"
     retryable = False
+
+
+class DecoderLostError(WhisperHubError):
+    """The process that decoded was ended, but not by the file."""
+
+    code = "decoder_lost"
 
 
 class TaskCancelledError(WhisperHubError):

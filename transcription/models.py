@@ -157,6 +157,12 @@ class TranscriptionTask(Leased):
         help_text="All that the media has, and which of them is transcribed.",
     )
 
+    samples_bytes = models.BigIntegerField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="What its decoded audio takes on the media volume by now.",
+    )
     media_expires_at = models.DateTimeField(
         null=True,
         blank=True,
@@ -272,6 +278,8 @@ class TranscriptionTask(Leased):
             listed_by("result", "has_result"),
             listed_by("error", "has_error"),
             models.Index(fields=["owner", "finished_at", "id"], name="task_list_ended"),
+            # What the samples of an owner take.
+            models.Index(fields=["owner", "samples_bytes"], name="task_samples"),
             # Results for the same media.
             models.Index(fields=["owner", "media_sha256"], name="task_same_media"),
             # What waits for a model, and what it last did.

@@ -24,7 +24,14 @@ class NoticeCode(StrEnum):
     AUDIO_MISSING = "audio_missing"
     AUDIO_DAMAGED = "audio_damaged"
     CLOCK_JUMPS = "clock_jumps"
+    MEDIA_TRUNCATED = "media_truncated"
+    AUDIO_TOO_SHORT = "audio_too_short"
+    CHANNELS_CANCEL = "channels_cancel"
     AUDIO_TRACK_CHOSEN = "audio_track_chosen"
+
+    # About what was heard.
+    NO_SPEECH = "no_speech"
+    OTHER_LANGUAGES = "other_languages"
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,12 @@ def listen_in_media_worker(**_: Any) -> None:
     events.listen_for_stops(heartbeat.beat)
 
 
+@worker_process_init.connect
+def start_decoder(**_: Any) -> None:
+    """Have a decoder process ready before the first file comes."""
+    preparation.decoder.warm_up()
+
+
 @shared_task(
     name="transcription.tasks.prepare_media",
     time_limit=PREPARATION_LIMIT_SECONDS,

@@ -21,11 +21,13 @@ from whisperhub.uploads import BodyLimits, UploadGuard  # noqa: E402
 # They take turns with the interpreter: more of them only wait for each other. Fewer
 # would let it idle while they wait for the database.
 THREADS: Final = 4
+# Further requests without a key and a session wait for each other.
+STRANGERS: Final = 1
 
 # Each upload that comes in holds a connection and a file.
 allow_many_descriptors()
 
-handler = Handler(threads=THREADS)
+handler = Handler(threads=THREADS, strangers=STRANGERS)
 guarded = UploadGuard(
     handler,
     takes_file=takes_file,

@@ -37,10 +37,10 @@ SCOPE_KEY: Final = "whisperhub.form"
 WRITERS: Final = ThreadPoolExecutor(4, thread_name_prefix="upload")
 # Each upload that comes in holds up to so much in memory.
 BLOCK_BYTES: Final = 128 * 2**10
-# How much may be written between two looks at the space that is left.
-LOOK_BYTES: Final = 32 * 2**20
 # When a client may try again that found no memory for its body.
 BUSY_SECONDS: Final = 5
+# Below this a file is not refused for want of space; see `uploads.SMALL_FORM_BYTES`.
+UNCHECKED_BYTES: Final = 2**20
 # What may stand beside "form-data" is read as the bytes that it is.
 PLAIN_ENCODINGS: Final = frozenset({"", "7bit", "8bit", "binary"})
 
@@ -148,7 +148,6 @@ class FileSink:
         self._min_free_bytes = min_free_bytes
         self._digest = hashlib.sha256()
         self._size = 0
-        self._look_at = LOOK_BYTES
         self._file: TemporaryUploadedFile | None = None
 
     def write(self, block: bytes | bytearray) -> None:
@@ -158,12 +157,14 @@ class FileSink:
             RefusedError: the volume is full, or nearly so.
         """
         try:
+            # Before each block: of several uploads each has seen the same free space
+            # when it began.
+            if self._size + len(
+                block
+            ) > UNCHECKED_BYTES and free_bytes() < self._min_free_bytes + len(block):
+                raise storage_full()
             self._opened().write(block)
             self._size += len(block)
-            if self._size >= self._look_at:
-                self._look_at = self._size + LOOK_BYTES
-                if free_bytes() < self._min_free_bytes:
-                    raise storage_full()
         except OSError as error:
             logger.warning("An upload could not be stored: %s", error.strerror)
             raise storage_full() from error

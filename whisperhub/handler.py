@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Final, TypeAlias
 
 from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction, sync_to_async
+from django.conf import settings
 from django.core import signals
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
@@ -104,17 +105,21 @@ class Handler(ASGIHandler):
     Args:
         threads: how many requests of sync views are answered at the same time. None
             waits for a client: `uploads.py` has taken its body in.
+        strangers: how many requests without a key and without a session besides; 0:
+            they share the threads of all. With threads of their own, a crowd of them
+            waits for itself and not in front of others.
     """
 
     request_class = FormRequest
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, strangers: int = 0) -> None:
         """Load the middleware for both kinds of views."""
         super().__init__()
         self._sync_handler = BaseHandler()
         self._sync_handler.load_middleware()
         self._preflight_handler = PreflightHandler()
         self._threads = _pool("web", threads)
+        self._strangers = _pool("stranger", strangers) if strangers else self._threads
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -130,7 +135,13 @@ class Handler(ASGIHandler):
             return
         # In a context of its own: its id and language are those of no other request.
         context = contextvars.copy_context()
-        answered = await self._in_thread(context.run, self._respond, scope, body)
+        answered: Any = await asyncio.get_running_loop().run_in_executor(
+            self._pool_of(scope),
+            context.run,
+            self._respond,
+            scope,
+            body,
+        )
         if deferred_of(answered) is not None:
             answered = await self._completed(answered, context, scope, receive)
         if isinstance(answered, Answer):
@@ -140,10 +151,12 @@ class Handler(ASGIHandler):
 
     async def preflight(self, scope: Any) -> Verdict:
         """Ask whether a request would be let in; its body need not be here."""
-        verdict: Verdict = await self._in_thread(
-            contextvars.copy_context().run, self._ask, scope
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool_of(scope), contextvars.copy_context().run, self._ask, scope
         )
-        return verdict
+
+    def _pool_of(self, scope: Any) -> ThreadPoolExecutor:
+        return self._strangers if _is_stranger(scope) else self._threads
 
     def _ask(self, scope: Any) -> Verdict:
         preflight, response = self._preflight_handler.ask(scope)
@@ -254,6 +267,17 @@ def takes_file(scope: Any) -> bool:
     # Of a view set, addresses lead to its actions by the method.
     action = getattr(function, "actions", {}).get(action, action)
     return action in getattr(getattr(function, "cls", None), "file_actions", ())
+
+
+def _is_stranger(scope: Any) -> bool:
+    """Whether a request shows neither a key nor a session, be they good or not."""
+    if settings.OPEN_MODE:
+        return False
+    session = settings.SESSION_COOKIE_NAME.encode() + b"="
+    return not any(
+        name == b"authorization" or (name == b"cookie" and session in value)
+        for name, value in scope["headers"]
+    )
 
 
 def _leads_to_coroutine(scope: Any) -> bool:

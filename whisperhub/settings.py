@@ -189,6 +189,14 @@ ANSWER_SECONDS = env.number("ANSWER_SECONDS", 30, least=0.1)
 MAX_CONNECTIONS = env.integer("MAX_CONNECTIONS", 2000, least=1)
 MAX_CONNECTIONS_PER_CLIENT = env.integer("MAX_CONNECTIONS_PER_CLIENT", 250, least=0)
 MAX_MEDIA_SECONDS = env.integer("MAX_MEDIA_SECONDS", 86_400, least=1)
+# Beyond the address space that a decoder process has at its start; 0: no limit.
+DECODER_MEMORY_BYTES = env.size("DECODER_MEMORY", "1GiB")
+# 0: no limit.
+DECODER_CPU_SECONDS = env.number("DECODER_CPU_SECONDS", 60, least=0)
+DECODER_CPU_SECONDS_PER_MINUTE = env.number(
+    "DECODER_CPU_SECONDS_PER_MINUTE", 3, least=0
+)
+OWNER_ROOM_SHARE = env.number("OWNER_ROOM_SHARE", 0.5, least=0.01)
 KEEP_ORIGINALS = env.boolean("KEEP_ORIGINALS", default=False)
 # 0: what a task that failed or was cancelled had goes with its end.
 KEEP_FAILED_HOURS = env.number("KEEP_FAILED_HOURS", 24, least=0)

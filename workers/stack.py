@@ -19,6 +19,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from transcription.engines.plan import DEMO, model_slug
+from transcription.services import places
 from whisperhub import secrets
 from whisperhub.broker import local_url
 from whisperhub.loopback import check_open_mode
@@ -456,7 +457,7 @@ class Stack:
         return self._worker(
             "media",
             *("-Q", ",".join(queue_names(PREPARE)), "-P", "prefork"),
-            *("-c", str(settings.MEDIA_WORKERS)),
+            *("-c", str(places.pool_size())),
             patience_seconds=20,
         )
 

@@ -5,10 +5,9 @@ What else it needs comes in WHISPERHUB_* variables; see tests/chaos/service.py.
 
 from __future__ import annotations
 
-from tests.chaos.deadly import dying_of_deadly_files
 from transcription.engines import registry
-from transcription.media import decode
+from transcription.media import decoder
 from whisperhub.settings import *  # noqa: F403
 
 registry.FACTORIES["faster-whisper"] = "tests.chaos.deadly.create_engine"
-decode.decode_to_samples = dying_of_deadly_files(decode.decode_to_samples)
+decoder.PROGRAM = "tests.chaos.decoder_process"

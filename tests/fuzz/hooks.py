@@ -100,6 +100,8 @@ def mend_body(body: dict[str, Any], *, makes_task: bool) -> None:
     if language_code(str(body.get("language"))) == "yue":
         # The demo model does not know it.
         body["language"] = "auto"
+    if body.get("multilingual"):
+        body.pop("language", None)
     if is_number(body.get("best_of")):
         # Ten temperatures, and no more hypotheses than are allowed.
         body["best_of"] = min(body["best_of"], 4)

@@ -108,6 +108,9 @@ STEPS: dict[str, Callable[[TranscriptionTask], Any]] = {
     "retry_or_fail": retry,
     "finish_cancelled": lambda task: transitions.finish_cancelled(lease_of(task)),
     "hand_back": lambda task: transitions.hand_back(lease_of(task)),
+    "postpone": lambda task: transitions.postpone(
+        lease_of(task), code="no_room", message="No room.", seconds=60.0
+    ),
     "record_progress": lambda task: transitions.record_progress(lease_of(task), 0.5),
     "cancel": lambda task: transitions.cancel(task.pk),
     "take_back": lambda task: transitions.take_back(

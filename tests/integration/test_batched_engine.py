@@ -23,12 +23,13 @@ from tests.factories import ApiKeyFactory, TaskFactory, segment
 from tests.integration import steps
 from tests.waiting import patient, wait_for
 from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES, to_float
-from transcription.engines import demo_model
+from transcription.engines import chunked, demo_model
 from transcription.engines.base import Segment, SilentListener, Transcription
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine
 from transcription.models import TranscriptionTask, TranscriptPart
+from transcription.notices import NoticeCode
 from transcription.services import execution, transitions
 from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
@@ -303,6 +304,77 @@ def test_nothing_is_heard_where_nobody_speaks(engine, kind, vad_filter):
 
 def test_no_samples_have_no_text(engine):
     assert transcribe(engine, pause(0)).text == ""
+
+
+# --- Languages -----------------------------------------------------------------------
+
+
+NOISE = (1600 * np.random.default_rng(0).standard_normal(35 * SAMPLE_RATE)).astype(
+    np.int16
+)
+
+
+def test_the_language_is_detected_where_somebody_speaks(engine):
+    found = engine.detect_language(np.concatenate([NOISE, SPANISH, NOISE]), Listener())
+
+    assert found.language == "es"
+    assert found.probability > 0.9
+
+
+def test_where_nobody_speaks_there_is_no_language(engine):
+    calls = engine.whisper.model_calls.total()
+
+    found = engine.detect_language(NOISE, Listener())
+    heard = transcribe(engine, NOISE)
+
+    assert (found.language, found.probability, found.probabilities) == (None, None, {})
+    assert heard.language is None
+    assert engine.whisper.model_calls.total() == calls
+
+
+@pytest.mark.parametrize("options", [{}, {"condition_on_previous_text": True}])
+def test_noise_before_the_speech_does_not_settle_the_language(engine, options):
+    samples = np.concatenate([NOISE, SPANISH])
+
+    heard = transcribe(engine, samples, vad_filter=False, **options)
+
+    assert heard.language == "es"
+
+
+@pytest.mark.parametrize("batching", ["auto", "off"])
+def test_a_multilingual_job_tells_the_language_of_each_segment(engine, batching):
+    # Without batching the library looks at each window of 30 s.
+    first = np.concatenate([SPANISH, SPANISH, pause(30.0)])[: 30 * SAMPLE_RATE]
+    samples = np.concatenate([first, ENGLISH])
+
+    heard = transcribe(
+        engine,
+        samples,
+        multilingual=True,
+        batching=batching,
+        vad_filter=batching == "auto",
+    )
+
+    languages = [segment.language for segment in heard.segments]
+    assert set(languages) == {"es", "en"}
+    assert (languages[0], languages[-1]) == ("es", "en")
+    assert "Tokyo" in heard.text
+    assert heard.language == "es"
+    assert heard.notices == []
+
+
+def test_chunks_in_another_language_are_noticed(engine, monkeypatch):
+    monkeypatch.setattr(chunked, "DOUBTFUL_LOGPROB", 0.0)
+    samples = np.concatenate([SPANISH, pause(7.0), ENGLISH])
+
+    alone = transcribe(engine, SPANISH)
+    mixed = transcribe(engine, samples)
+    asked = transcribe(engine, samples, language="es")
+
+    assert [notice.code for notice in mixed.notices] == [NoticeCode.OTHER_LANGUAGES]
+    assert mixed.notices[0].details["others"] == ["en"]
+    assert alone.notices == asked.notices == []
+    assert all(segment.language is None for segment in mixed.segments)
 
 
 # --- What the listener hears ---------------------------------------------------------

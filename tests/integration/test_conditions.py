@@ -162,3 +162,21 @@ def test_a_change_touches_no_other_task(step):
     STEPS[step](task)
 
     assert columns(other) == before
+
+
+def test_a_second_wish_to_cancel_leaves_the_moment_of_the_first():
+    task = TaskFactory(processing=True, **TO_BE_CANCELLED)
+    before = columns(task)
+
+    assert transitions.cancel(task.pk)
+
+    assert columns(task) == before
+
+
+def test_an_ended_task_gets_no_wish_to_cancel_though_a_lease_is_left_in_it():
+    task = TaskFactory(completed=True, **LEASED)
+    before = columns(task)
+
+    assert not transitions.cancel(task.pk)
+
+    assert columns(task) == before

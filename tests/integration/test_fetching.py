@@ -232,11 +232,21 @@ def test_what_another_attempt_would_not_mend_fails_at_once(
     assert not TaskFolder(task.public_id).path.exists()
 
 
+def test_a_link_to_a_web_page_says_so(upstream, linked):
+    upstream.always(file(b"<!doctype html><html><body>Sign in</body></html>"))
+    task = linked(upstream.origin)
+
+    assert prepare(task) is Outcome.FAILED
+
+    assert (task.error_code, task.attempts) == ("web_page", 1)
+    assert "Give the direct address" in task.error_message
+
+
 @pytest.mark.parametrize(
     ("behaviour", "code"),
     [
         (hanging_up, "network"),
-        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), "network"),
+        (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), "interrupted"),
         (answering(500), "upstream_error"),
         (answering(503), "upstream_error"),
         (answering(429), "rate_limited"),

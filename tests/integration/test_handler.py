@@ -172,6 +172,44 @@ def test_a_sync_view_is_answered_in_a_thread_that_stays(handler):
     assert first.body == second.body == b'{"thread": "web_0"}'
 
 
+KEY = (b"authorization", b"Bearer whk_any")
+SESSION = (b"cookie", b"lang=en; sessionid=any")
+
+
+@pytest.fixture
+def crowded(handler: Handler) -> Iterator[Handler]:
+    """With one more thread, for strangers."""
+    made = Handler(threads=1, strangers=1)
+    yield made
+    Gate.opened.set()
+    made._threads.shutdown()
+    made._strangers.shutdown()
+
+
+@pytest.mark.parametrize("header", [KEY, SESSION])
+def test_strangers_who_wait_hold_up_nobody_with_a_key_or_session(crowded, header):
+    async def conversation() -> list[Answered]:
+        held = asyncio.create_task(send_to(crowded, "/waits"))
+        waiting = [asyncio.create_task(send_to(crowded, "/thread")) for _ in range(9)]
+        await asyncio.to_thread(Gate.entered.wait, 20)
+        answer = await send_to(crowded, "/thread", headers=[header])
+        assert not held.done()
+        Gate.opened.set()
+        await held
+        return [answer, *await asyncio.gather(*waiting)]
+
+    mine, *theirs = asyncio.run(conversation())
+
+    assert mine.body == b'{"thread": "web_0"}'
+    assert {answer.body for answer in theirs} == {b'{"thread": "stranger_0"}'}
+
+
+def test_in_open_mode_nobody_is_a_stranger(crowded, settings):
+    settings.OPEN_MODE = True
+
+    assert ask(crowded, "/thread").body == b'{"thread": "web_0"}'
+
+
 def test_an_async_view_is_answered_in_the_event_loop(handler):
     assert ask(handler, "/loop").body == b'{"thread": "MainThread"}'
 

@@ -19,6 +19,7 @@ from tests.factories import TaskFactory
 from tests.integration import steps
 from tests.media_files import make_tone, write_audio, write_media, write_wav
 from transcription.accuracy import word_error_rate
+from transcription.api.serializers import LanguageDetectionSerializer, ResultSerializer
 from transcription.engines import demo_model
 from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine, set_current_engine
@@ -75,6 +76,27 @@ def run(task: Any, engine: Any) -> list[Outcome | None]:
     ]
     task.refresh_from_db()
     return outcomes
+
+
+@pytest.mark.parametrize("task_type", ["transcribe", "detect_language"])
+def test_a_recording_too_short_for_a_word_needs_no_model(
+    submitted, tmp_path, task_type
+):
+    class NoModel(ScriptedEngine):
+        def transcribe(self, *args: Any) -> Any:
+            raise AssertionError("the model was called")
+
+        detect_language = transcribe
+
+    path = write_wav(tmp_path / "a.wav", make_tone(0.19))
+    task = submitted(path, task_type=task_type)
+
+    assert run(task, NoModel()) == [Outcome.QUEUED, Outcome.COMPLETED]
+
+    assert (task.transcript.text, task.transcript.segments) == ("", [])
+    (notice,) = task.notices
+    assert notice["code"] == "audio_too_short"
+    assert notice["details"] == {"seconds": 0.19, "least": 0.2}
 
 
 # --- Good media ----------------------------------------------------------------------
@@ -164,6 +186,40 @@ def test_a_moment_without_speech_has_an_empty_text(
     assert task.transcript.segments == []
 
 
+@pytest.mark.parametrize(
+    ("asked", "language"),
+    [
+        ({}, ""),
+        ({"language": "es"}, "es"),
+        ({"options": {"vad_filter": False}}, ""),
+        ({"options": {"batching": "off"}}, ""),
+        ({"task_type": "detect_language"}, ""),
+    ],
+    ids=str,
+)
+def test_where_nobody_speaks_no_language_is_invented(
+    submitted, engine, tmp_path, asked, language
+):
+    task = submitted(write_wav(tmp_path / "a.wav", make_tone(2.0) // 1000), **asked)
+
+    run(task, engine)
+
+    transcript = task.transcript
+    assert (transcript.text, task.detected_language) == ("", language)
+    assert (transcript.language, transcript.language_probability) == (language, None)
+    assert transcript.language_probabilities == {}
+    assert [notice["code"] for notice in task.notices] == ["no_speech"]
+    if language:
+        return
+    shown = (
+        LanguageDetectionSerializer(transcript).data
+        if task.task_type == "detect_language"
+        else ResultSerializer(transcript).data
+    )
+    assert shown["language"] is None
+    assert shown["notices"][0]["code"] == "no_speech"
+
+
 def test_a_file_that_was_cut_short_yields_what_it_has(submitted, engine, tmp_path):
     whole = write_audio(tmp_path / "a.mp3", make_tone(4.0), "mp3")
     whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -213,7 +269,7 @@ def too_long(folder: Path) -> Path:
     [
         (no_media, "invalid_media"),
         (silent_film, "no_audio"),
-        (cut_before_its_index, "invalid_media"),
+        (cut_before_its_index, "media_incomplete"),
         (no_sample, "no_audio"),
         (too_long, "media_too_long"),
     ],

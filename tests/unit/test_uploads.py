@@ -770,7 +770,6 @@ def test_an_upload_that_the_disk_cannot_take_is_refused(full_disk):
 def test_an_upload_of_unknown_length_ends_when_the_disk_is_full(
     full_disk, monkeypatch, incoming
 ):
-    monkeypatch.setattr(forms, "LOOK_BYTES", 2 * forms.BLOCK_BYTES)
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(1, 1, 999_999))
 
     exchange = sent_form(form_of(a_file(b"x" * 2 * SMALL_FORM_BYTES))).run()

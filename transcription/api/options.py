@@ -277,6 +277,14 @@ class DecodeOptionsSerializer(RequestSerializer):
             "openai-whisper."
         ),
     )
+    multilingual = serializers.BooleanField(
+        required=False,
+        help_text=_(
+            "Detect the language for each chunk of about 10 s, and write it at each "
+            "segment. Default false: the whole is transcribed in one language. Not "
+            "with openai-whisper, nor with `language`."
+        ),
+    )
     batching = OneOfField(
         choices=[(choice, choice) for choice in BATCHING],
         required=False,

@@ -176,6 +176,16 @@ class TaskCreateSerializer(SourceSerializer, DecodeOptionsSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Headers go to an address only."""
         checked = super().validate(attrs)
+        if checked.get("multilingual") and checked.get("language"):
+            raise serializers.ValidationError(
+                {
+                    "language": _(
+                        "With multilingual the language of each chunk is detected: "
+                        "leave language out, or give auto."
+                    )
+                },
+                code="conflict",
+            )
         if checked["callback_headers"] and "callback_url" not in checked:
             raise serializers.ValidationError(
                 {"callback_headers": _("Give the callback_url that they are for.")},
@@ -271,12 +281,28 @@ class ResultNoticesField(serializers.Field[Any, Any, Any, Any]):
         return notices_of(value.task) + of_model
 
 
+class HeardLanguageField(serializers.CharField):
+    """The language of a result; a row has an empty one where nobody speaks."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Allow null."""
+        super().__init__(
+            allow_null=True,
+            help_text=_("Whisper's code. Null: nobody speaks in the recording."),
+            **kwargs,
+        )
+
+    def to_representation(self, value: Any) -> Any:
+        """None for an empty one."""
+        return value or None
+
+
 class LanguageDetectionSerializer(serializers.Serializer[Any]):
     """Which language is spoken."""
 
     id = serializers.UUIDField(source="task.public_id")
-    language = serializers.CharField()
-    language_probability = serializers.FloatField()
+    language = HeardLanguageField()
+    language_probability = serializers.FloatField(allow_null=True)
     language_probabilities = serializers.DictField(child=serializers.FloatField())
     duration = serializers.FloatField(source="duration_seconds")
     model = serializers.SerializerMethodField()
@@ -602,6 +628,14 @@ class SegmentSerializer(serializers.Serializer[Any]):
     compression_ratio = serializers.FloatField()
     no_speech_prob = serializers.FloatField()
     words = WordSerializer(many=True, allow_null=True)
+    language = serializers.CharField(
+        allow_null=True,
+        required=False,
+        help_text=_(
+            "Whisper's code, with `multilingual`. Null, or left out by results of "
+            "earlier releases: that of the whole."
+        ),
+    )
 
 
 class PendingResultSerializer(serializers.ModelSerializer[TranscriptionTask]):
@@ -640,6 +674,7 @@ class ResultSerializer(serializers.ModelSerializer[Transcript]):
 
     id = serializers.UUIDField(source="task.public_id", read_only=True)
     task_type = serializers.CharField(source="task.task_type", read_only=True)
+    language = HeardLanguageField(read_only=True)
     language_probabilities = serializers.DictField(child=serializers.FloatField())
     duration = serializers.FloatField(source="duration_seconds")
     duration_after_vad = serializers.FloatField(

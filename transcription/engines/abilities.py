@@ -12,7 +12,12 @@ TRANSCRIBE: Final = "transcribe"
 
 
 def check_abilities(
-    model: str, languages: Collection[str], *, language: str, task: str
+    model: str,
+    languages: Collection[str],
+    *,
+    language: str,
+    task: str,
+    multilingual: bool = False,
 ) -> None:
     """Refuse what a model cannot do, before it makes rubbish of it.
 
@@ -21,6 +26,7 @@ def check_abilities(
         languages: what it knows; none: that is not known, and all is let through.
         language: Whisper's code; empty: to be detected.
         task: transcribe, translate or detect_language.
+        multilingual: the language is to be detected for each chunk.
 
     Raises:
         UnsupportedLanguageError: it does not know the language.
@@ -30,5 +36,5 @@ def check_abilities(
         return
     if language and language not in languages:
         raise UnsupportedLanguageError(model, language)
-    if task != TRANSCRIBE and set(languages) == set(ENGLISH_ONLY):
+    if (task != TRANSCRIBE or multilingual) and set(languages) == set(ENGLISH_ONLY):
         raise UnsupportedTaskError(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -37,6 +37,7 @@ class Segment:
         compression_ratio: redundancy of the text; high means loops.
         no_speech_prob: probability of silence.
         words: None unless word timestamps were asked for.
+        language: Whisper's code, if it was detected for each chunk; else None.
     """
 
     id: int
@@ -50,6 +51,7 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     words: list[Word] | None = None
+    language: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As stored and sent."""
@@ -115,10 +117,10 @@ class ModelCall:
 
 @dataclass(frozen=True)
 class Transcription:
-    """What an engine heard in one recording."""
+    """What an engine heard in one recording; no language if nobody speaks."""
 
     text: str
-    language: str
+    language: str | None
     language_probability: float | None
     duration_seconds: float
     duration_after_vad_seconds: float | None
@@ -133,13 +135,13 @@ class LanguageDetection:
     """Which language is spoken.
 
     Attributes:
-        language: Whisper's code of the most probable one.
+        language: Whisper's code of the most probable one; None if nobody speaks.
         probability: its probability, 0 to 1.
         probabilities: all of them, most probable first.
     """
 
-    language: str
-    probability: float
+    language: str | None
+    probability: float | None
     probabilities: dict[str, float]
     notices: list[Notice] = field(default_factory=list)
 
@@ -220,7 +222,7 @@ class Engine(Protocol):
         *,
         windows: int = DETECTION_WINDOWS,
     ) -> LanguageDetection:
-        """Tell the language from so many windows of 30 s, spread over the audio.
+        """Tell the language from so many windows of 30 s, spread over the speech.
 
         Raises:
             Whatever the listener raises: the job is to stop.
@@ -254,10 +256,22 @@ def spread_windows(n_samples: int, windows: int) -> list[int]:
     return [round(last * number / (count - 1)) for number in range(count)]
 
 
-def average_probabilities(windows: list[dict[str, float]]) -> LanguageDetection:
-    """The mean over windows of the probability of each language."""
+def average_probabilities(
+    windows: list[dict[str, float]], weights: Sequence[float] = ()
+) -> LanguageDetection:
+    """The mean over windows of the probability of each language.
+
+    Args:
+        windows: for each the probabilities by language.
+        weights: of the windows, such as seconds of speech; none: all alike.
+    """
+    shares = list(weights) or [1.0] * len(windows)
     mean = {
-        language: sum(window.get(language, 0.0) for window in windows) / len(windows)
+        language: sum(
+            share * window.get(language, 0.0)
+            for share, window in zip(shares, windows, strict=True)
+        )
+        / sum(shares)
         for language in windows[0]
     }
     ordered = dict(sorted(mean.items(), key=lambda item: -item[1]))

@@ -22,15 +22,19 @@ from faster_whisper.transcribe import TranscriptionOptions, get_suppressed_token
 
 from transcription.audio import SAMPLE_RATE, Samples, release_pages, to_float
 from transcription.engines.base import (
+    DETECTION_WINDOWS,
     JobListener,
+    LanguageDetection,
     Segment,
     Transcription,
     Word,
     join_text,
 )
+from transcription.engines.chunk_languages import ChunkLanguages
 from transcription.engines.coalescing import Caller, CoalescingWhisper
+from transcription.engines.detection import SURE_OF_LANGUAGE, detect
 from transcription.engines.lanes import ChunkLanes
-from transcription.engines.options import DecodeOptions
+from transcription.engines.options import DecodeOptions, VadParameters
 from transcription.engines.speech import Span, plan_chunks, speech_probabilities
 from transcription.engines.timeline import Timeline
 
@@ -52,18 +56,41 @@ LIBRARY_DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
+# Text in a language that is not spoken is improbable to the model itself.
+DOUBTFUL_LOGPROB: Final = -0.5
+# Where languages change, neighbouring speech is not packed into one chunk of 30 s.
+MULTILINGUAL_CHUNK_SECONDS: Final = 10.0
+
+
 @dataclass(frozen=True)
 class DetectedLanguage:
     """The language a job is decoded in, and how it was found.
 
     Attributes:
+        asked: the client named it.
         first_window: encoder output of the first chunk, if it was made for this.
     """
 
     code: str
-    probability: float
+    probability: float | None
     probabilities: dict[str, float]
+    asked: bool = False
     first_window: Any = None
+
+
+@dataclass(frozen=True)
+class HeardChunk:
+    """What was heard in one chunk.
+
+    Attributes:
+        segments: the library's.
+        language: that they were decoded in.
+        probabilities: of the languages, if they were looked at; else none.
+    """
+
+    segments: list[Any]
+    language: str
+    probabilities: dict[str, float]
 
 
 class ChunkedDecoder:
@@ -102,27 +129,31 @@ class ChunkedDecoder:
         duration_seconds = len(samples) / SAMPLE_RATE
         chunks, speech_seconds = plan_chunks(
             speech_probabilities(samples, check=listener.check),
-            options.vad_parameters,
+            _vad_parameters(options),
             len(samples),
             keep_silence=not options.vad_filter,
         )
-        first = chunks[0] if chunks else Span(0, 0)
         with self._whisper.calls_of(caller):
-            language = self._settle_language(samples, first, options)
+            language = self._settle_language(samples, chunks, options, listener)
         works = self._works(samples, chunks, options, language)
         timeline = Timeline(duration_seconds, listener.segments)
+        languages = ChunkLanguages(language.code)
         done_seconds = 0.0
         planned_seconds = sum(chunk.seconds for chunk in chunks)
         for number, heard in self._in_order(caller, works):
             begin, end = _bounds(chunks[number])
-            timeline.add(_placed(heard, chunks[number]), begin=begin, end=end)
+            placed = _placed(heard, chunks[number], multilingual=options.multilingual)
+            timeline.add(placed, begin=begin, end=end)
+            if heard.segments:
+                languages.add(heard.probabilities, begin=begin, end=end)
             done_seconds += chunks[number].seconds
             listener(duration_seconds * done_seconds / planned_seconds)
+        detected = LanguageDetection(
+            language.code or None, language.probability, language.probabilities
+        )
         return Transcription(
+            **languages.summary(detected, multilingual=options.multilingual),
             text=join_text(timeline.segments),
-            language=language.code,
-            language_probability=language.probability,
-            language_probabilities=language.probabilities,
             duration_seconds=duration_seconds,
             duration_after_vad_seconds=speech_seconds,
             segments=timeline.segments,
@@ -130,19 +161,56 @@ class ChunkedDecoder:
         )
 
     def _settle_language(
-        self, samples: Samples, first: Span, options: DecodeOptions
+        self,
+        samples: Samples,
+        chunks: list[Span],
+        options: DecodeOptions,
+        listener: JobListener,
     ) -> DetectedLanguage:
-        """The language asked for, or the one heard in the first chunk."""
+        """The language asked for, or the one heard in the first chunk.
+
+        If that is not sure, or has silence and noise as well, then in windows with
+        speech.
+        """
         if not self._whisper.is_multilingual:
             return DetectedLanguage("en", 1.0, {})
         if options.language:
-            return DetectedLanguage(options.language, 1.0, {})
-        encoded = self._model.encode(pad_or_trim(self._features(samples, first)))
+            return DetectedLanguage(options.language, 1.0, {}, asked=True)
+        if not chunks:
+            # Nobody speaks, and nothing will be decoded.
+            return DetectedLanguage("", None, {})
+        encoded = self._model.encode(pad_or_trim(self._features(samples, chunks[0])))
+        probabilities = self._language_probabilities(encoded)
+        code, probability = most_probable(probabilities)
+        if probability < SURE_OF_LANGUAGE or not options.vad_filter:
+            wider = self.detect_language(samples, DETECTION_WINDOWS, listener)
+            if wider.language is not None:
+                return DetectedLanguage(
+                    wider.language,
+                    wider.probability,
+                    wider.probabilities,
+                    first_window=encoded,
+                )
+        return DetectedLanguage(code, probability, probabilities, first_window=encoded)
+
+    def detect_language(
+        self, samples: Samples, windows: int, listener: JobListener
+    ) -> LanguageDetection:
+        """Tell the language from several windows with speech."""
+
+        def hear(window: Samples) -> dict[str, float]:
+            features = self._features(window, Span(0, len(window)))
+            return self._language_probabilities(
+                self._model.encode(pad_or_trim(features))
+            )
+
+        return detect(samples, windows, hear, check=listener.check)
+
+    def _language_probabilities(self, encoded: Any) -> dict[str, float]:
+        """Of each language in one window, most probable first."""
         (found,) = self._whisper.detect_language(encoded)
         # Tokens such as <|en|>.
-        probabilities = {token[2:-2]: probability for token, probability in found}
-        code, probability = next(iter(probabilities.items()))
-        return DetectedLanguage(code, probability, probabilities, encoded)
+        return {token[2:-2]: probability for token, probability in found}
 
     def _features(self, samples: Samples, chunk: Span) -> Any:
         with self._extracting:
@@ -156,38 +224,56 @@ class ChunkedDecoder:
         chunks: list[Span],
         options: DecodeOptions,
         language: DetectedLanguage,
-    ) -> list[Callable[[], list[Any]]]:
+    ) -> list[Callable[[], HeardChunk]]:
         """One function a chunk, which decodes it in a lane."""
-        tokenizer = Tokenizer(
-            self._model.hf_tokenizer,
-            self._whisper.is_multilingual,
-            task=options.task,
-            language=language.code,
-        )
-        library_options = _library_options(options, tokenizer)
+        multilingual = options.multilingual and self._whisper.is_multilingual
+        looks_at_language = self._whisper.is_multilingual and not language.asked
 
-        def work(chunk: Span, encoded: Any) -> list[Any]:
-            return list(
-                self._model.generate_segments(
-                    self._features(samples, chunk),
-                    tokenizer,
-                    # The library writes into them.
-                    dataclasses.replace(library_options, clip_timestamps=[]),
-                    False,
-                    encoded,
-                )
-            )
+        def work(chunk: Span, encoded: Any) -> HeardChunk:
+            features = self._features(samples, chunk)
+            if encoded is None and looks_at_language:
+                # As the library would, which leaves out the last frame.
+                encoded = self._model.encode(pad_or_trim(features[..., :-1]))
+            code, probabilities = language.code, {}
+            if multilingual:
+                probabilities = self._language_probabilities(encoded)
+                found, probability = most_probable(probabilities)
+                code = found if probability >= SURE_OF_LANGUAGE else code
+            segments = self._decode(features, encoded, options, code)
+            if looks_at_language and not multilingual and _is_doubtful(segments):
+                probabilities = self._language_probabilities(encoded)
+            return HeardChunk(segments, code, probabilities)
 
         return [
             _bind(work, chunk, None if number else language.first_window)
             for number, chunk in enumerate(chunks)
         ]
 
+    def _decode(
+        self, features: Any, encoded: Any, options: DecodeOptions, language: str
+    ) -> list[Any]:
+        """A chunk by the library's own loop."""
+        tokenizer = Tokenizer(
+            self._model.hf_tokenizer,
+            self._whisper.is_multilingual,
+            task=options.task,
+            language=language,
+        )
+        return list(
+            self._model.generate_segments(
+                features,
+                tokenizer,
+                _library_options(options, tokenizer),
+                False,
+                encoded,
+            )
+        )
+
     def _in_order(
-        self, caller: Caller, works: list[Callable[[], list[Any]]]
-    ) -> Iterator[tuple[int, list[Any]]]:
+        self, caller: Caller, works: list[Callable[[], HeardChunk]]
+    ) -> Iterator[tuple[int, HeardChunk]]:
         """Results in the order of the media, each as soon as those before it are."""
-        early: dict[int, list[Any]] = {}
+        early: dict[int, HeardChunk] = {}
         expected = 0
         for position, heard in self._lanes.run(caller, works):
             early[position] = heard
@@ -197,8 +283,8 @@ class ChunkedDecoder:
 
 
 def _bind(
-    work: Callable[[Span, Any], list[Any]], chunk: Span, encoded: Any
-) -> Callable[[], list[Any]]:
+    work: Callable[[Span, Any], HeardChunk], chunk: Span, encoded: Any
+) -> Callable[[], HeardChunk]:
     """A chunk's work without arguments (a lambda in a loop would bind the last)."""
     return lambda: work(chunk, encoded)
 
@@ -234,17 +320,43 @@ def _bounds(chunk: Span) -> tuple[float, float]:
     )
 
 
-def _placed(heard: list[Any], chunk: Span) -> Iterator[Segment]:
+def _vad_parameters(options: DecodeOptions) -> VadParameters:
+    """Those of the options, with shorter chunks if each may have its own language."""
+    given = options.vad_parameters
+    if not options.multilingual:
+        return given
+    longest = min(given.max_speech_duration_s or math.inf, MULTILINGUAL_CHUNK_SECONDS)
+    return dataclasses.replace(given, max_speech_duration_s=longest)
+
+
+def _is_doubtful(segments: list[Any]) -> bool:
+    """Whether a chunk is worth a look at its language, which costs a decoder step."""
+    return any(segment.avg_logprob < DOUBTFUL_LOGPROB for segment in segments)
+
+
+def most_probable(probabilities: dict[str, float]) -> tuple[str, float]:
+    """The first language and its probability."""
+    return next(iter(probabilities.items()))
+
+
+def _placed(heard: HeardChunk, chunk: Span, *, multilingual: bool) -> Iterator[Segment]:
     """Segments of a chunk with times of the whole recording."""
     offset = chunk.start / SAMPLE_RATE
-    return (convert_segment(segment, offset=offset) for segment in heard)
+    language = heard.language if multilingual else None
+    return (
+        convert_segment(segment, offset=offset, language=language)
+        for segment in heard.segments
+    )
 
 
-def convert_segment(heard: Any, *, offset: float = 0.0) -> Segment:
+def convert_segment(
+    heard: Any, *, offset: float = 0.0, language: str | None = None
+) -> Segment:
     """A segment of the library as one of ours.
 
     Args:
         heard: the library's.
+        language: that it was decoded in, if that may differ between segments.
         offset: seconds of the media before the stretch it was heard in.
     """
 
@@ -273,4 +385,5 @@ def convert_segment(heard: Any, *, offset: float = 0.0) -> Segment:
             )
             for word in heard.words
         ],
+        language=language,
     )

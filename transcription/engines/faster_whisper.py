@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import logging
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +15,9 @@ from typing import Any
 import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
-from faster_whisper.audio import pad_or_trim
 
 from transcription.audio import (
     SAMPLE_RATE,
-    WINDOW_SAMPLES,
     Samples,
     release_pages,
     to_float,
@@ -30,9 +30,7 @@ from transcription.engines.base import (
     ModelCall,
     ModelInfo,
     Transcription,
-    average_probabilities,
     join_text,
-    spread_windows,
 )
 from transcription.engines.chunked import (
     FRAMES_PER_SECOND,
@@ -44,6 +42,7 @@ from transcription.engines.coalescing import (
     CallerStoppedError,
     CoalescingWhisper,
 )
+from transcription.engines.detection import SURE_OF_LANGUAGE
 from transcription.engines.devices import resolve_device
 from transcription.engines.lanes import ChunkLanes
 from transcription.engines.languages import ENGLISH_ONLY, LANGUAGE_CODES
@@ -79,7 +78,13 @@ MODEL_THREAD_DIED_STATUS = 70
 
 
 class PromptedModel(WhisperModel):  # type: ignore[misc]
-    """faster-whisper's model, with a prompt that always leaves room for the text."""
+    """faster-whisper's model, with a prompt that always leaves room for the text.
+
+    Attributes:
+        window: of each thread; its `language` is that of the window under way.
+    """
+
+    window = threading.local()
 
     def get_prompt(
         self,
@@ -94,6 +99,7 @@ class PromptedModel(WhisperModel):  # type: ignore[misc]
         faster-whisper grants either the half of the context: with both there was no
         room for a single token, and the job failed.
         """
+        self.window.language = tokenizer.language_code
         room = self.max_length // 2 - 1
         if hotwords:
             room -= min(room, len(tokenizer.encode(" " + hotwords.strip())))
@@ -256,14 +262,34 @@ class FasterWhisperEngine:
         """The library's own way, window after window."""
         recording = to_float(samples)
         release_pages(samples)
-        heard, info = self.model.transcribe(
-            recording,
-            task=options.task,
-            language=options.language or None,
-            **_arguments(options),
-        )
+
+        def begin_in(language: str) -> Any:
+            return self.model.transcribe(
+                recording,
+                task=options.task,
+                language=language or None,
+                **_arguments(options),
+            )
+
+        heard, info = begin_in(options.language)
+        unsure = info.language_probability < SURE_OF_LANGUAGE
+        whole = not options.vad_filter and not options.clip_timestamps
+        detects = not options.language and self.whisper.is_multilingual
+        if detects and (unsure or whole) and options.batching != "off":
+            # It has listened to the first window alone. Nothing is decoded so far.
+            found = self.chunked.detect_language(samples, DETECTION_WINDOWS, listener)
+            if found.language not in (None, info.language):
+                heard, _ = begin_in(found.language)
+                info = dataclasses.replace(
+                    info,
+                    language=found.language,
+                    language_probability=found.probability,
+                    all_language_probs=list(found.probabilities.items()),
+                )
         timeline = Timeline(len(samples) / SAMPLE_RATE, listener.segments)
-        for segment in map(convert_segment, heard):
+        for part in heard:
+            language = self.model.window.language if options.multilingual else None
+            segment = convert_segment(part, language=language)
             begin, end = clip_around(
                 segment.seek / FRAMES_PER_SECOND, options.clip_timestamps
             )
@@ -290,15 +316,8 @@ class FasterWhisperEngine:
         """Tell the language from several windows; see `base.Engine`."""
         if not self.model.model.is_multilingual:
             return LanguageDetection("en", 1.0, {"en": 1.0})
-        heard: list[dict[str, float]] = []
         with self._caller_for(listener) as caller, self.whisper.calls_of(caller):
-            for start in spread_windows(len(samples), windows):
-                window = to_float(samples[start : start + WINDOW_SAMPLES])
-                features = pad_or_trim(self.model.feature_extractor(window))
-                (found,) = self.model.model.detect_language(self.model.encode(features))
-                # Tokens such as <|en|>.
-                heard.append({token[2:-2]: probability for token, probability in found})
-        return average_probabilities(heard)
+            return self.chunked.detect_language(samples, windows, listener)
 
     def unload(self) -> None:
         """Free the model."""

@@ -152,3 +152,8 @@ def language_code(text: str) -> str | None:
     if code and rest:
         return _EXTENDED.get((code, rest[0]), code)
     return code
+
+
+def is_language(tag: str, *, code: str) -> bool:
+    """Whether a file means one of Whisper's languages by a tag such as `eng`."""
+    return language_code(tag) == code

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES, Samples
+from transcription.audio import SAMPLE_RATE, Samples
 from transcription.engines import demo_model
 from transcription.engines.base import (
     DETECTION_WINDOWS,
@@ -34,8 +34,8 @@ from transcription.engines.base import (
     Word,
     average_probabilities,
     join_text,
-    spread_windows,
 )
+from transcription.engines.detection import SURE_OF_LANGUAGE, detect
 from transcription.engines.devices import resolve_device
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
@@ -49,8 +49,6 @@ NOT_INSTALLED: Final = Sentence(
     "The engine openai-whisper is not installed here. Install it with `pip install -r "
     "requirements/openai-whisper.txt`, or start with `make run ENGINE=openai-whisper`."
 )
-# Below this a first window does not settle the language: it may hold no speech.
-SURE_OF_LANGUAGE: Final = 0.5
 
 
 def create(
@@ -190,13 +188,12 @@ class OpenAIWhisperEngine:
         from transcription.engines import openai_library as library
 
         model = self.model
-        heard: list[dict[str, float]] = []
-        for start in spread_windows(len(samples), windows):
-            window = samples[start : start + WINDOW_SAMPLES]
-            spectrogram = library.Spectrogram(model, window, watch)
-            mel = spectrogram.window_with_sound(0)
-            heard.append(library.language_probabilities(model, mel, half=self._half))
-        return average_probabilities(heard)
+
+        def hear(window: Samples) -> dict[str, float]:
+            mel = library.Spectrogram(model, window, watch).window_with_sound(0)
+            return library.language_probabilities(model, mel, half=self._half)
+
+        return detect(samples, windows, hear, check=watch.check)
 
     @property
     def model_call(self) -> ModelCall | None:
@@ -318,9 +315,11 @@ class OpenAIWhisperEngine:
         detected = average_probabilities(
             [library.language_probabilities(model, mel, half=self._half)]
         )
-        if detected.probability < SURE_OF_LANGUAGE and len(samples) > WINDOW_SAMPLES:
-            return self._hear_language(samples, watch, DETECTION_WINDOWS)
-        return detected
+        if detected.probability is None or detected.probability >= SURE_OF_LANGUAGE:
+            return detected
+        # There may be no speech in that window.
+        wider = self._hear_language(samples, watch, DETECTION_WINDOWS)
+        return detected if wider.language is None else wider
 
 
 def resolve_compute_type(slot: SlotPlan, device: str) -> str:

@@ -60,6 +60,7 @@ class DecodeOptions:
         audio_track: which track of the media: its index, from 0, or Whisper's code of
             its language; empty: the default one, or the first with sound. It is
             chosen when the media is prepared; engines get samples.
+        multilingual: the language is detected for each chunk.
         batching: `off` gives what the engine's own library gives, at its speed.
     """
 
@@ -83,6 +84,7 @@ class DecodeOptions:
     hallucination_silence_threshold: float | None = None
     vad_filter: bool = True
     vad_parameters: VadParameters = field(default_factory=VadParameters)
+    multilingual: bool = False
     batching: str = "auto"
     audio_track: str = ""
 
@@ -158,8 +160,13 @@ OPTION_NAMES: Final = frozenset(item.name for item in fields(DecodeOptions)) - {
 # What a request may not ask of an engine.
 UNSUPPORTED_OPTIONS: Final[dict[str, frozenset[str]]] = {
     "faster-whisper": frozenset(),
-    "openai-whisper": frozenset({"hotwords", "vad_filter", "vad_parameters"}),
+    "openai-whisper": frozenset(
+        {"hotwords", "multilingual", "vad_filter", "vad_parameters"}
+    ),
 }
+
+# Options that an engine without them obeys when they are off.
+SWITCHES: Final = frozenset({"multilingual", "vad_filter"})
 
 
 def unsupported_options(engine: str, given: dict[str, Any]) -> list[str]:
@@ -168,6 +175,5 @@ def unsupported_options(engine: str, given: dict[str, Any]) -> list[str]:
     Asking for what the engine does anyway (no voice activity filter) is no error.
     """
     refused = UNSUPPORTED_OPTIONS[engine] & set(given)
-    if given.get("vad_filter") is False:
-        refused = refused - {"vad_filter"}
-    return sorted(refused)
+    off = {name for name in SWITCHES if given.get(name) is False}
+    return sorted(refused - off)

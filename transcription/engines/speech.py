@@ -34,7 +34,7 @@ BLOCK_FRAMES: Final = 250
 HYSTERESIS: Final = 0.15
 LEAST_PROBABILITY: Final = 0.01
 # Pauses within a chunk cost nothing, but a model asked to be silent for long invents.
-LONGEST_PAUSE_SECONDS: Final = 5.0
+LONGEST_PAUSE_SAMPLES: Final = 5 * SAMPLE_RATE
 # An endless stretch of speech is cut where it is least like speech, within so much.
 CUT_SEARCH_SECONDS: Final = 8.0
 LEAST_PIECE_SAMPLES: Final = 2 * FRAME_SAMPLES  # so that a cut lies inside
@@ -134,6 +134,17 @@ def _padded(spans: list[Span], padding: int, n_samples: int) -> list[Span]:
     return padded
 
 
+def joined_spans(spans: list[Span]) -> list[Span]:
+    """Speech with what lies between, as long as no pause in it is too long."""
+    joined: list[Span] = []
+    for span in spans:
+        if joined and span.start - joined[-1].end <= LONGEST_PAUSE_SAMPLES:
+            joined[-1] = Span(joined[-1].start, span.end)
+        else:
+            joined.append(span)
+    return joined
+
+
 def plan_chunks(
     probabilities: NDArray[np.float32],
     parameters: VadParameters,
@@ -166,12 +177,11 @@ def plan_chunks(
     for span in spans:
         pieces.extend(_cut(span, pauses, probabilities, parameters))
     chunks: list[Span] = []
-    longest_pause = LONGEST_PAUSE_SECONDS * SAMPLE_RATE
     for piece in pieces:
         if (
             chunks
             and piece.end - chunks[-1].start <= limit
-            and piece.start - chunks[-1].end <= longest_pause
+            and piece.start - chunks[-1].end <= LONGEST_PAUSE_SAMPLES
         ):
             chunks[-1] = Span(chunks[-1].start, piece.end)
         else:

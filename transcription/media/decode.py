@@ -44,14 +44,17 @@ from transcription.media.clock import (
     Opening,
     SampleClock,
 )
+from transcription.media.mixing import ChannelWatch
 from transcription.media.opening import (
     DEFAULT_LIMITS,
     MEDIA_ERRORS,
+    TOO_MUCH_MEMORY,
     OpeningLimits,
     media_errors,
     open_media,
 )
 from transcription.media.probe import MediaFacts, read_facts
+from transcription.media.recognition import is_cut_short
 from transcription.media.tracks import (
     AudioTrack,
     TrackChoice,
@@ -87,6 +90,8 @@ MAX_LEAD_IN = 600.0  # seconds
 FORMATS_WITH_STAMPS = frozenset(
     {"asf", "flv", "matroska", "mov", "mpeg", "mpegts", "ogg", "rm"}
 )
+
+LONGEST_FLAC_FRAME_SECONDS = 5.0  # 65,535 samples of 16 kHz
 
 PACKETS_BETWEEN_STOP_CHECKS = 32
 
@@ -173,13 +178,16 @@ def decode_to_samples(
                 heard += len(piece)
                 if count > max_seconds * SAMPLE_RATE:
                     raise _too_long(max_seconds)
-                # Seeking leaves a hole in the file, which reads as silence.
-                file.seek((count - len(piece)) * SAMPLE_BYTES)
-                file.write(piece.astype(SAMPLE_DTYPE, copy=False).data)
+                # What is left out is a hole in the file: it reads as silence and takes
+                # no room.
+                if piece.any():
+                    file.seek((count - len(piece)) * SAMPLE_BYTES)
+                    file.write(piece.astype(SAMPLE_DTYPE, copy=False).data)
                 if on_progress:
                     on_progress(count / SAMPLE_RATE)
             if not heard:
                 raise reader.explain_silence()
+            file.truncate(count * SAMPLE_BYTES)
     return DecodedAudio(
         facts=facts,
         sample_count=count,
@@ -189,6 +197,12 @@ def decode_to_samples(
         tracks=tracks,
         track=track.index,
         notices=[
+            *notices.cut_short(
+                reader.is_cut_short
+                or is_cut_short(path, first_name(facts.format_name))
+                or _lacks_stated_samples(facts, count),
+                seconds=count / SAMPLE_RATE,
+            ),
             *notices.chosen_track(track, instead_of=ranked[0]),
             *reader.make_notices(),
         ],
@@ -245,11 +259,15 @@ class _AudioReader:
         self._should_stop = should_stop
         self._max_seconds = max_seconds
         self._max_hole_seconds = max_hole_seconds(container)
-        self._has_stamps = first_name(container) in FORMATS_WITH_STAMPS
+        self._has_stamps = first_name(container.format.name) in FORMATS_WITH_STAMPS
         self._stream = stream
+        # Of its time stamps, in seconds.
+        self._tick = float(stream.time_base or 0)
         self._read_error: Exception | None = None
+        self._is_last_corrupt = False
         self._clock: SampleClock[AudioFrame] | None = None
         self._opening = Opening(self._max_hole_seconds)
+        self._channels = ChannelWatch()
 
         if not can_decode(stream):
             raise InvalidMediaError(UNSUPPORTED)
@@ -272,10 +290,15 @@ class _AudioReader:
             if isinstance(piece, Hole):
                 yield piece
             else:
-                converter = converter or _Converter(piece)
+                converter = converter or _Converter(piece, self._channels)
                 yield from converter.convert(piece)
         if converter is not None:
             yield from converter.flush()
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether reading ended in an error, or in a packet that is not all there."""
+        return self._read_error is not None or self._is_last_corrupt
 
     def make_notices(self) -> list[Notice]:
         """What a reader of the transcript must know, once everything is read."""
@@ -283,11 +306,14 @@ class _AudioReader:
         return [
             *notices.missing_audio(self.holes, self.undecodable_packets),
             *notices.clock_jumps(jumps),
+            *notices.cancelled_channels(self._channels),
         ]
 
     def explain_silence(self) -> InvalidMediaError | NoAudioError:
         """Say why there was no block."""
-        if self.undecodable_packets or self._read_error:
+        # A track whose header counts frames is not empty: the table of its frames was
+        # too long to be read, or is a lie.
+        if self.undecodable_packets or self._read_error or self._stream.frames:
             error = InvalidMediaError(DAMAGED)
             error.__cause__ = self._read_error
             return error
@@ -296,16 +322,19 @@ class _AudioReader:
     def _place_frames(self) -> Iterator[AudioFrame | Hole]:
         """Yield the frames, with the silence that belongs before each."""
         for frame in self._read_frames():
-            stamp = _stamp_of(frame)
+            pts = frame.pts
+            stamp = None if pts is None else pts * self._tick
             if self._clock is None:
                 self._clock = self._begin(stamp)
                 if self.lead_in_seconds:
                     yield Hole(0.0, self.lead_in_seconds)
-            yield from self._clock.place(
-                frame,
-                stamp=stamp if self._has_stamps else None,
-                seconds=_seconds_of(frame),
-            )
+            if not self._has_stamps:
+                stamp = None
+            seconds = _seconds_of(frame)
+            if self._clock.follows(stamp, seconds):
+                yield frame
+            else:
+                yield from self._clock.place(frame, stamp=stamp, seconds=seconds)
         if self._clock is not None:
             yield from self._clock.finish()
 
@@ -327,6 +356,8 @@ class _AudioReader:
         for packet in self._read_packets():
             try:
                 frames = packet.decode()
+            except MemoryError as error:
+                raise InvalidMediaError(TOO_MUCH_MEMORY) from error
             except MEDIA_ERRORS:
                 self.undecodable_packets += 1
                 continue
@@ -357,6 +388,8 @@ class _AudioReader:
                 raise InvalidMediaError(
                     Sentence("Reading the file took too long.")
                 ) from error
+            except MemoryError as error:
+                raise InvalidMediaError(TOO_MUCH_MEMORY) from error
             except MEDIA_ERRORS as error:
                 # What was decoded so far stands, as for a file cut short.
                 self._read_error = error
@@ -364,6 +397,8 @@ class _AudioReader:
             if packet is None:
                 return
             if packet.stream.index == self._stream.index:
+                if packet.size:
+                    self._is_last_corrupt = packet.is_corrupt
                 yield packet
             elif self._clock is not None:
                 packet.stream.discard = Discard.all
@@ -376,12 +411,15 @@ class _AudioReader:
 class _Converter:
     """Turns frames of one format, layout and rate into 16 kHz mono samples."""
 
-    def __init__(self, frame: AudioFrame) -> None:
+    def __init__(self, frame: AudioFrame, channels: ChannelWatch) -> None:
+        self._channels = channels
         self._form = _form_of(frame)
         self._block = min(frame.sample_rate * BLOCK_SECONDS, MAX_BLOCK_SAMPLES)
         self._time_base = Fraction(1, frame.sample_rate)
         self._fifo = AudioFifo()
-        self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+        self._resampler = _mono_resampler()
+        # Whether the resampler gets one channel in place of all.
+        self._is_single = False
 
     def accepts(self, frame: AudioFrame) -> bool:
         """Whether the frame has the form of the first one."""
@@ -395,13 +433,24 @@ class _Converter:
         with media_errors(UNSUPPORTED):
             self._fifo.write(frame)
         while self._fifo.samples >= self._block:
-            yield from self._resample(self._fifo.read(self._block))
+            yield from self._mix(self._fifo.read(self._block))
 
     def flush(self) -> Iterator[Samples]:
         """Yield what is left."""
         if self._fifo.samples:
-            yield from self._resample(self._fifo.read())
+            yield from self._mix(self._fifo.read())
         yield from self._resample(None)
+
+    def _mix(self, block: AudioFrame | None) -> Iterator[Samples]:
+        """Resample a block, or one channel of it if all together are silent."""
+        if block is None:
+            return
+        single = self._channels.rescue(block)
+        if (single is not None) != self._is_single:
+            yield from self._resample(None)
+            self._resampler = _mono_resampler()
+            self._is_single = not self._is_single
+        yield from self._resample(single or block)
 
     def _resample(self, frame: AudioFrame | None) -> Iterator[Samples]:
         with media_errors(UNSUPPORTED):
@@ -412,17 +461,15 @@ class _Converter:
                 yield piece.to_ndarray().astype(np.int16, copy=False).reshape(-1)
 
 
-def _stamp_of(frame: AudioFrame) -> float | None:
-    """When a frame is to be played, in seconds of the file's own clock."""
-    if frame.pts is None or frame.time_base is None:
-        return None
-    return float(frame.pts * frame.time_base)
-
-
 def _seconds_of(frame: AudioFrame) -> float:
-    if not MIN_SAMPLE_RATE <= frame.sample_rate <= MAX_SAMPLE_RATE:
+    rate = frame.sample_rate
+    if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         raise InvalidMediaError(UNSUPPORTED)
-    return frame.samples / frame.sample_rate
+    return frame.samples / rate
+
+
+def _mono_resampler() -> AudioResampler:
+    return AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
 
 
 def _form_of(frame: AudioFrame) -> tuple[str, str, int]:
@@ -438,9 +485,18 @@ def _too_long(max_seconds: float) -> MediaTooLongError:
     )
 
 
-def first_name(container: InputContainer) -> str:
+def first_name(format_name: str) -> str:
     """FFmpeg's name of a file's format: the first of "mov,mp4,m4a,3gp,3g2,mj2"."""
-    return container.format.name.partition(",")[0]
+    return format_name.partition(",")[0]
+
+
+def _lacks_stated_samples(facts: MediaFacts, count: int) -> bool:
+    """Whether FLAC, whose encoder counts samples, states more than there are."""
+    stated = facts.duration_seconds or 0.0
+    return (
+        facts.format_name == "flac"
+        and stated - count / SAMPLE_RATE > LONGEST_FLAC_FRAME_SECONDS
+    )
 
 
 def max_hole_seconds(container: InputContainer) -> float:

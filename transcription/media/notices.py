@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from transcription.media.clock import Hole
+from transcription.media.mixing import ChannelWatch
 from transcription.media.tracks import AudioTrack
 from transcription.notices import Notice, NoticeCode
 from whisperhub.sentences import Sentence
@@ -25,6 +26,35 @@ def chosen_track(track: AudioTrack, *, instead_of: AudioTrack) -> Iterator[Notic
                 track=track.index,
             ),
             {"track": track.index, "silent": instead_of.index},
+        )
+
+
+def cut_short(is_cut_short: bool, *, seconds: float) -> Iterator[Notice]:
+    """Say that the end of the file is missing."""
+    if is_cut_short:
+        yield Notice(
+            NoticeCode.MEDIA_TRUNCATED,
+            Sentence(
+                "The file is cut short: its sound ends at {end} s, and the rest is "
+                "missing. Submit the whole file to get it.",
+                end=_rounded(seconds),
+            ),
+            {"end": _rounded(seconds)},
+        )
+
+
+def cancelled_channels(watch: ChannelWatch) -> Iterator[Notice]:
+    """Say that one channel stands for all, and for how long."""
+    if watch.seconds:
+        yield Notice(
+            NoticeCode.CHANNELS_CANCEL,
+            Sentence(
+                "The channels of the recording cancel each other out when they are "
+                "mixed. For {seconds} s channel {channel} was taken alone.",
+                seconds=_rounded(watch.seconds),
+                channel=watch.channel,
+            ),
+            {"seconds": _rounded(watch.seconds), "channel": watch.channel},
         )
 
 

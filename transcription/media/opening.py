@@ -21,6 +21,7 @@ import av.error
 from av.container import InputContainer
 
 from transcription.errors import InvalidMediaError
+from transcription.media.recognition import explain_unreadable
 from whisperhub.sentences import Sentence
 
 # Demuxers that read one file and follow no reference out of it. FFmpeg accepts a
@@ -41,6 +42,10 @@ MEDIA_ERRORS = (
 )
 
 NOT_MEDIA = Sentence("The file is not audio or video that can be read.")
+TOO_MUCH_MEMORY = Sentence(
+    "Reading the file takes more memory than this server allows. Convert it to another "
+    "format, with sound alone, and send it again."
+)
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,14 @@ def open_media(
     Raises:
         InvalidMediaError: not media, broken, or beyond the limits.
     """
-    with media_errors(NOT_MEDIA):
-        _check_file(path)
-        container = _open_any(path, limits)
+    try:
+        with media_errors(NOT_MEDIA):
+            _check_file(path)
+            container = _open_any(path, limits)
+    except InvalidMediaError as error:
+        if error.message != NOT_MEDIA:
+            raise
+        raise explain_unreadable(path, error) from error.__cause__
     try:
         yield container
     finally:
@@ -160,6 +170,8 @@ def media_errors(message: str) -> Iterator[None]:
         yield
     except av.error.ExitError as error:
         raise InvalidMediaError(Sentence("Reading the file took too long.")) from error
+    except MemoryError as error:
+        raise InvalidMediaError(TOO_MUCH_MEMORY) from error
     except MEDIA_ERRORS as error:
         raise InvalidMediaError(message) from error
 

@@ -15,6 +15,7 @@ from av.stream import Discard, Disposition
 
 from transcription.errors import NoAudioError, NoSuchTrackError
 from transcription.media.opening import MEDIA_ERRORS
+from transcription.media.samples import as_floats
 from whisperhub.sentences import Sentence
 
 # So much of a track is listened to before another one is taken for its silence.
@@ -27,8 +28,6 @@ TITLE_LENGTH = 100
 
 # In one frame of a codec; a second of 192 kHz in eight channels has 1.5 million.
 MAX_FRAME_SAMPLES = 8_388_608
-
-FULL_SCALES = {"u1": 128.0, "i2": 2.0**15, "i4": 2.0**31, "f4": 1.0, "f8": 1.0}
 
 
 @dataclass(frozen=True)
@@ -168,18 +167,8 @@ def open_decoder(stream: AudioStream) -> None:
 
 def has_sound(frame: AudioFrame) -> bool:
     """Whether a frame is more than silence."""
-    try:
-        samples = frame.to_ndarray()
-    except ValueError:
-        # A kind of samples that NumPy does not have.
-        return True
-    scale = FULL_SCALES.get(samples.dtype.str[1:])
-    if scale is None or not samples.size:
-        return True
-    values = samples.astype(np.float32)
-    if samples.dtype == np.uint8:
-        values -= scale
-    return bool(np.abs(values).max() >= SOUND_LEVEL * scale)
+    samples = as_floats(frame)
+    return samples is None or bool(np.abs(samples).max(initial=0.0) >= SOUND_LEVEL)
 
 
 def _decode(packet: Any) -> list[AudioFrame]:

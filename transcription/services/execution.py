@@ -7,7 +7,9 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from typing import Final
 
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q
@@ -30,6 +32,7 @@ from transcription.errors import (
 )
 from transcription.media.decode import load_samples
 from transcription.models import TranscriptionTask
+from transcription.notices import Notice, NoticeCode
 from transcription.services import retention, spool, transitions, turns
 from transcription.services.admission import admission
 from transcription.services.database import persistently, will_pass
@@ -45,6 +48,16 @@ logger = logging.getLogger(__name__)
 
 # Often enough for a person who watches, rare enough for SQLite's single writer.
 PROGRESS_SECONDS = 1.0
+NO_SPEECH: Final = Notice(
+    NoticeCode.NO_SPEECH,
+    Sentence(
+        "No speech was found in the recording. If there is some, try a lower "
+        "vad_parameters.threshold, or vad_filter=false."
+    ),
+)
+# Shorter recordings hold no word; a window costs the model 30 s of work all the same.
+MIN_SECONDS = 0.2
+MIN_SAMPLES = round(MIN_SECONDS * SAMPLE_RATE)
 # While the database is away each try may take seconds, which the engine waits.
 AWAY_SECONDS = 10.0
 
@@ -246,13 +259,17 @@ def _transcribe(
         engine.info.languages,
         language=options.language,
         task=options.task,
+        multilingual=options.multilingual,
     )
+    if len(samples) < MIN_SAMPLES:
+        return _too_short(task, len(samples))
     reporter = JobReporter(task, held)
     try:
         if task.task_type == TranscriptionTask.TaskType.DETECT_LANGUAGE:
             detected = engine.detect_language(samples, reporter)
             return _without_text(detected, len(samples))
-        return engine.transcribe(samples, options, reporter)
+        heard = engine.transcribe(samples, options, reporter)
+        return heard if heard.text else _without_words(heard, options.language)
     except WhisperHubError:
         raise
     except Exception as error:
@@ -266,8 +283,34 @@ def _transcribe(
         ) from error
 
 
+def _too_short(task: TranscriptionTask, n_samples: int) -> Transcription:
+    """A result without text: the model would need 30 s of work to find no word."""
+    return Transcription(
+        text="",
+        language=task.language,
+        language_probability=None,
+        duration_seconds=n_samples / SAMPLE_RATE,
+        duration_after_vad_seconds=None,
+        segments=[],
+        notices=[
+            Notice(
+                NoticeCode.AUDIO_TOO_SHORT,
+                Sentence(
+                    "The recording is shorter than {least} s, too short for a word. It "
+                    "was not given to the model.",
+                    least=MIN_SECONDS,
+                ),
+                {"seconds": round(n_samples / SAMPLE_RATE, 3), "least": MIN_SECONDS},
+            )
+        ],
+    )
+
+
 def _without_text(detected: LanguageDetection, n_samples: int) -> Transcription:
     """A detected language as a result like any other."""
+    notices = list(detected.notices)
+    if detected.language is None:
+        notices.append(NO_SPEECH)
     return Transcription(
         text="",
         language=detected.language,
@@ -276,5 +319,16 @@ def _without_text(detected: LanguageDetection, n_samples: int) -> Transcription:
         duration_seconds=n_samples / SAMPLE_RATE,
         duration_after_vad_seconds=None,
         segments=[],
-        notices=detected.notices,
+        notices=notices,
+    )
+
+
+def _without_words(heard: Transcription, asked: str) -> Transcription:
+    """A result without a word, which has no language but the one asked for."""
+    return replace(
+        heard,
+        language=asked or None,
+        language_probability=None,
+        language_probabilities={},
+        notices=[*heard.notices, NO_SPEECH],
     )

@@ -12,7 +12,8 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from transcription import storage
-from transcription.errors import FetchError
+from transcription.errors import FetchError, LinkIsPageError
+from transcription.media.recognition import HEAD_BYTES, is_web_page
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
 from transcription.services.database import persistently, will_pass
@@ -41,6 +42,7 @@ class DigestingFile:
         """Begin with an empty file."""
         self._file = file
         self._digest = hashlib.sha256()
+        self.head = b""
 
     @property
     def sha256(self) -> str:
@@ -49,6 +51,8 @@ class DigestingFile:
 
     def write(self, block: bytes) -> None:
         """Add some bytes."""
+        if len(self.head) < HEAD_BYTES:
+            self.head += block[:HEAD_BYTES]
         self._file.write(block)
         self._digest.update(block)
 
@@ -70,11 +74,11 @@ class FetchReporter:
             OSError: the volume is nearly full.
         """
         self._held.check()
+        check_room((expected or received) - received)
         now = time.monotonic()
         if now - self._written_at < PROGRESS_SECONDS:
             return
         self._written_at = now
-        check_room((expected or received) - received)
         try:
             transitions.record_fetch(
                 self._held.lease,
@@ -130,6 +134,8 @@ def fetch(task: TranscriptionTask, held: HeldLease) -> None:
                 min_bytes_per_second=settings.LINK_MIN_BYTES_PER_SECOND,
                 on_bytes=FetchReporter(held),
             )
+        if is_web_page(digesting.head):
+            raise LinkIsPageError
         task.media_sha256 = digesting.sha256
         # What is known of the file is noted before it counts: a worker that is killed
         # between the two fetches it once more.

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import time
 from functools import partial
+from typing import Final
 
 from django.conf import settings
+from django.db.models import Sum
 
-from transcription.engines.languages import language_code
+from transcription.engines.languages import is_language
 from transcription.errors import (
+    DecoderLostError,
     LeaseLostError,
+    NoRoomError,
     TaskCancelledError,
     WhisperHubError,
 )
-from transcription.media.decode import DecodedAudio, decode_to_samples
+from transcription.media.decode import DecodedAudio
+from transcription.media.decoder import Decoder
+from transcription.media.limits import Limits, occupied_bytes
 from transcription.media.tracks import TrackChoice
 from transcription.models import TranscriptionTask
-from transcription.services import hints, retention, reuse, transitions, turns
+from transcription.services import hints, places, retention, reuse, transitions, turns
 from transcription.services.database import persistently
 from transcription.services.fetching import fetch
 from transcription.services.leases import HeldLease, heartbeat
@@ -28,6 +35,15 @@ from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
+# A task whose owner's other samples take the room looks again after this time.
+NO_ROOM_SECONDS: Final = 60.0
+# Another owner's task may wait so long for the place that is kept for it.
+PASSED_OVER_SECONDS: Final = 0.25
+
+decoder = Decoder()
+# Its processes would end with this one; nothing is to warn of them.
+atexit.register(decoder.close)
+
 
 def prepare(lane: str, *, owner: str) -> Served | None:
     """Prepare the task of a lane whose turn it is, and queue it for inference.
@@ -35,19 +51,41 @@ def prepare(lane: str, *, owner: str) -> Served | None:
     Returns:
         What became of it; None if there was nothing to claim.
     """
-    while chosen := persistently(lambda: turns.first_in(lane)):
-        lease = persistently(
-            partial(
-                transitions.claim_preparation,
-                chosen.task_id,
-                owner=owner,
-                only_if=chosen.still_first,
+    while True:
+        with places.choosing():
+            at_limit = persistently(lambda: places.owner_at_limit(owner))
+            chosen = persistently(partial(turns.first_in, lane, passing_over=at_limit))
+            lease = chosen and persistently(
+                partial(
+                    transitions.claim_preparation,
+                    chosen.task_id,
+                    owner=owner,
+                    only_if=chosen.still_first,
+                )
             )
-        )
         if lease:
             return _prepare_claimed(lease)
+        if not chosen:
+            break
         # Somebody else was first, and it is the turn of another task.
+    if at_limit is not None:
+        _give_hint_back(lane)
     return None
+
+
+def _give_hint_back(lane: str) -> None:
+    """Leave a hint to a process that may take the tasks which were passed over.
+
+    It is sent before the pause: a sibling whose job ends takes it at once. The pause
+    keeps this process, for which there is nothing else to do, from asking all the time.
+    """
+    passed_over = persistently(lambda: turns.first_in(lane))
+    if passed_over is None:
+        return
+    task = TranscriptionTask.objects.filter(pk=passed_over.task_id).first()
+    if task is not None:
+        hints.send_marked(task)
+    time.sleep(PASSED_OVER_SECONDS)
 
 
 def _prepare_claimed(lease: Lease) -> Served | None:
@@ -82,6 +120,15 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
     except TaskCancelledError:
         held.check_lost()
         return persistently(lambda: transitions.finish_cancelled(lease))
+    except DecoderLostError:
+        # Whoever stops the job ends its process.
+        if held.should_stop():
+            held.check_lost()
+            return persistently(lambda: transitions.finish_cancelled(lease))
+        logger.warning("Task %s: its decoder process was ended", task.public_id)
+        return _count_loss(lease)
+    except NoRoomError as error:
+        return _wait_for_room(task, lease, error)
     except WhisperHubError as error:
         code, message = error.code, error.message
         wait = error.retry_after_seconds
@@ -104,7 +151,10 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
                 message=Sentence("The server could not read or store the media."),
             )
         )
-    outcome = persistently(lambda: transitions.finish_preparation(lease, decoded))
+    taken = occupied_bytes(TaskFolder(task.public_id).samples)
+    outcome = persistently(
+        lambda: transitions.finish_preparation(lease, decoded, samples_bytes=taken)
+    )
     logger.info(
         "Task %s: %.1f s of audio prepared in %.2f s",
         task.public_id,
@@ -120,7 +170,7 @@ def wanted_track(text: str) -> TrackChoice | None:
         return None
     if text.isdecimal():
         return TrackChoice(text, index=int(text))
-    return TrackChoice(text, speaks=lambda tag: language_code(tag) == text)
+    return TrackChoice(text, speaks=partial(is_language, code=text))
 
 
 def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
@@ -128,10 +178,51 @@ def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
     folder = TaskFolder(task.public_id)
     # Media that are gone are the storage's fault: `open_media` would blame the client.
     folder.original.stat()
-    return decode_to_samples(
+    return decoder.decode(
         folder.original,
         folder.samples,
         max_seconds=settings.MAX_MEDIA_SECONDS,
         choice=wanted_track(task.options.get("audio_track", "")),
-        should_stop=held.should_stop,
+        limits=Limits(
+            memory_bytes=settings.DECODER_MEMORY_BYTES,
+            cpu_seconds=settings.DECODER_CPU_SECONDS,
+            cpu_seconds_per_minute=settings.DECODER_CPU_SECONDS_PER_MINUTE,
+            reserve_bytes=settings.MIN_FREE_BYTES,
+            held_bytes=persistently(lambda: samples_bytes_of(task.owner_id)),
+            owner_share=settings.OWNER_ROOM_SHARE,
+        ),
+        on_start=held.on_stop,
+    )
+
+
+def samples_bytes_of(owner_id: int) -> int:
+    """What the samples of an owner's tasks take on the media volume."""
+    held = TranscriptionTask.objects.filter(owner_id=owner_id, samples_bytes__gt=0)
+    return held.aggregate(total=Sum("samples_bytes"))["total"] or 0
+
+
+def _count_loss(lease: Lease) -> Outcome:
+    """Put a task back whose decoder process was ended from outside."""
+    outcome = persistently(
+        lambda: transitions.take_back(lease.task_id, lease.token, only_expired=False)
+    )
+    if outcome is None:
+        raise LeaseLostError(f"The lease of task {lease.task_id} is lost.")
+    return outcome
+
+
+def _wait_for_room(
+    task: TranscriptionTask, lease: Lease, error: NoRoomError
+) -> Outcome:
+    """Have a task wait for the end of its owner's others, if they take the room."""
+    code, message = error.code, error.message
+    if persistently(lambda: samples_bytes_of(task.owner_id)):
+        logger.info("Task %s: waits for room", task.public_id)
+        return persistently(
+            lambda: transitions.postpone(
+                lease, code=code, message=message, seconds=NO_ROOM_SECONDS
+            )
+        )
+    return persistently(
+        lambda: transitions.retry_or_fail(lease, code=code, message=message)
     )

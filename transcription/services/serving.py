@@ -104,20 +104,24 @@ def served_models() -> list[ServedModel]:
     ]
 
 
-def check_model(model: str, engine: str, *, language: str, task: str) -> None:
+def check_model(
+    model: str, engine: str, *, language: str, task: str, multilingual: bool = False
+) -> None:
     """Refuse what a model cannot do, as far as its slots have told.
 
     Raises:
         UnsupportedLanguageError: it does not know the language.
         UnsupportedTaskError: it knows English only.
     """
-    if not language and task == TRANSCRIBE:
+    if not language and not multilingual and task == TRANSCRIBE:
         return
     slots = WorkerSlot.objects.filter(
         model=model, engine=engine, last_seen_at__gt=Now() - REMEMBERED
     )
     known = _known(slots.values_list("languages", flat=True))
-    check_abilities(model, known, language=language, task=task)
+    check_abilities(
+        model, known, language=language, task=task, multilingual=multilingual
+    )
 
 
 def _known(languages_of_slots: Iterable[list[str]]) -> list[str]:

@@ -255,7 +255,13 @@ def _asked(owner: User, request: TaskRequest, client: Client) -> dict[str, Any]:
     model, engine = resolve_model(request.model)
     if refused := unsupported_options(engine, request.options):
         raise UnsupportedOptionError(engine, refused)
-    check_model(model, engine, language=request.language, task=request.task_type)
+    check_model(
+        model,
+        engine,
+        language=request.language,
+        task=request.task_type,
+        multilingual=request.options.get("multilingual", False),
+    )
     return {
         "owner": owner,
         "key_line": client.line,

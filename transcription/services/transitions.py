@@ -296,12 +296,19 @@ def record_fetch(
 
 
 @despite_conflicts
-def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
+def finish_preparation(
+    lease: Lease, decoded: DecodedAudio, *, samples_bytes: int | None = None
+) -> Outcome:
     """Move a prepared task to queued, with what is known of its media.
 
     It goes to the end of its owner's tasks there; its audio is counted for the quota
     of its client. A task that is to be cancelled does not go back to waiting: nobody
     would claim it.
+
+    Args:
+        lease: the right to write.
+        decoded: what became of its media.
+        samples_bytes: what its samples take on the media volume.
 
     Raises:
         LeaseLostError: the lease is no longer ours.
@@ -330,6 +337,7 @@ def finish_preparation(lease: Lease, decoded: DecodedAudio) -> Outcome:
                 channels=facts.channels,
                 has_video=facts.has_video,
                 media_duration_seconds=decoded.duration_seconds,
+                samples_bytes=samples_bytes,
                 audio_tracks=storable(
                     [
                         {**track.as_dict(), "taken": track.index == decoded.track}
@@ -364,7 +372,7 @@ def complete(
             progress=1.0,
             progress_at=Now(),
             inference_seconds=inference_seconds,
-            detected_language=transcription.language,
+            detected_language=transcription.language or "",
             error_code="",
             error_message="",
             **_with_notices(lease, transcription.notices),
@@ -372,7 +380,7 @@ def complete(
         Transcript.objects.create(
             task_id=lease.task_id,
             text=storable(transcription.text),
-            language=transcription.language,
+            language=transcription.language or "",
             language_probability=storable(transcription.language_probability),
             language_probabilities=storable(transcription.language_probabilities),
             duration_seconds=transcription.duration_seconds,
@@ -508,6 +516,8 @@ def _end(task_id: int, rows: Any, status: str, **changes: Any) -> bool:
             status=status,
             finished_at=Now(),
             media_expires_at=_media_end(status),
+            # They are deleted with the end.
+            samples_bytes=None,
             **changes,
             **NO_LEASE,
         )
@@ -559,6 +569,33 @@ def hand_back(lease: Lease) -> Outcome:
         _held(lease)
         .filter(cancel_requested_at=None)
         .update(**_put_back(), attempts=ATTEMPT_GIVEN_BACK)
+    ):
+        return Outcome.RETRIED
+    return finish_cancelled(lease)
+
+
+@despite_conflicts
+def postpone(lease: Lease, *, code: str, message: str, seconds: float) -> Outcome:
+    """Put a task back that cannot go on now; neither an attempt nor a loss is counted.
+
+    Args:
+        lease: the right to write.
+        code: what it waits for, for programs.
+        message: the same as a sentence for people.
+        seconds: how long it waits before it is looked at again.
+
+    Raises:
+        LeaseLostError: the lease is no longer ours.
+    """
+    if (
+        _held(lease)
+        .filter(cancel_requested_at=None)
+        .update(
+            **_put_back(),
+            attempts=ATTEMPT_GIVEN_BACK,
+            not_before=after_now(timedelta(seconds=seconds)),
+            **_error(code, message),
+        )
     ):
         return Outcome.RETRIED
     return finish_cancelled(lease)

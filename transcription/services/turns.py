@@ -73,19 +73,28 @@ def lane_of(task: TranscriptionTask, *, priority: str | None = None) -> str:
     )
 
 
-def first_in(lane: str) -> Chosen | None:
+def first_in(lane: str, *, passing_over: int | None = None) -> Chosen | None:
     """The task of a lane that may start and whose turn it is; None if there is none.
 
     Only rows with a hint on its way are looked at. Then no more of them wait than
     there are hints, although a hint is for whoever is next.
+
+    Args:
+        lane: the queue.
+        passing_over: an owner whose tasks may not start here now.
     """
+    waiting = TranscriptionTask.objects.filter(lane=lane)
+    if passing_over is not None:
+        # Not to read all rows of an owner who waits there alone: two short looks into
+        # the index of owners.
+        if not (
+            waiting.filter(owner_id__lt=passing_over).exists()
+            or waiting.filter(owner_id__gt=passing_over).exists()
+        ):
+            return None
+        waiting = waiting.exclude(owner_id=passing_over)
     found = (
-        TranscriptionTask.objects.filter(
-            MAY_START,
-            lane=lane,
-            dispatched_at__isnull=False,
-            cancel_requested_at=None,
-        )
+        waiting.filter(MAY_START, dispatched_at__isnull=False, cancel_requested_at=None)
         .order_by("turn", "id")
         .values_list("pk", "losses")
         .first()

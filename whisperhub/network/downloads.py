@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any, Final, Protocol
@@ -47,7 +48,14 @@ CHARSETS: Final = frozenset({"utf-8", "iso-8859-1"})
 # By what the server answered; other refusals are `forbidden`.
 CODES: Final = {404: "not_found", 408: "timeout", 410: "not_found", 429: "rate_limited"}
 RETRYABLE: Final = frozenset(
-    {"network", "timeout", "tls_failed", "rate_limited", "upstream_error"}
+    {
+        "network",
+        "interrupted",
+        "timeout",
+        "tls_failed",
+        "rate_limited",
+        "upstream_error",
+    }
 )
 
 
@@ -133,7 +141,7 @@ def download(
                 response = _follow(
                     session, url, {**HEADERS, **(headers or {})}, idle_seconds
                 )
-                with response:
+                with response, _interrupted_if_it_breaks_off():
                     size = _read(
                         response, file, max_bytes, min_bytes_per_second, on_bytes
                     )
@@ -157,6 +165,17 @@ def download(
     except HTTPError as error:
         raise DownloadError("network") from error
     return Download(size, file_name(response))
+
+
+@contextmanager
+def _interrupted_if_it_breaks_off() -> Iterator[None]:
+    """Tell a connection that breaks off from one that was never made."""
+    try:
+        yield
+    except (ReadTimeoutError, SSLError):
+        raise
+    except HTTPError as error:
+        raise DownloadError("interrupted") from error
 
 
 def _follow(
@@ -255,7 +274,7 @@ def _read(
                 raise DownloadError("timeout")
             judged, judged_at = received, judged_at + seconds
     if expected is not None and received != expected:
-        raise DownloadError("network")
+        raise DownloadError("interrupted")
     return received
 
 

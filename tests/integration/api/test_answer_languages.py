@@ -37,6 +37,7 @@ from tests.web import running_web
 from transcription import errors
 from transcription.api.problem_examples import SENTENCES
 from transcription.api.waiting import place_name
+from transcription.media.decoder import TOO_EXPENSIVE
 from transcription.models import Callback
 from transcription.notices import Notice, NoticeCode
 from transcription.services import serving
@@ -338,6 +339,8 @@ STORED = {
         "The worker process died each time it worked on this file. Convert the file to "
         "another format and submit it again."
     ),
+    "decoding_too_expensive": Sentence(TOO_EXPENSIVE.pattern, seconds=60.0, rate=3.0),
+    "no_room": Sentence(str(errors.NoRoomError())),
     "storage_error": Sentence("The server could not read or store the media."),
 }
 
@@ -356,7 +359,13 @@ def failed_with(code: str, said: Sentence) -> Callable[[World], Any]:
 CASES |= {code: failed_with(code, said) for code, said in STORED.items()}
 
 # Not to be had over HTTP: bases that nobody raises, and what stays between processes.
-ELSEWHERE = {"conflict", "callback_error", "lease_lost", "quota_exceeded"}
+ELSEWHERE = {
+    "conflict",
+    "callback_error",
+    "decoder_lost",
+    "lease_lost",
+    "quota_exceeded",
+}
 
 
 @pytest.fixture

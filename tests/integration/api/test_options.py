@@ -43,6 +43,7 @@ GIVEN: list[tuple[str, Any, str, Any]] = [
     ("hallucination_silence_threshold", 2, "2", 2.0),
     ("hallucination_silence_threshold", 0, "0", None),
     ("vad_filter", False, "false", False),
+    ("multilingual", True, "true", True),
     ("batching", "off", "OFF", "off"),
     ("audio_track", 1, "1", "1"),
     ("audio_track", "63", "063", "63"),
@@ -421,13 +422,31 @@ def test_a_language_that_the_model_lacks_is_refused(submit):
     assert submit(model="base", language="zh-HK").status_code == 201
 
 
-def test_a_model_of_english_alone_does_not_translate(submit):
+@pytest.mark.parametrize("option", [{"task_type": "translate"}, {"multilingual": "1"}])
+def test_a_model_of_english_alone_does_not_translate(submit, option):
     SlotFactory(model="base.en", languages=["en"])
 
-    response = submit(model="base.en", task_type="translate")
+    response = submit(model="base.en", **option)
 
     assert list(read_problem(response, 400, "unsupported_task")["errors"]) == ["model"]
     assert submit(model="base.en").status_code == 201
+
+
+def test_one_language_and_several_are_not_asked_for_together(submit):
+    response = submit(language="en", multilingual="true")
+
+    (error,) = read_problem(response, 400, "invalid")["errors"]["language"]
+    assert error["code"] == "conflict"
+    assert submit(language="auto", multilingual="true").status_code == 201
+    assert submit(language="en", multilingual="false").status_code == 201
+
+
+def test_openai_whisper_has_one_language_for_all(submit, openai):
+    response = submit(model="small", multilingual="true")
+
+    body = read_problem(response, 400, "unsupported_option")
+    assert list(body["errors"]) == ["multilingual"]
+    assert submit(model="small", multilingual="false").status_code == 201
 
 
 def test_what_the_engine_does_anyway_may_be_asked_for(submit, openai):

@@ -431,14 +431,14 @@ def test_a_body_that_ends_early_is_no_file(upstream):
 
     error = refusal(upstream.origin, upstream.policy())
 
-    assert (error.code, error.may_pass) == ("network", True)
+    assert (error.code, error.may_pass) == ("interrupted", True)
 
 
 def test_a_chunked_body_that_ends_early_is_no_file(upstream):
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     upstream.always(raw(head, b"5\r\nabcde\r\n"))
 
-    assert refusal(upstream.origin, upstream.policy()).code == "network"
+    assert refusal(upstream.origin, upstream.policy()).code == "interrupted"
 
 
 def test_bytes_beyond_the_named_length_are_not_taken(upstream):

@@ -25,7 +25,10 @@ def place(
     line: SampleClock[int] = SampleClock(**settings)
     placed: list[int | Hole] = []
     for number, stamp in enumerate(stamps):
-        placed += line.place(number, stamp=stamp, seconds=seconds)
+        if line.follows(stamp, seconds):
+            placed.append(number)
+        else:
+            placed += line.place(number, stamp=stamp, seconds=seconds)
     placed += line.finish()
     return placed, line
 
@@ -44,6 +47,18 @@ def test_a_steady_clock_leaves_no_hole_wherever_it_starts(start):
 
     assert placed == list(range(500))
     assert line.jumps == []
+
+
+def test_a_frame_that_follows_is_placed_alike():
+    for stamps in (steady(500), steady(50) + steady(50, start=21.0)):
+        line: SampleClock[int] = SampleClock()
+        alone = [
+            piece
+            for number, stamp in enumerate(stamps)
+            for piece in line.place(number, stamp=stamp, seconds=FRAME)
+        ]
+
+        assert [*alone, *line.finish()] == place(stamps)[0]
 
 
 def test_jitter_is_no_hole():

@@ -19,7 +19,6 @@ SECRET = "/srv/spool/17/source"
         av.error.InvalidDataError(1, "Invalid data", SECRET),
         av.error.EOFError(1, "End of file", SECRET),
         av.error.PermissionError(errno.EPERM, "Not permitted", SECRET),
-        av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory", SECRET),
         av.error.UndefinedError(1, "?", SECRET),
         EOFError(SECRET),
         ValueError(SECRET),
@@ -44,6 +43,21 @@ def test_a_time_out_says_so() -> None:
         media_errors("It is broken."),
     ):
         raise av.error.ExitError(1, "Immediate exit requested", SECRET)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory", SECRET),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_says_so(error: Exception) -> None:
+    with (
+        pytest.raises(InvalidMediaError, match="more memory"),
+        media_errors("It is broken."),
+    ):
+        raise error
 
 
 @pytest.mark.parametrize("kind", [TaskCancelledError, KeyError, ZeroDivisionError])

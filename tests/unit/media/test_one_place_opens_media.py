@@ -62,6 +62,25 @@ def test_open_media_calls_av_once() -> None:
     assert find_opens(OPENING.read_text()) == ["av.open"]
 
 
+def test_media_are_opened_in_decoder_processes_only() -> None:
+    """They have limits, and no other process dies of a file."""
+    names = {"open_media", "decode_to_samples", "probe_media"}
+    found = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and names & {alias.name for alias in node.names}
+    }
+
+    assert found == {
+        "transcription/media/decode.py",
+        "transcription/media/decoder_process.py",
+        "transcription/media/probe.py",
+    }
+
+
 @pytest.mark.parametrize(
     "source",
     [
