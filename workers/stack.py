@@ -438,7 +438,7 @@ class Stack:
             *("--host", self.host, "--port", str(self.port)),
             *("--workers", str(settings.WEB_PROCESSES or web_processes(cores()))),
             *("--timeout-worker-healthcheck", str(HANGING_SECONDS)),
-            *("--no-access-log", "--lifespan", "off"),
+            *("--no-access-log", "--lifespan", "off", "--ws", "none"),
             # `network.proxies` reads them; uvicorn would believe any local program.
             "--no-proxy-headers",
             # A browser that listens for events would keep it for ever.
