@@ -12,6 +12,7 @@ from rest_framework.throttling import BaseThrottle
 
 from accounts.limits import client_of
 from whisperhub import rates
+from whisperhub.preflight import is_preflight
 from whisperhub.rates import Standing
 
 # Three numbers, as earlier drafts of the IETF and most services have them. The present
@@ -59,7 +60,11 @@ class RateOfClient(BaseThrottle):
         rate = client.limits.rate
         if rate is None:
             return True
-        standing = rates.take(rate_name(client.line), rate)
+        if is_preflight(request._request):
+            # It counts when it comes.
+            standing = rates.look(rate_name(client.line), rate)
+        else:
+            standing = rates.take(rate_name(client.line), rate)
         view.headers.update(headers_of(standing))
         if not standing.allowed:
             raise RateExceededError(standing.retry_seconds)

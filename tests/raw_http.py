@@ -6,7 +6,7 @@ import json
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from tests.waiting import patient
@@ -34,22 +34,34 @@ def exchange(address: str, request: bytes) -> RawAnswer:
             connection.sendall(request)
         except (BrokenPipeError, ConnectionResetError):
             pass  # It has heard enough, and answered.
-        reader = connection.makefile("rb")
-        status = int(reader.readline().split()[1])
-        headers = {}
-        while line := reader.readline().strip():
-            name, _, value = line.decode("latin-1").partition(":")
-            headers[name.lower()] = value.strip()
-        length = headers.get("content-length")
-        if request.startswith(b"HEAD ") or status == 204:
-            body = b""
-        elif length is None and headers.get("transfer-encoding") == "chunked":
-            body = b""
-            while size := int(reader.readline(), 16):
-                body += reader.read(size)
-                reader.readline()
-        else:
-            body = reader.read(int(length)) if length else reader.read()
+        answer = read_answer(
+            connection.makefile("rb"), is_head=request.startswith(b"HEAD ")
+        )
+    assert answer is not None, "The server hung up without an answer."
+    return answer
+
+
+def read_answer(reader: BinaryIO, *, is_head: bool = False) -> RawAnswer | None:
+    """The next answer on a connection; None if the server has hung up."""
+    first = reader.readline()
+    if not first:
+        return None
+    status = int(first.split()[1])
+    headers = {}
+    while line := reader.readline().strip():
+        name, _, value = line.decode("latin-1").partition(":")
+        headers[name.lower()] = value.strip()
+    length = headers.get("content-length")
+    if is_head or status == 204:
+        body = b""
+    elif length is None and headers.get("transfer-encoding") == "chunked":
+        body = b""
+        while size := int(reader.readline(), 16):
+            body += reader.read(size)
+            reader.readline()
+        reader.readline()
+    else:
+        body = reader.read(int(length)) if length else reader.read()
     return RawAnswer(status, headers, body)
 
 

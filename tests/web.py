@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,14 +17,28 @@ from workers.stack import free_port
 
 
 @contextmanager
-def running_web(media_root: Path, broker_url: str = "") -> Iterator[str]:
-    """Run it for the length of the block; gives its address."""
+def running_web(
+    media_root: Path,
+    broker_url: str = "",
+    *,
+    variables: Mapping[str, str] | None = None,
+    log: Path | None = None,
+) -> Iterator[str]:
+    """Run it for the length of the block; gives its address.
+
+    Args:
+        media_root: where its uploads go.
+        broker_url: of its broker; empty: that of the settings.
+        variables: more of its settings, as WHISPERHUB_ variables.
+        log: what it says goes there.
+    """
     address = f"http://127.0.0.1:{free_port()}"
     web = Worker(
         [
             *("-m", "uvicorn", "whisperhub.asgi:application", "--no-access-log"),
             *("--http", "whisperhub.http_protocol:LimitedHttpProtocol"),
             *("--port", address.rpartition(":")[2], "--lifespan", "off"),
+            *("--ws", "none"),
         ],
         {
             **os.environ,
@@ -33,8 +47,9 @@ def running_web(media_root: Path, broker_url: str = "") -> Iterator[str]:
             "TESTS_DATABASE_NAME": str(connection.settings_dict["NAME"]),
             "WHISPERHUB_MEDIA_DIR": str(media_root),
             "WHISPERHUB_BROKER_URL": broker_url or settings.BROKER_URL,
+            **(variables or {}),
         },
-        Path(settings.DATA_DIR) / "web.log",
+        log or Path(settings.DATA_DIR) / "web.log",
     )
 
     def answers() -> bool:

@@ -16,7 +16,7 @@ from whisperhub.descriptors import allow_many_descriptors  # noqa: E402
 from whisperhub.handler import Handler, takes_file  # noqa: E402
 from whisperhub.network.proxies import ForwardedLayer  # noqa: E402
 from whisperhub.request_id import RequestIdLayer  # noqa: E402
-from whisperhub.uploads import UploadGuard  # noqa: E402
+from whisperhub.uploads import BodyLimits, UploadGuard  # noqa: E402
 
 # They take turns with the interpreter: more of them only wait for each other. Fewer
 # would let it idle while they wait for the database.
@@ -27,13 +27,20 @@ STRANGERS: Final = 1
 # Each upload that comes in holds a connection and a file.
 allow_many_descriptors()
 
+handler = Handler(threads=THREADS, strangers=STRANGERS)
 guarded = UploadGuard(
-    Handler(threads=THREADS, strangers=STRANGERS),
+    handler,
     takes_file=takes_file,
-    max_file_bytes=settings.MAX_UPLOAD_BYTES,
-    max_request_bytes=settings.MAX_REQUEST_BYTES,
-    min_free_bytes=settings.MIN_FREE_BYTES,
-    silence_seconds=settings.UPLOAD_SILENCE_SECONDS,
+    preflight=handler.preflight,
+    limits=BodyLimits(
+        max_file_bytes=settings.MAX_UPLOAD_BYTES,
+        max_request_bytes=settings.MAX_REQUEST_BYTES,
+        max_memory_bytes=settings.BODY_MEMORY_BYTES,
+        min_free_bytes=settings.MIN_FREE_BYTES,
+        silence_seconds=settings.UPLOAD_SILENCE_SECONDS,
+        upload_seconds=settings.UPLOAD_SECONDS,
+        body_seconds=settings.BODY_SECONDS,
+    ),
 )
 application = RequestIdLayer(ForwardedLayer(guarded, settings.TRUSTED_PROXIES))
 

@@ -11,7 +11,9 @@ import asyncio
 import hashlib
 import logging
 import shutil
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -35,6 +37,8 @@ SCOPE_KEY: Final = "whisperhub.form"
 WRITERS: Final = ThreadPoolExecutor(4, thread_name_prefix="upload")
 # Each upload that comes in holds up to so much in memory.
 BLOCK_BYTES: Final = 128 * 2**10
+# When a client may try again that found no memory for its body.
+BUSY_SECONDS: Final = 5
 # Below this a file is not refused for want of space; see `uploads.SMALL_FORM_BYTES`.
 UNCHECKED_BYTES: Final = 2**20
 # What may stand beside "form-data" is read as the bytes that it is.
@@ -48,12 +52,21 @@ class RefusedError(Exception):
         status: of the answer.
         code: stable, for programs.
         detail: a sentence for people, perhaps not translated yet.
+        retry_seconds: after which it may be taken; None: it will not.
     """
 
-    def __init__(self, status: HTTPStatus, code: str, detail: Any) -> None:
+    def __init__(
+        self,
+        status: HTTPStatus,
+        code: str,
+        detail: Any,
+        *,
+        retry_seconds: int | None = None,
+    ) -> None:
         """Say why."""
         super().__init__(code)
         self.status, self.code, self.detail = status, code, detail
+        self.retry_seconds = retry_seconds
 
 
 def storage_full() -> RefusedError:
@@ -71,6 +84,22 @@ def request_too_large() -> RefusedError:
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "request_too_large",
         _("The request is too long. Only a file in a form may be large."),
+    )
+
+
+def no_memory() -> RefusedError:
+    """Other bodies take all the memory that there is for bodies."""
+    return RefusedError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "server_busy",
+        format_lazy(
+            _(
+                "The server is receiving too many large requests. Send this one again "
+                "in {seconds} seconds."
+            ),
+            seconds=BUSY_SECONDS,
+        ),
+        retry_seconds=BUSY_SECONDS,
     )
 
 
@@ -165,6 +194,45 @@ class FileSink:
         return self._file
 
 
+class BodyMemory:
+    """The memory that the bodies of one process may take at a time.
+
+    What a client sends counts from when it is expected until its request is answered.
+
+    Args:
+        max_bytes: of all bodies, beyond the first `UNCOUNTED_BYTES` of each, so that
+            small requests, such as a cancellation, are always taken.
+    """
+
+    UNCOUNTED_BYTES: Final = 16 * 2**10
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._used_bytes = 0
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """The memory of one request; gives a function that asks for more bytes.
+
+        That function raises RefusedError if there are none.
+        """
+        asked, counted = 0, 0
+
+        def take(more_bytes: int) -> None:
+            nonlocal asked, counted
+            asked += more_bytes
+            uncounted = max(0, asked - self.UNCOUNTED_BYTES) - counted
+            if self._used_bytes + uncounted > self._max_bytes:
+                raise no_memory()
+            counted += uncounted
+            self._used_bytes += uncounted
+
+        try:
+            yield take
+        finally:
+            self._used_bytes -= counted
+
+
 class FormReader:
     """Makes a form of the blocks of a body.
 
@@ -172,13 +240,19 @@ class FormReader:
         content_type: the header's value.
         max_fields_bytes: of all names and values beside the file.
         min_free_bytes: what must stay free on the media volume.
+        take_memory: asks for so many bytes more, for the fields.
 
     Raises:
         RefusedError: the header names no boundary.
     """
 
     def __init__(
-        self, content_type: str, *, max_fields_bytes: int, min_free_bytes: int
+        self,
+        content_type: str,
+        *,
+        max_fields_bytes: int,
+        min_free_bytes: int,
+        take_memory: Callable[[int], None],
     ) -> None:
         _kind, parameters = parse_header_parameters(content_type)
         try:
@@ -192,6 +266,7 @@ class FormReader:
             raise malformed() from error
         self._max_fields_bytes = max_fields_bytes
         self._min_free_bytes = min_free_bytes
+        self._take_memory = take_memory
         self._fields = QueryDict(mutable=True)
         self._fields_bytes = 0
         self._parts = 0
@@ -293,6 +368,7 @@ class FormReader:
         self._fields_bytes += size_bytes
         if self._fields_bytes > self._max_fields_bytes:
             raise request_too_large()
+        self._take_memory(size_bytes)
 
 
 def free_bytes() -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any, Final, TypeAlias
@@ -25,6 +25,7 @@ from django.db import close_old_connections, connections
 from django.http import HttpResponseBase
 from django.urls import Resolver404, resolve, set_script_prefix
 
+from whisperhub.admission import PreflightHandler
 from whisperhub.deferred import deferred_of, ended_in_time
 from whisperhub.forms import FormRequest
 
@@ -33,6 +34,8 @@ Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
 # Django replaces an older connection before a request, and a broken one at once.
 CONNECTION_SECONDS: Final = 60
+# Of a body that is written at once.
+PART_BYTES: Final = 64 * 2**10
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,44 @@ class Answer:
         ]
         return cls(response.status_code, headers, response.content)
 
+    def messages(self) -> Iterator[Any]:
+        """What the server is told.
+
+        A long body in parts, so that the server writes one when the client has read the
+        one before; they are views of the one body, no copies.
+        """
+        yield {
+            "type": "http.response.start",
+            "status": self.status,
+            "headers": self.headers,
+        }
+        part: bytes | memoryview = self.body
+        for start in range(0, len(self.body), PART_BYTES):
+            end = start + PART_BYTES
+            if len(self.body) > PART_BYTES:
+                part = memoryview(self.body)[start:end]
+            more = end < len(self.body)
+            yield {"type": "http.response.body", "body": part, "more_body": more}
+        if not self.body:
+            yield {"type": "http.response.body", "body": b""}
+
     async def send(self, send: Send) -> None:
         """Hand it to the server."""
-        await send(
-            {
-                "type": "http.response.start",
-                "status": self.status,
-                "headers": self.headers,
-            }
-        )
-        await send({"type": "http.response.body", "body": self.body})
+        for message in self.messages():
+            await send(message)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a request would be let in.
+
+    Attributes:
+        refusal: the messages of the answer if not; None if it would.
+        is_known: whether its sender is.
+    """
+
+    refusal: list[Any] | None = None
+    is_known: bool = False
 
 
 class Handler(ASGIHandler):
@@ -86,6 +117,7 @@ class Handler(ASGIHandler):
         super().__init__()
         self._sync_handler = BaseHandler()
         self._sync_handler.load_middleware()
+        self._preflight_handler = PreflightHandler()
         self._threads = _pool("web", threads)
         self._strangers = _pool("stranger", strangers) if strangers else self._threads
 
@@ -104,7 +136,7 @@ class Handler(ASGIHandler):
         # In a context of its own: its id and language are those of no other request.
         context = contextvars.copy_context()
         answered: Any = await asyncio.get_running_loop().run_in_executor(
-            self._strangers if _is_stranger(scope) else self._threads,
+            self._pool_of(scope),
             context.run,
             self._respond,
             scope,
@@ -116,6 +148,24 @@ class Handler(ASGIHandler):
             await answered.send(send)
         elif answered is not None:
             await self._stream(answered, send)
+
+    async def preflight(self, scope: Any) -> Verdict:
+        """Ask whether a request would be let in; its body need not be here."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._pool_of(scope), contextvars.copy_context().run, self._ask, scope
+        )
+
+    def _pool_of(self, scope: Any) -> ThreadPoolExecutor:
+        return self._strangers if _is_stranger(scope) else self._threads
+
+    def _ask(self, scope: Any) -> Verdict:
+        preflight, response = self._preflight_handler.ask(scope)
+        try:
+            if preflight.is_passed:
+                return Verdict(is_known=preflight.is_known)
+            return Verdict(refusal=list(Answer.of(response).messages()))
+        finally:
+            response.close()
 
     async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run a function in one of the threads."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,17 @@ SUSPICIONS: Final = (
     "TooManyFilesSent",
 )
 LINE = "%(asctime)s %(levelname)s %(name)s [%(process)d] [%(request_id)s] %(message)s"
+INDENT: Final = " " * 4
+# What a terminal obeys, what some programs take for the end of a line, what turns the
+# direction of text around, and what UTF-8 cannot write.
+UNSAFE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def escaped(line: str) -> str:
+    """A line as it may stand in a log: control characters as Python writes them."""
+    return UNSAFE.sub(lambda found: ascii(found[0])[1:-1], line)
 
 
 class RequestIdFilter(logging.Filter):
@@ -38,6 +50,22 @@ class WithoutTraceback(logging.Filter):
         """Drop the traceback and let the record pass."""
         record.exc_info = record.exc_text = None
         return True
+
+
+class LineFormatter(logging.Formatter):
+    """Makes a line of each record, so that no message can forge another record.
+
+    Only tracebacks have more lines, which are indented.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Escape what a record holds."""
+        line, *traceback = super().format(record).split("\n")
+        return "\n".join([line, *(INDENT + escaped(below) for below in traceback)])
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Escape the message, before a traceback follows it."""
+        return escaped(super().formatMessage(record))
 
 
 def logging_config(
@@ -78,15 +106,21 @@ def logging_config(
             "request_id": {"()": RequestIdFilter},
             "without_traceback": {"()": WithoutTraceback},
         },
-        "formatters": {"line": {"format": LINE}},
+        "formatters": {"line": {"()": LineFormatter, "fmt": LINE}},
         "handlers": handlers,
         "root": {"level": level, "handlers": list(handlers)},
         "loggers": {
+            # It has handlers of its own, whose lines may be forged.
+            "uvicorn": {"handlers": [], "propagate": True},
             # Each of these reports every request or task; ours say it better.
             "celery.app.trace": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
             "faster_whisper": {"level": "WARNING"},
-            "uvicorn.access": {"level": "WARNING"},
+            "uvicorn.access": {
+                "level": "WARNING",
+                "handlers": [],
+                "propagate": True,
+            },
             # It asks workers that are still starting.
             "flower.inspector": {"level": "ERROR"},
             # A wrong Host, a form with a thousand fields.

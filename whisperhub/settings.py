@@ -181,7 +181,17 @@ MAX_REQUEST_BYTES = env.size("MAX_REQUEST_SIZE", "1MiB")
 DATA_UPLOAD_MAX_MEMORY_SIZE = FILE_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 MIN_FREE_BYTES = env.size("MIN_FREE_SPACE", "512MiB")
 UPLOAD_SILENCE_SECONDS = env.number("UPLOAD_SILENCE_SECONDS", 30, least=0.1)
+# From its first byte to its last: of a form with a file, and of any other body.
+UPLOAD_SECONDS = env.number("UPLOAD_SECONDS", 86_400, least=1)
+BODY_SECONDS = env.number("BODY_SECONDS", 120, least=0.1)
+# Of bodies, and fields of forms, that one web process holds at a time.
+BODY_MEMORY_BYTES = env.size("BODY_MEMORY", "64MiB")
 HEADER_SECONDS = env.number("HEADER_SECONDS", 10, least=0.1)
+# How long a client may read nothing of its answer.
+ANSWER_SECONDS = env.number("ANSWER_SECONDS", 30, least=0.1)
+# Of one web process; 0 for those of one client: no limit but the first.
+MAX_CONNECTIONS = env.integer("MAX_CONNECTIONS", 2000, least=1)
+MAX_CONNECTIONS_PER_CLIENT = env.integer("MAX_CONNECTIONS_PER_CLIENT", 250, least=0)
 MAX_MEDIA_SECONDS = env.integer("MAX_MEDIA_SECONDS", 86_400, least=1)
 # Beyond the address space that a decoder process has at its start; 0: no limit.
 DECODER_MEMORY_BYTES = env.size("DECODER_MEMORY", "1GiB")

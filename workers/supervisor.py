@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from whisperhub.edges import Edge, guarded
+from whisperhub.logging import escaped
 from workers import leash
 from workers.readiness import READY_VARIABLE
 
@@ -254,7 +255,7 @@ class Child:
             lines.append(self._partial)
             self._partial = b""
         for line in lines:
-            text = line.decode("utf-8", "replace").rstrip()
+            text = escaped(line.decode("utf-8", "replace").rstrip())
             if text:
                 self.tail.append(text)
                 yield text

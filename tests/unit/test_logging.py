@@ -11,6 +11,7 @@ from typing import Any
 
 import django.core.exceptions
 import pytest
+import uvicorn.config
 from django.core.exceptions import DisallowedHost, SuspiciousOperation
 
 from whisperhub.logging import SUSPICIONS, RequestIdFilter, logging_config
@@ -71,6 +72,56 @@ def test_what_strangers_cause_leaves_one_line_and_no_traceback(
 
     (line,) = (tmp_path / "whisperhub.log").read_text().splitlines()
     assert line.endswith("Invalid HTTP_HOST header: 'evil.example'.")
+
+
+@pytest.mark.parametrize(
+    ("sent", "written"),
+    [
+        ("a\nb", "a\\nb"),
+        ("a\r\nb", "a\\r\\nb"),
+        ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
+        ("a\x00\x7f\x85\x9b", "a\\x00\\x7f\\x85\\x9b"),
+        ("a\u2028b\u2029c", "a\\u2028b\\u2029c"),
+        ("a\u202etxt\u2066", "a\\u202etxt\\u2066"),
+        ("a\ud800b", "a\\ud800b"),
+        ("谈话 é", "谈话 é"),
+    ],
+    ids=["LF", "CRLF", "ANSI", "C0 and C1", "separators", "bidi", "surrogate", "text"],
+)
+@pytest.mark.parametrize("logger", ["tests.logging", "uvicorn.error", "celery.worker"])
+def test_control_characters_are_escaped(
+    sent, written, logger, restored_logging, tmp_path
+):
+    configure(tmp_path)
+
+    logging.getLogger(logger).warning("Refused %s: too long", sent)
+
+    log = (tmp_path / "whisperhub.log").read_bytes().decode()
+    assert log.endswith(f"[-] Refused {written}: too long\n")
+    assert log.count("\n") == 1
+
+
+def test_what_an_exception_says_begins_no_line(restored_logging, tmp_path):
+    configure(tmp_path)
+    try:
+        raise ValueError("one\n2026-11-26 00:00:00,000 INFO accounts forged\x1b[2J")
+    except ValueError:
+        logging.getLogger("tests.logging").exception("It failed", stack_info=True)
+
+    first, *others = (tmp_path / "whisperhub.log").read_text().split("\n")[:-1]
+    assert first.endswith("[-] It failed")
+    assert any("INFO accounts forged\\x1b[2J" in line for line in others)
+    assert all(line.startswith("    ") for line in others)
+
+
+def test_uvicorn_has_no_handlers_beside_ours(restored_logging, tmp_path):
+    logging.config.dictConfig(uvicorn.config.LOGGING_CONFIG)
+
+    configure(tmp_path)
+
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        assert not logging.getLogger(name).handlers
+        assert logging.getLogger(name).propagate
 
 
 def test_every_suspicion_of_django_is_known_by_name():

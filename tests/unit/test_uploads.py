@@ -16,9 +16,15 @@ from hypothesis import strategies as st
 
 from tests.problems import check_problem
 from whisperhub import forms, uploads
-from whisperhub.forms import SCOPE_KEY, Form
-from whisperhub.rehearsal import SCOPE_KEY as REHEARSAL_KEY
-from whisperhub.uploads import SMALL_FORM_BYTES, UploadGuard, readable
+from whisperhub.forms import SCOPE_KEY, Form, RefusedError
+from whisperhub.handler import Verdict
+from whisperhub.uploads import (
+    ANONYMOUS_BYTES,
+    SMALL_FORM_BYTES,
+    BodyLimits,
+    UploadGuard,
+    readable,
+)
 
 MAX_FILE_BYTES = 3 * SMALL_FORM_BYTES
 MAX_REQUEST_BYTES = 10_000
@@ -38,6 +44,7 @@ def incoming(tmp_path: Path, settings: Any) -> Path:
 def short_linger(monkeypatch) -> None:
     """A refusal does not wait long for a client that has no more to say."""
     monkeypatch.setattr(uploads, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(uploads, "MOMENT_SECONDS", 0.05)
 
 
 class Exchange:
@@ -50,7 +57,9 @@ class Exchange:
         form: the form that it found.
         headers_passed: those that it found.
         takes_file: whether the operation may have a file.
-        is_invited: whether the application would take one from this client.
+        is_invited: whether the application would let the request in.
+        is_known: whether it knows who sends it.
+        comes_later: whether the body does not come with the head.
     """
 
     def __init__(self, *chunks: bytes, headers: dict[str, str] | None = None) -> None:
@@ -60,6 +69,10 @@ class Exchange:
         self.leaves = False
         self.takes_file = True
         self.is_invited = True
+        self.is_known = True
+        self.comes_later = False
+        self.memory_bytes = 10**6
+        self.body_seconds = 60.0
         self.events: list[str] = []
         self.sent: list[Any] = []
         self.passed: bytes | None = None
@@ -85,6 +98,10 @@ class Exchange:
 
     async def receive(self) -> Any:
         self.events.append("receive")
+        if self.comes_later:
+            # As the event loop has it: what is awaited comes in a later turn.
+            self.comes_later = False
+            await asyncio.sleep(1)
         if self.chunks:
             body = self.chunks.pop(0)
             return {
@@ -104,14 +121,6 @@ class Exchange:
 
     async def application(self, scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
-        if rehearsal := scope.get(REHEARSAL_KEY):
-            assert message == {"type": "http.request", "body": b"", "more_body": False}
-            self.events.append("rehearsed")
-            rehearsal.passed = self.is_invited
-            document = b'{"code": "invalid_api_key"}'
-            await send({"type": "http.response.start", "status": 401, "headers": []})
-            await send({"type": "http.response.body", "body": document})
-            return
         self.passed = message.get("body", b"")
         assert not message.get("more_body", False)
         self.form = scope.get(SCOPE_KEY)
@@ -119,14 +128,31 @@ class Exchange:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b'"passed"'})
 
+    async def preflight(self, scope: Any) -> Verdict:
+        self.events.append("preflight")
+        if self.is_invited:
+            return Verdict(is_known=self.is_known)
+        return Verdict(
+            [
+                {"type": "http.response.start", "status": 401, "headers": []},
+                {"type": "http.response.body", "body": b'{"code": "invalid_api_key"}'},
+            ]
+        )
+
     def run(self, kind: str = "http") -> Exchange:
         guard = UploadGuard(
             self.application,
             takes_file=lambda scope: self.takes_file,
-            max_file_bytes=MAX_FILE_BYTES,
-            max_request_bytes=MAX_REQUEST_BYTES,
-            min_free_bytes=1_000_000,
-            silence_seconds=self.silence_seconds,
+            preflight=self.preflight,
+            limits=BodyLimits(
+                max_file_bytes=MAX_FILE_BYTES,
+                max_request_bytes=MAX_REQUEST_BYTES,
+                max_memory_bytes=self.memory_bytes,
+                min_free_bytes=1_000_000,
+                silence_seconds=self.silence_seconds,
+                upload_seconds=60.0,
+                body_seconds=self.body_seconds,
+            ),
         )
         scope = {
             "type": kind,
@@ -264,43 +290,183 @@ def test_a_refusal_is_in_the_clients_language(headers, language, title, detail):
     assert b"Accept-Language" in exchange.answer_headers[b"vary"]
 
 
-def test_who_may_not_upload_is_told_before_the_form_is_read(incoming):
-    exchange = of_length(
-        2 * SMALL_FORM_BYTES, b"x" * SMALL_FORM_BYTES, **{"Content-Type": FORM_TYPE}
-    )
-    exchange.is_invited = False
+@pytest.mark.parametrize("content_type", [FORM_TYPE, "application/json"])
+@pytest.mark.parametrize(
+    "length",
+    [
+        pytest.param(10, id="small"),
+        pytest.param(MAX_REQUEST_BYTES, id="large"),
+        pytest.param(None, id="unknown"),
+    ],
+)
+def test_a_body_that_comes_later_is_read_if_the_request_is_let_in(
+    content_type, length, incoming
+):
+    headers = {"Content-Type": content_type}
+    if length is not None:
+        headers["Content-Length"] = str(length)
+    exchange = Exchange(b"x", b"y", headers=headers)
+    exchange.comes_later, exchange.is_invited = True, False
 
     exchange.run()
 
     assert (exchange.status, exchange.body["code"]) == (401, "invalid_api_key")
-    assert exchange.events[:2] == ["rehearsed", "http.response.start"]
+    # One look, and the answer; what comes then is dropped.
+    assert exchange.events[:3] == ["receive", "preflight", "http.response.start"]
     assert exchange.answer_headers[b"connection"] == b"close"
     assert exchange.passed is None
     assert not list(incoming.iterdir())
 
 
-def test_a_form_of_unknown_length_is_announced_to_the_application():
-    exchange = Exchange(b"x", headers={"Content-Type": FORM_TYPE})
+def test_a_body_is_read_to_its_end_once_the_request_is_let_in():
+    form = form_of(('name="file"; filename="a.wav"', b"x" * SMALL_FORM_BYTES))
+    exchange = of_length(len(form), form, **{"Content-Type": FORM_TYPE})
+    exchange.comes_later = True
+
+    exchange.run()
+
+    assert exchange.status == 200
+    # So long a one is not waited for before.
+    assert exchange.events[:2] == ["preflight", "receive"]
+    assert exchange.file.size == SMALL_FORM_BYTES
+    assert exchange.form is not None
+    exchange.form.discard()
+
+
+def test_a_body_that_comes_with_its_head_costs_no_preflight():
+    exchange = of_length(5, b"small").run()
+
+    assert exchange.events[:2] == ["receive", "http.response.start"]
+    assert exchange.passed == b"small"
+
+
+def test_few_bodies_are_waited_for_at_a_time(monkeypatch):
+    monkeypatch.setattr(uploads, "UNASKED_BYTES", 0)
+    monkeypatch.setattr("tests.unit.test_uploads.MAX_REQUEST_BYTES", 2**20)
+    large = forms.BodyMemory.UNCOUNTED_BYTES + 1
+    exchange = of_length(2 * large, b"x" * large, b"y" * large)
     exchange.is_invited = False
 
-    assert exchange.run().status == 401
+    exchange.run()
+
+    assert exchange.status == 401
+    assert exchange.events[:2] == ["receive", "preflight"]
 
 
-def test_a_large_form_is_read_once_the_application_would_take_it():
-    form = form_of(('name="file"; filename="a.wav"', b"x" * SMALL_FORM_BYTES))
-    exchange = of_length(len(form), form, **{"Content-Type": FORM_TYPE}).run()
+def test_a_small_body_is_waited_for_a_moment(monkeypatch):
+    """Most clients send it in a packet of its own."""
+    monkeypatch.setattr(uploads, "MOMENT_SECONDS", 20.0)
+    exchange = of_length(5, b"small")
+    receive = exchange.receive
 
-    assert exchange.status == 200
-    assert exchange.events[:2] == ["rehearsed", "receive"]
-    assert exchange.file.size == SMALL_FORM_BYTES
+    async def later() -> Any:
+        await asyncio.sleep(0.01)
+        return await receive()
+
+    exchange.receive = later  # type: ignore[method-assign]
+
+    exchange.run()
+
+    assert "preflight" not in exchange.events
+    assert exchange.passed == b"small"
 
 
-def test_a_small_form_is_not_announced():
-    form = form_of(('name="file"; filename="a.wav"', b"sound"))
-    exchange = of_length(len(form), form, **{"Content-Type": FORM_TYPE}).run()
+def test_a_client_that_waits_for_100_continue_is_not_asked_before_it_is_let_in():
+    exchange = of_length(5, b"small", Expect="100-continue")
+    exchange.is_invited = False
 
-    assert "rehearsed" not in exchange.events
-    assert exchange.status == 200
+    exchange.run()
+
+    assert exchange.status == 401
+    assert "receive" not in exchange.events
+
+
+@pytest.mark.parametrize(
+    ("chunks", "announced"),
+    [
+        pytest.param([], ANONYMOUS_BYTES + 1, id="length"),
+        pytest.param([b"x" * ANONYMOUS_BYTES, b"y", b"z"], None, id="chunks"),
+    ],
+)
+def test_a_stranger_may_send_a_little(chunks, announced, monkeypatch):
+    monkeypatch.setattr("tests.unit.test_uploads.MAX_REQUEST_BYTES", 2**20)
+    headers = {} if announced is None else {"Content-Length": str(announced)}
+    exchange = Exchange(*chunks, headers=headers)
+    exchange.comes_later, exchange.is_known = True, False
+
+    exchange.run()
+
+    check_problem(exchange.body, 413, "request_too_large")
+    assert "16 KiB" in exchange.body["detail"]
+    assert exchange.passed is None
+
+
+def test_the_form_of_a_stranger_passes():
+    """To sign in."""
+    exchange = of_length(5, b"a=b&c", **{"Content-Type": "application/x-www-form"})
+    exchange.comes_later, exchange.is_known = True, False
+
+    assert exchange.run().passed == b"a=b&c"
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["length", "chunks"])
+@pytest.mark.parametrize("as_form", [True, False], ids=["form", "body"])
+def test_a_body_that_finds_no_memory_is_refused(
+    announced, as_form, monkeypatch, incoming
+):
+    monkeypatch.setattr("tests.unit.test_uploads.MAX_REQUEST_BYTES", 2**20)
+    content = b"x" * (forms.BodyMemory.UNCOUNTED_BYTES + 1001)
+    headers = {}
+    if as_form:
+        content = form_of(a_field("prompt", content))
+        headers["Content-Type"] = FORM_TYPE
+    if announced:
+        headers["Content-Length"] = str(len(content))
+    exchange = Exchange(content, headers=headers)
+    exchange.memory_bytes = 1000
+
+    exchange.run()
+
+    check_problem(exchange.body, 503, "server_busy")
+    assert exchange.answer_headers[b"retry-after"] == b"5"
+    assert exchange.passed is None
+
+
+def test_small_bodies_need_no_memory_of_the_common_one():
+    exchange = of_length(MAX_REQUEST_BYTES, b"x" * MAX_REQUEST_BYTES)
+    exchange.memory_bytes = 0
+
+    assert exchange.run().status == 200
+
+
+def test_memory_is_free_again_when_a_request_has_ended():
+    memory = forms.BodyMemory(1000)
+    with memory.share() as take:
+        take(memory.UNCOUNTED_BYTES)
+        take(900)
+        with memory.share() as take_more, pytest.raises(RefusedError):
+            take_more(memory.UNCOUNTED_BYTES + 101)
+
+    with memory.share() as take:
+        take(memory.UNCOUNTED_BYTES + 1000)
+
+
+def test_a_body_must_have_come_by_a_deadline():
+    exchange = of_length(9999, *[b"x"] * 1000)
+    exchange.body_seconds = 0.05
+    receive = exchange.receive
+
+    async def dripping_receive() -> Any:
+        await asyncio.sleep(0.01)
+        return await receive()
+
+    exchange.receive = dripping_receive  # type: ignore[method-assign]
+
+    exchange.run()
+
+    check_problem(exchange.body, 408, "request_timeout")
+    assert "0.05 seconds" in exchange.body["detail"]
+    assert exchange.passed is None
 
 
 def test_a_form_for_an_operation_without_a_file_is_a_request_like_any_other():

@@ -29,9 +29,12 @@ BAD_REQUEST: Final = (
 )
 NOT_ACCEPTABLE: Final = "`Accept` names no type that the answer has."
 TOO_LARGE: Final = "The body is larger than the server takes (`request_too_large`)."
-SILENT: Final = "Nothing of the body came for too long (`request_timeout`)."
+SILENT: Final = "The body stalled, or took too long (`request_timeout`)."
 NOT_SUPPORTED: Final = "The body has another `Content-Type` than those above."
-AWAY: Final = "The database does not answer (`database_away`); try again in moments."
+AWAY: Final = (
+    "The database does not answer (`database_away`), or too much is being sent at once "
+    "(`server_busy`); try again in moments."
+)
 
 # Actions that DRF knows; the name of any other says what it does.
 ORDINARY_ACTIONS: Final = frozenset(

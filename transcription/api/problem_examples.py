@@ -77,13 +77,21 @@ SENTENCES: Final[dict[str, str]] = {
     "request_too_large": _(
         "The request is too long. Only a file in a form may be large."
     ),
-    "request_timeout": _("Nothing of the request came for too long. Send it again."),
+    "request_timeout": Sentence(
+        "The upload stalled: no data arrived for {seconds} seconds. Send it again.",
+        seconds="30",
+    ),
     "unsupported_media_type": Sentence(
         'Unsupported media type "{media_type}" in request.',
         media_type="application/xml",
     ),
     "not_acceptable": _("Could not satisfy the request Accept header."),
     "database_away": _("The database does not answer. Try again in a moment."),
+    "server_busy": Sentence(
+        "The server is receiving too many large requests. Send this one again in "
+        "{seconds} seconds.",
+        seconds=5,
+    ),
     "storage_full": _("The server has no room for this upload. Try again later."),
     "unsupported_option": UnsupportedOptionError(
         "openai-whisper", ["hotwords"]

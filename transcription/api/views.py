@@ -100,7 +100,7 @@ PRIORITY_REFUSED = {
         "highest that it may use (`priority_not_allowed`)."
     )
 }
-FELL_SILENT = problem("The client fell silent (`request_timeout`).")
+FELL_SILENT = problem("The body stalled, or took too long (`request_timeout`).")
 TOO_LARGE = problem(
     "The file (`file_too_large`), or what stands beside it (`request_too_large`), is "
     "larger than the server takes."

@@ -26,7 +26,7 @@ from transcription.services.waiting import wait_until_ended
 from whisperhub import places
 from whisperhub.deferred import InThread
 from whisperhub.places import Place
-from whisperhub.rehearsal import rehearsal_of
+from whisperhub.preflight import is_preflight
 
 # Nobody knows when one of the others will be answered.
 RETRY_SECONDS: Final = 5
@@ -70,7 +70,7 @@ class WaitsForTask(APIView):
         if not most:
             return
         name = place_name(client_of(request))
-        if rehearsal_of(request._request) is not None:
+        if is_preflight(request._request):
             has_place = places.is_free(name, most=most)
         else:
             seconds = self.wait_seconds + PLACE_MARGIN_SECONDS

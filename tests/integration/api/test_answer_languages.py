@@ -441,6 +441,7 @@ AHEAD: dict[str, tuple[str, int, bytes]] = {
     "storage_full": (FORM, 10**8, b""),
     "parse_error": (FORM, 4, b"none"),
     "request_timeout": ("application/json", 4, b"{"),
+    "server_busy": ("application/json", 20_000, b" " * 20_000),
 }
 
 
@@ -461,19 +462,22 @@ def web(media_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Host and port of a web process that has no room and no patience."""
     monkeypatch.setenv("WHISPERHUB_MIN_FREE_SPACE", "1000TiB")
     monkeypatch.setenv("WHISPERHUB_UPLOAD_SILENCE_SECONDS", "0.5")
+    monkeypatch.setenv("WHISPERHUB_BODY_MEMORY", "0")
     with running_web(media_root) as address:
         yield urlsplit(address).netloc
 
 
 def test_what_is_refused_before_django_is_said_in_both_languages(web):
     for code, (content_type, length, sent) in AHEAD.items():
+        # A body that is awaited from a client without a key.
+        path = "/login/" if code == "request_timeout" else TASKS
         for language in (EN, ZH):
             for way in ways(language):
                 headers = {"Content-Type": content_type, "Content-Length": str(length)}
                 with closing(HTTPConnection(web, timeout=patient(30))) as connection:
                     connection.request(
                         "POST",
-                        f"{TASKS}?{way['query']}",
+                        f"{path}?{way['query']}",
                         sent,
                         {**headers, **way["headers"]},
                     )
