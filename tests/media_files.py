@@ -29,6 +29,10 @@ AUDIO_KINDS: dict[str, tuple[str, str]] = {
     "mka": ("matroska", "flac"),
 }
 
+DSD_RATE = 2_822_400
+DSF_BLOCK = 4096
+DSD_SILENCE = b"\x69"
+
 
 def make_tone(
     seconds: float, *, rate: int = 16_000, channels: int = 1, seed: int = 0
@@ -64,6 +68,8 @@ def write_media(
     rate: int = 16_000,
     video_codec: str | None = None,
     video_seconds: float = 1.0,
+    video_size: tuple[int, int] = (64, 48),
+    video_rate: int = 10,
     audio_offset_seconds: float = 0.0,
     audio_streams: int = 1,
     shift: Callable[[float], float] | None = None,
@@ -78,6 +84,8 @@ def write_media(
         rate: of the samples, in hertz.
         video_codec: FFmpeg's name of the video encoder.
         video_seconds: length of the video.
+        video_size: its width and height.
+        video_rate: its pictures a second.
         audio_offset_seconds: where the audio starts on the file's time line.
         audio_streams: how many streams carry the same audio.
         shift: gives the new time of a packet, in seconds, by its own.
@@ -85,7 +93,10 @@ def write_media(
     with av.open(str(path), "w", format=container) as output:
         streams: list[Iterator[Any]] = []
         if video_codec is not None:
-            streams.append(_video_packets(output, video_codec, video_seconds))
+            count = round(video_seconds * video_rate)
+            streams.append(
+                _video_packets(output, video_codec, count, video_size, video_rate)
+            )
         if samples is not None:
             streams += [
                 _audio_packets(output, audio_codec, samples, rate, audio_offset_seconds)
@@ -112,6 +123,58 @@ def write_audio(path: Path, samples: Samples, kind: str, *, rate: int = 16_000) 
     """Encode samples as one of AUDIO_KINDS."""
     container, codec = AUDIO_KINDS[kind]
     return write_media(path, samples, container=container, audio_codec=codec, rate=rate)
+
+
+def write_gsm(path: Path, *, seconds: float) -> Path:
+    """Write raw GSM 06.10, 50 frames a second, none of which has any sound."""
+    path.write_bytes((b"\xd0" + bytes(32)) * round(seconds * 50))
+    return path
+
+
+def write_dsf(path: Path, *, seconds: float) -> Path:
+    """Write one channel of DSD64 to Sony's DSF: bits that alternate are silence."""
+    blocks = round(seconds * DSD_RATE / 8 / DSF_BLOCK)
+    size = blocks * DSF_BLOCK
+    facts = (1, 0, 1, 1, DSD_RATE, 1, size * 8, DSF_BLOCK, 0)
+    layout = b"fmt " + struct.pack("<QIIIIIIQII", 52, *facts)
+    sound = b"data" + struct.pack("<Q", 12 + size) + DSD_SILENCE * size
+    length = 28 + len(layout) + len(sound)
+    head = b"DSD " + struct.pack("<QQQ", 28, length, 0)
+    path.write_bytes(head + layout + sound)
+    return path
+
+
+def write_dff(path: Path, *, seconds: float) -> Path:
+    """Write one channel of DSD64 to Philips' DSDIFF; see `write_dsf`."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        padding = bytes(len(content) % 2)
+        return name + struct.pack(">Q", len(content)) + content + padding
+
+    facts = (
+        b"SND "
+        + chunk(b"FS  ", struct.pack(">I", DSD_RATE))
+        + chunk(b"CHNL", struct.pack(">H", 1) + b"C   ")
+        + chunk(b"CMPR", b"DSD \x0enot compressed\0")
+    )
+    sound = DSD_SILENCE * round(seconds * DSD_RATE / 8)
+    version = chunk(b"FVER", b"\1\5\0\0")
+    content = b"DSD " + version + chunk(b"PROP", facts) + chunk(b"DSD ", sound)
+    path.write_bytes(chunk(b"FRM8", content))
+    return path
+
+
+def write_rf64(path: Path, samples: Samples) -> Path:
+    """Write 16 kHz mono as WAV with sizes of 64 bits, which stand in a chunk first."""
+    wav = write_wav(path, samples).read_bytes()
+    size = samples.nbytes
+    sizes = struct.pack("<4sIQQQI", b"ds64", 28, len(wav) + 28, size, len(samples), 0)
+    layout, sound = wav[12:36], wav[44:]
+    unknown = b"\xff" * 4
+    path.write_bytes(
+        b"RF64" + unknown + b"WAVE" + sizes + layout + b"data" + unknown + sound
+    )
+    return path
 
 
 def write_tracks(
@@ -254,17 +317,20 @@ def _audio_packets(
     yield from stream.encode(None)
 
 
-def _video_packets(output: Any, codec: str, seconds: float) -> Iterator[Any]:
-    """Add a small grey video stream, yield once, then yield its packets."""
-    stream = output.add_stream(codec, rate=10)
-    stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+def _video_packets(
+    output: Any, codec: str, count: int, size: tuple[int, int], rate: int
+) -> Iterator[Any]:
+    """Add a grey video stream, yield once, then yield its packets."""
+    stream = output.add_stream(codec, rate=rate)
+    stream.width, stream.height = width, height = size
+    stream.pix_fmt = "yuv420p"
     yield None
-    for index in range(round(seconds * 10)):
+    for index in range(count):
         frame = av.VideoFrame.from_ndarray(
-            np.full((72, 64), 128, np.uint8), format="yuv420p"
+            np.full((height * 3 // 2, width), 128, np.uint8), format="yuv420p"
         )
         frame.pts = index
-        frame.time_base = Fraction(1, 10)
+        frame.time_base = Fraction(1, rate)
         yield from stream.encode(frame)
     yield from stream.encode(None)
 

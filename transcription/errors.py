@@ -6,6 +6,7 @@ WhisperHubError
 │   │   ├── WebPageError      HTML
 │   │   └── IncompleteMediaError  an MP4 file without its index
 │   ├── NoAudioError          media without an audio stream, or without a sample in it
+│   ├── TypeNotAllowedError   its name or content is of a type that is not accepted
 │   ├── NoSuchTrackError      none of its audio tracks is the one that is wanted
 │   ├── MediaTooLongError     more audio than the operator allows
 │   └── DecodingTooExpensiveError  more processor time than its length may cost
@@ -106,6 +107,16 @@ class NoAudioError(MediaError):
     """The media holds no audio."""
 
     code = "no_audio"
+
+
+class TypeNotAllowedError(MediaError):
+    """The file is of a type that is not accepted.
+
+    By its name, when it is submitted, or by its content, when it is decoded.
+    """
+
+    code = "type_not_allowed"
+    http_status = 415
 
 
 class NoSuchTrackError(MediaError):

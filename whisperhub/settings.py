@@ -10,6 +10,7 @@ from typing import Any
 import django_stubs_ext
 from django.core.exceptions import ImproperlyConfigured
 
+from transcription.media.types import parse_allowed_types
 from whisperhub import databases, env, private_files, secrets
 from whisperhub.logging import logging_config
 from whisperhub.loopback import check_open_mode
@@ -179,6 +180,7 @@ MAX_UPLOAD_BYTES = env.size_limit("MAX_UPLOAD_SIZE", "2GiB")
 # Everything but a file: JSON, and the fields of a form.
 MAX_REQUEST_BYTES = env.size("MAX_REQUEST_SIZE", "1MiB")
 DATA_UPLOAD_MAX_MEMORY_SIZE = FILE_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
+ALLOWED_TYPES = env.read("ALLOWED_TYPES", "audio,video", parse_allowed_types)
 MIN_FREE_BYTES = env.size("MIN_FREE_SPACE", "512MiB")
 UPLOAD_SILENCE_SECONDS = env.number("UPLOAD_SILENCE_SECONDS", 30, least=0.1)
 # From its first byte to its last: of a form with a file, and of any other body.

@@ -29,6 +29,7 @@ from tests.upstreams import (
 from tests.waiting import patient, wait_for
 from transcription.accuracy import word_error_rate
 from transcription.engines import demo_model
+from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
 from transcription.services import (
     cancellation,
@@ -126,6 +127,20 @@ def test_the_body_is_judged_and_not_what_the_server_calls_it(
     assert (good.media_format, good.file_name) == ("mp3", "a.exe")
     assert bad.error_code == "invalid_media"
     assert "Log in" not in bad.error_message
+
+
+def test_the_type_of_a_links_file_is_judged_by_its_content(
+    upstream, linked, tone, tmp_path, settings
+):
+    settings.ALLOWED_TYPES = AllowedTypes(("mp3",))
+    sound = write_audio(tmp_path / "a.mp3", make_tone(1.0), "mp3").read_bytes()
+    upstream.then(file(sound))
+    upstream.then(file(tone))
+    good, bad = linked(f"{upstream.origin}/a.php"), linked(f"{upstream.origin}/b.mp3")
+
+    assert [prepare(good), prepare(bad)] == [Outcome.QUEUED, Outcome.FAILED]
+
+    assert bad.error_code == "type_not_allowed"
 
 
 def test_an_empty_file_is_no_media(upstream, linked):

@@ -24,6 +24,7 @@ from transcription.engines import demo_model
 from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine, set_current_engine
 from transcription.errors import ModelUnavailableError
+from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
 from transcription.services import database, execution, preparation, transitions
 from transcription.services.leases import heartbeat
@@ -286,6 +287,21 @@ def test_bad_media_fail_at_once_with_their_code(
     assert task.error_message.endswith(".")
     assert str(django_settings.MEDIA_ROOT) not in task.error_message
     assert left_of(task) == ["original"]
+
+
+def test_content_of_a_type_that_is_not_allowed_fails_whatever_its_name(
+    submitted, tmp_path, settings
+):
+    settings.ALLOWED_TYPES = AllowedTypes(("mp3", "video"))
+    task = submitted(
+        write_wav(tmp_path / "a", make_tone(0.3)), file_name="interview.mp3"
+    )
+
+    assert run(task, ScriptedEngine()) == [Outcome.FAILED, None]
+
+    assert (task.error_code, task.attempts) == ("type_not_allowed", 1)
+    assert "of the type .wav," in task.error_message
+    assert "It accepts: mp3, video." in task.error_message
 
 
 def test_media_that_the_storage_lost_are_tried_again(settings):

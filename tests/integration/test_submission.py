@@ -11,10 +11,12 @@ from django.db import DatabaseError
 from tests.factories import SlotFactory, UserFactory
 from transcription.errors import (
     EmptyUploadError,
+    TypeNotAllowedError,
     UnknownModelError,
     UnsupportedOptionError,
     UploadTooLargeError,
 )
+from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
 from transcription.services.file_names import clean_file_name
 from transcription.services.publishing import breaker
@@ -185,6 +187,43 @@ def test_a_refused_upload_leaves_nothing(
     assert not TranscriptionTask.objects.exists()
     assert not (media_root / "tasks").exists()
     assert no_hints == []
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed", "told"),
+    [
+        ("talk.wav", ("mp3", "m4a"), "type .wav. It accepts: mp3, m4a. Convert"),
+        ("TALK.MP4", ("audio",), "type .mp4. It accepts: audio."),
+        ("list.m3u8", ("audio", "video"), "It is a playlist"),
+        ("song.mid", ("audio", "video"), "rename the file"),
+        ("song.kar", ("mp3",), "It holds notes"),
+    ],
+)
+def test_an_upload_with_a_refused_extension_leaves_nothing(
+    make_upload, no_hints, settings, media_root, name, allowed, told
+):
+    settings.ALLOWED_TYPES = AllowedTypes(allowed)
+    upload = make_upload(b"sound")
+    upload.name = name
+
+    with pytest.raises(TypeNotAllowedError) as caught:
+        submit_upload(UserFactory(), upload, TaskRequest())
+
+    assert told in caught.value.message
+    assert not TranscriptionTask.objects.exists()
+    assert not (media_root / "tasks").exists()
+    assert no_hints == []
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "talk", "Talk 12.30", "a.bin", ".wav"])
+def test_a_name_that_says_nothing_is_left_to_the_content(
+    make_upload, no_hints, settings, name
+):
+    settings.ALLOWED_TYPES = AllowedTypes(("mp3",))
+    upload = make_upload(b"sound")
+    upload.name = name
+
+    assert submit_upload(UserFactory(), upload, TaskRequest()).file_name == name
 
 
 @pytest.mark.parametrize(

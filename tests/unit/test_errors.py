@@ -21,6 +21,7 @@ CODES = {
     "IncompleteMediaError": ("media_incomplete", 422, False),
     "FetchInterruptedError": ("interrupted", 502, True),
     "LinkIsPageError": ("web_page", 422, False),
+    "TypeNotAllowedError": ("type_not_allowed", 415, False),
     "NoSuchTrackError": ("no_such_track", 422, False),
     "MediaTooLongError": ("media_too_long", 422, False),
     "DecodingTooExpensiveError": ("decoding_too_expensive", 422, False),

@@ -85,6 +85,12 @@ SENTENCES: Final[dict[str, str]] = {
         'Unsupported media type "{media_type}" in request.',
         media_type="application/xml",
     ),
+    "type_not_allowed": Sentence(
+        "This server does not accept files of the type .{extension}. It accepts: "
+        "{allowed}. Convert the file, or ask the operator to allow the type.",
+        extension="wav",
+        allowed="mp3, m4a",
+    ),
     "not_acceptable": _("Could not satisfy the request Accept header."),
     "database_away": _("The database does not answer. Try again in a moment."),
     "server_busy": Sentence(

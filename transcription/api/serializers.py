@@ -55,7 +55,9 @@ TASK_TYPES = [
     )
 ]
 MODEL_STATES = ("loading", "ready", "draining", "stopped", "failed")
-FILE_HELP = _("Audio or video in any common format.")
+FILE_HELP = _(
+    "Audio or video in any common format, or in those that the operator allows."
+)
 FILE_URL_HELP = _(
     "A direct link to audio or video, http or https, that opens without a login. "
     "Fetched by a worker; redirects are followed."

@@ -105,6 +105,10 @@ TOO_LARGE = problem(
     "The file (`file_too_large`), or what stands beside it (`request_too_large`), is "
     "larger than the server takes."
 )
+TYPE_REFUSED = problem(
+    "The body is neither a form nor JSON (`unsupported_media_type`), or the file's "
+    "name has an extension that the server does not accept (`type_not_allowed`)."
+)
 NO_ROOM = problem(
     "The key has too many unfinished tasks (`queue_quota_exceeded`), or has used its "
     "audio of this day (`audio_quota_exceeded`)."
@@ -217,6 +221,10 @@ class TaskViewSet(
             "`web_page`; after several attempts `network`, `interrupted`, "
             "`timeout`, `tls_failed`, "
             "`rate_limited`, `upstream_error`.\n\n"
+            "A file whose name has an extension that the server does not accept is "
+            "refused at once. What has another extension or none, and the file of a "
+            "link, is judged by its content, and then the task fails with "
+            "`type_not_allowed`.\n\n"
             "A request that is sent again with the same `Idempotency-Key` is "
             "answered with the task that it made the first time; so are copies of "
             "it that arrive while the first is being handled. A key counts for its "
@@ -271,6 +279,7 @@ class TaskViewSet(
             ),
             408: FELL_SILENT,
             413: TOO_LARGE,
+            415: TYPE_REFUSED,
             429: NO_ROOM,
             507: problem("The server has no room for the file."),
         },
@@ -508,6 +517,7 @@ class DetectLanguageView(TakesFile, WaitsForTask):
             409: problem("The recording could not be used; `code` tells why."),
             408: FELL_SILENT,
             413: TOO_LARGE,
+            415: TYPE_REFUSED,
             429: problem(
                 "The key has too many unfinished tasks (`queue_quota_exceeded`), has "
                 "used its audio of this day (`audio_quota_exceeded`), or has too many "

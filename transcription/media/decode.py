@@ -35,6 +35,7 @@ from transcription.errors import (
     MediaTooLongError,
     NoAudioError,
     TaskCancelledError,
+    TypeNotAllowedError,
 )
 from transcription.media import notices
 from transcription.media.clock import (
@@ -53,7 +54,7 @@ from transcription.media.opening import (
     media_errors,
     open_media,
 )
-from transcription.media.probe import MediaFacts, read_facts
+from transcription.media.probe import MediaFacts, has_video, read_facts
 from transcription.media.recognition import is_cut_short
 from transcription.media.tracks import (
     AudioTrack,
@@ -64,6 +65,7 @@ from transcription.media.tracks import (
     open_decoder,
     ranked_tracks,
 )
+from transcription.media.types import EVERY_TYPE, AllowedTypes, usual_extension
 from transcription.notices import Notice
 from whisperhub.sentences import Sentence
 
@@ -88,7 +90,7 @@ MIN_LEAD_IN_SECONDS = 0.05
 MAX_LEAD_IN = 600.0  # seconds
 # Others compute time stamps from sizes and rates, which cannot show a hole.
 FORMATS_WITH_STAMPS = frozenset(
-    {"asf", "flv", "matroska", "mov", "mpeg", "mpegts", "ogg", "rm"}
+    {"asf", "flv", "matroska", "mov", "mpeg", "mpegts", "nut", "ogg", "rm"}
 )
 
 LONGEST_FLAC_FRAME_SECONDS = 5.0  # 65,535 samples of 16 kHz
@@ -132,6 +134,7 @@ def decode_to_samples(
     on_progress: Callable[[float], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     limits: OpeningLimits = DEFAULT_LIMITS,
+    allowed: AllowedTypes = EVERY_TYPE,
 ) -> DecodedAudio:
     """Decode the audio of a media file into a samples file.
 
@@ -148,9 +151,11 @@ def decode_to_samples(
         on_progress: gets the seconds done after every block of some seconds of audio.
         should_stop: asked often, so it must be cheap.
         limits: what opening may cost.
+        allowed: the types of content that are accepted.
 
     Raises:
         InvalidMediaError: not media, or nothing in it can be decoded.
+        TypeNotAllowedError: its content is of another type.
         NoAudioError: no audio stream, or not one sample in it.
         NoSuchTrackError: none is the one that is wanted.
         MediaTooLongError: more audio than `max_seconds`.
@@ -160,6 +165,7 @@ def decode_to_samples(
     should_stop = should_stop or _never
     with open_media(path, limits=limits) as container:
         with media_errors(DAMAGED):
+            _check_type(container, allowed)
             tracks = list_tracks(container)
             ranked = ranked_tracks(tracks, choice)
             track = _choose(path, ranked, should_stop=should_stop, limits=limits)
@@ -207,6 +213,20 @@ def decode_to_samples(
             *reader.make_notices(),
         ],
     )
+
+
+def _check_type(container: InputContainer, allowed: AllowedTypes) -> None:
+    format_name, video = container.format.name, has_video(container)
+    if not allowed.has_content(format_name, has_video=video):
+        raise TypeNotAllowedError(
+            Sentence(
+                "The content of the file is of the type .{extension}, which this "
+                "server does not accept under any name. It accepts: {allowed}. "
+                "Convert the file, or ask the operator to allow the type.",
+                extension=usual_extension(format_name, has_video=video),
+                allowed=str(allowed),
+            )
+        )
 
 
 def _choose(

@@ -42,6 +42,7 @@ from transcription.media.decoder_messages import (
 )
 from transcription.media.limits import Limits
 from transcription.media.tracks import TrackChoice
+from transcription.media.types import EVERY_TYPE, AllowedTypes
 from transcription.notices import NoticeCode
 from whisperhub.sentences import Sentence
 
@@ -108,6 +109,7 @@ class Decoder:
         max_seconds: float,
         choice: TrackChoice | None = None,
         limits: Limits,
+        allowed: AllowedTypes = EVERY_TYPE,
         on_start: Callable[[Callable[[], None]], None] | None = None,
     ) -> DecodedAudio:
         """Decode a file to samples; see `decode_to_samples`.
@@ -118,6 +120,7 @@ class Decoder:
             max_seconds: of audio.
             choice: the track that is wanted; None: the one that players take.
             limits: what it may cost.
+            allowed: the types of content that are accepted.
             on_start: gets a function that ends the job at once, from any thread; then
                 `DecoderLostError` is raised.
 
@@ -129,7 +132,7 @@ class Decoder:
         """
         # Of this attempt alone: what a process leaves behind that is killed.
         part = destination.with_name(f"{destination.name}.{secrets.token_hex(4)}.part")
-        job = DecodeJob(path, part, max_seconds, choice, limits)
+        job = DecodeJob(path, part, max_seconds, choice, limits, allowed)
         process = self._take()
         try:
             with process.stoppable() as stop:

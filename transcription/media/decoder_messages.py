@@ -8,6 +8,7 @@ from pathlib import Path
 from transcription.media.decode import DecodedAudio
 from transcription.media.limits import Limits
 from transcription.media.tracks import TrackChoice
+from transcription.media.types import AllowedTypes
 
 # The first message of a process, when it takes jobs.
 READY = b"ready"
@@ -23,6 +24,7 @@ class DecodeJob:
         max_seconds: of audio.
         choice: the track that is wanted; None: the one that players take.
         limits: what it may cost.
+        allowed: the types of content that are accepted.
     """
 
     path: Path
@@ -30,6 +32,7 @@ class DecodeJob:
     max_seconds: float
     choice: TrackChoice | None
     limits: Limits
+    allowed: AllowedTypes
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ def decode(job: DecodeJob) -> Outcome:
             job.destination,
             max_seconds=job.max_seconds,
             choice=job.choice,
+            allowed=job.allowed,
             on_progress=look,
         )
     except (MediaError, NoRoomError) as error:

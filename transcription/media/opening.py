@@ -22,14 +22,12 @@ from av.container import InputContainer
 
 from transcription.errors import InvalidMediaError
 from transcription.media.recognition import explain_unreadable
+from transcription.media.types import DEMUXERS
 from whisperhub.sentences import Sentence
 
-# Demuxers that read one file and follow no reference out of it. FFmpeg accepts a
-# demuxer when any of its names is in the list, so "mov" covers mp4, m4a and 3gp.
-FORMAT_WHITELIST = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,mov,mp3,mpeg,mpegts,"
-    "mxf,ogg,rm,tta,voc,w64,wav,webm,wv"
-)
+# FFmpeg accepts a demuxer when any of its names is in the list, so "mov" covers mp4,
+# m4a and 3gp, and "matroska" covers WebM.
+FORMAT_WHITELIST = ",".join(DEMUXERS)
 
 # What FFmpeg and PyAV were seen to raise on broken files. av.error.EOFError and its
 # siblings are FFmpegErrors; the built-in ones come from PyAV's own code.

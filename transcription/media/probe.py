@@ -53,6 +53,14 @@ def probe_media(path: Path, *, limits: OpeningLimits = DEFAULT_LIMITS) -> MediaF
         return read_facts(container, container.streams.audio[track.index])
 
 
+def has_video(container: InputContainer) -> bool:
+    """Whether an open file has pictures; cover art does not count."""
+    return any(
+        not video.disposition & Disposition.attached_pic
+        for video in container.streams.video
+    )
+
+
 def read_facts(container: InputContainer, stream: AudioStream) -> MediaFacts:
     """Read the facts of an open file; errors of PyAV pass through.
 
@@ -67,10 +75,7 @@ def read_facts(container: InputContainer, stream: AudioStream) -> MediaFacts:
         duration_seconds=(
             duration / av.time_base if duration is not None and duration > 0 else None
         ),
-        has_video=any(
-            not video.disposition & Disposition.attached_pic
-            for video in container.streams.video
-        ),
+        has_video=has_video(container),
         audio_streams=len(container.streams.audio),
         audio_codec=codec.codec.canonical_name if codec else None,
         sample_rate=codec.sample_rate or None if codec else None,

@@ -191,6 +191,7 @@ def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
             held_bytes=persistently(lambda: samples_bytes_of(task.owner_id)),
             owner_share=settings.OWNER_ROOM_SHARE,
         ),
+        allowed=settings.ALLOWED_TYPES,
         on_start=held.on_stop,
     )
 

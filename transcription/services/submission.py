@@ -19,9 +19,11 @@ from transcription.engines.options import unsupported_options
 from transcription.errors import (
     EmptyUploadError,
     QuotaError,
+    TypeNotAllowedError,
     UnsupportedOptionError,
     UploadTooLargeError,
 )
+from transcription.media.types import ACCEPTED, REFUSED, extension_of
 from transcription.models import TranscriptionTask
 from transcription.services import hints, idempotency, quotas, turns
 from transcription.services.database import despite_conflicts
@@ -107,6 +109,7 @@ def submit_once(
         KeyReusedError: another request came with this key.
         KeySpentError: the same one did, and its task was deleted.
         SubmissionError: see `submit_upload`.
+        TypeNotAllowedError: see `submit_upload`.
     """
     facts = (
         {"file_url": media.url}
@@ -208,6 +211,7 @@ def submit_upload(
         QuotaError: it may have no more tasks now.
         EmptyUploadError: the file has no bytes.
         UploadTooLargeError: it has too many.
+        TypeNotAllowedError: its name has an extension that is refused.
         UnknownModelError: nobody serves the model.
         UnsupportedOptionError: its engine cannot honour an option.
     """
@@ -218,6 +222,8 @@ def submit_upload(
         raise UploadTooLargeError(
             Sentence("The file is larger than this server takes.")
         )
+    file_name = clean_file_name(upload.name)
+    _check_type(file_name)
     client = client or client_without_key(owner.pk)
     asked = _asked(owner, request, client)
     asked["media_sha256"] = sha256_of(upload)
@@ -231,7 +237,7 @@ def submit_upload(
             **asked,
             public_id=public_id,
             source=TranscriptionTask.Source.UPLOAD,
-            file_name=clean_file_name(upload.name),
+            file_name=file_name,
             file_size_bytes=size,
         )
     except BaseException:
@@ -239,6 +245,37 @@ def submit_upload(
         raise
     logger.info("Task %s: accepted, %d bytes", public_id, size)
     return task
+
+
+def _check_type(file_name: str) -> None:
+    """Refuse an upload by its name, if that has an extension which is known.
+
+    What has another extension, or none, is judged by its content when it is decoded.
+
+    Raises:
+        TypeNotAllowedError: files of this type are not accepted.
+    """
+    extension = extension_of(file_name)
+    if reason := REFUSED.get(extension):
+        raise TypeNotAllowedError(
+            Sentence(
+                "Files of the type .{extension} are not accepted. {reason} If the "
+                "content is of another type, rename the file.",
+                extension=extension,
+                reason=reason,
+            )
+        )
+    allowed = settings.ALLOWED_TYPES
+    if extension in ACCEPTED and not allowed.has_extension(extension):
+        raise TypeNotAllowedError(
+            Sentence(
+                "This server does not accept files of the type .{extension}. It "
+                "accepts: {allowed}. Convert the file, or ask the operator to allow "
+                "the type.",
+                extension=extension,
+                allowed=str(allowed),
+            )
+        )
 
 
 def _asked(owner: User, request: TaskRequest, client: Client) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from transcription import errors
 from transcription.api.problem_examples import SENTENCES
 from transcription.api.waiting import place_name
 from transcription.media.decoder import TOO_EXPENSIVE
+from transcription.media.types import AllowedTypes
 from transcription.models import Callback
 from transcription.notices import Notice, NoticeCode
 from transcription.services import serving
@@ -188,6 +189,12 @@ def cross_site_request(world: World) -> Any:
 @provokes("file_too_large")
 def file_too_large(world: World) -> Any:
     world.settings.MAX_UPLOAD_BYTES = 3
+    return world.submit()
+
+
+@provokes("type_not_allowed")
+def type_not_allowed(world: World) -> Any:
+    world.settings.ALLOWED_TYPES = AllowedTypes(("mp3",))
     return world.submit()
 
 

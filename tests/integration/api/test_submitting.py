@@ -11,6 +11,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from tests.factories import SlotFactory
 from tests.integration.api.conftest import TASKS
 from tests.problems import read_problem
+from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
 from transcription.storage import TaskFolder, tasks_root
 
@@ -131,6 +132,21 @@ def test_a_file_above_the_limit_is_refused(submit, settings):
     settings.MAX_UPLOAD_BYTES = 4
 
     read_problem(submit(b"sound"), 413, "file_too_large")
+
+
+@pytest.mark.parametrize("path", [TASKS, "/api/v1/detect-language/"])
+def test_a_file_of_a_type_that_is_not_allowed_is_refused(
+    client, no_hints, settings, path
+):
+    settings.ALLOWED_TYPES = AllowedTypes(("mp3", "m4a"))
+    upload = SimpleUploadedFile("Talk.WAV", b"sound")
+
+    response = client.post(path, {"file": upload}, format="multipart")
+
+    body = read_problem(response, 415, "type_not_allowed")
+    assert "type .wav. It accepts: mp3, m4a." in body["detail"]
+    assert not TranscriptionTask.objects.exists()
+    assert not tasks_root().exists()
 
 
 def test_an_unknown_model_is_refused_with_the_served_ones(submit):
