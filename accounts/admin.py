@@ -220,10 +220,14 @@ class ApiKeyAdmin(ShownFieldsOnly):
         return [*self.readonly_fields, "owner"] if obj else self.readonly_fields
 
     def get_form(
-        self, request: HttpRequest, obj: ApiKey | None = None, **kwargs: Any
+        self,
+        request: HttpRequest,
+        obj: ApiKey | None = None,
+        change: bool = False,
+        **kwargs: Any,
     ) -> Any:
         """A form that knows who fills it in."""
-        form: Any = super().get_form(request, obj, **kwargs)
+        form: Any = super().get_form(request, obj, change, **kwargs)
         form.actor = actor_of(request)
         return form
 

@@ -28,6 +28,7 @@ def _remove_data_dir(made_by: int = os.getpid()) -> None:
 atexit.register(_remove_data_dir)
 
 os.environ |= {
+    "WHISPERHUB_ENV_FILE": os.devnull,
     "WHISPERHUB_DATA_DIR": str(_data_dir),
     "WHISPERHUB_LOG_TO_FILE": "false",
     "WHISPERHUB_LEASE_SECONDS": "3",

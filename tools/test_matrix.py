@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tools import services
-from workers.stack import cores
+from workers.devices import cores
 
 TITLES: Final = {
     "sqlite": "SQLite",

@@ -95,30 +95,11 @@ class WebPageError(InvalidMediaError):
 
     code = "html_file"
 
-    def __init__(self) -> None:
-        """Say what to do."""
-        super().__init__(
-            Sentence(
-                "The file is a web page, not audio or video. Download the recording "
-                "itself and upload that."
-            )
-        )
-
 
 class IncompleteMediaError(InvalidMediaError):
     """An MP4 file without its index, which is written last."""
 
     code = "media_incomplete"
-
-    def __init__(self) -> None:
-        """Say what to do."""
-        super().__init__(
-            Sentence(
-                "The file has no index: its recording or transfer ended too early. "
-                "Copy it again from where it was made, or repair it with a recovery "
-                "program for MP4 files."
-            )
-        )
 
 
 class NoAudioError(MediaError):

@@ -1,4 +1,4 @@
-"""The only reader of the environment: typed, named once, with a default each.
+"""The only reader of the environment and of .env: typed, with a default each.
 
 Every WHISPERHUB_<NAME> may instead come from the file named by WHISPERHUB_<NAME>_FILE,
 so that a secret need not stand in the environment. A value that cannot be read stops
@@ -7,6 +7,7 @@ the start with the variable's name.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
+from dotenv import dotenv_values
 
 from whisperhub import private_files
 
@@ -28,6 +30,31 @@ T = TypeVar("T")
 # Name without prefix to its default as a user would write it; docs/configuration.md
 # is compared with this.
 declared: dict[str, str] = {}
+
+
+def load_file(path: Path) -> None:
+    """Take our variables from a .env file, as far as the environment lacks them.
+
+    Children of this process find them in its environment. Other names are left alone.
+
+    Raises:
+        ImproperlyConfigured: the file is there and cannot be read.
+    """
+    if not path.exists():
+        return
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", "it is no text in UTF-8")
+        raise ImproperlyConfigured(f"{path} cannot be read: {reason}.") from error
+    # A `$` in a password is no reference.
+    found = dotenv_values(stream=io.StringIO(content), interpolate=False)
+    given = frozenset(os.environ)
+    for variable, value in found.items():
+        # The real environment wins, also where it names a file with the value.
+        is_given = variable in given or f"{variable}_FILE" in given
+        if variable.startswith(PREFIX) and value is not None and not is_given:
+            os.environ[variable] = value
 
 
 def read(name: str, default: str, parse: Callable[[str], T]) -> T:
@@ -111,14 +138,23 @@ def boolean(name: str, default: bool) -> bool:
 
 def size(name: str, default: str) -> int:
     """A number of bytes, written as 2GiB, 500MiB, 10K or plain digits."""
+    return read(name, default, _size)
 
-    def parse(raw: str) -> int:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", raw, re.I)
-        if match is None:
-            raise ValueError(f"{raw!r} is no size such as 2GiB, 500MiB or 1000000.")
-        return int(float(match[1]) * UNITS[match[2].upper()])
 
-    return read(name, default, parse)
+def size_limit(name: str, default: str) -> int | None:
+    """The same as a limit; `0` or `none`: there is none."""
+    return read(
+        name,
+        default,
+        lambda raw: None if raw.lower() == "none" else _size(raw) or None,
+    )
+
+
+def _size(raw: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", raw, re.I)
+    if match is None:
+        raise ValueError(f"{raw!r} is no size such as 2GiB, 500MiB or 1000000.")
+    return int(float(match[1]) * UNITS[match[2].upper()])
 
 
 def choice(name: str, default: str, allowed: Sequence[str]) -> str:

@@ -21,6 +21,9 @@ django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
+ENV_FILE = env.path("ENV_FILE", ".env", base=BASE_DIR)
+env.load_file(ENV_FILE)
+
 # --- Where things live ---------------------------------------------------------------
 
 # Every process that writes our files reads these settings first.
@@ -171,7 +174,8 @@ DJANGO_CELERY_RESULTS_TASK_ID_MAX_LENGTH = 191
 
 # --- Uploads and media ---------------------------------------------------------------
 
-MAX_UPLOAD_BYTES = env.size("MAX_UPLOAD_SIZE", "2GiB")
+# None: no limit but the free space.
+MAX_UPLOAD_BYTES = env.size_limit("MAX_UPLOAD_SIZE", "2GiB")
 # Everything but a file: JSON, and the fields of a form.
 MAX_REQUEST_BYTES = env.size("MAX_REQUEST_SIZE", "1MiB")
 DATA_UPLOAD_MAX_MEMORY_SIZE = FILE_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ class BodyLimits:
     """What a body may come to.
 
     Attributes:
-        max_file_bytes: largest file that may be uploaded, in a form.
+        max_file_bytes: largest file that may be uploaded, in a form; None: any that
+            finds room.
         max_request_bytes: largest body of another kind, and most that the fields of a
             form may come to.
         max_memory_bytes: of all bodies that a process holds in memory at a time.
@@ -85,7 +87,7 @@ class BodyLimits:
         body_seconds: in which any other body must have come.
     """
 
-    max_file_bytes: int
+    max_file_bytes: int | None
     max_request_bytes: int
     max_memory_bytes: int
     min_free_bytes: int
@@ -97,13 +99,14 @@ class BodyLimits:
         """How long a body may be, and what becomes of a longer one."""
         if not has_file:
             return self.max_request_bytes, request_too_large()
+        largest = sys.maxsize if self.max_file_bytes is None else self.max_file_bytes
         # Boundaries, headers of parts and the fields stand beside the file.
-        return self.max_file_bytes + self.max_request_bytes, RefusedError(
+        return largest + self.max_request_bytes, RefusedError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             "file_too_large",
             format_lazy(
                 _("The file is larger than the {size} this server takes."),
-                size=readable(self.max_file_bytes),
+                size=readable(largest),
             ),
         )
 

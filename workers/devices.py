@@ -21,6 +21,13 @@ ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "1"}
 IDLE_THREADS: Final = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def find_cuda_devices() -> list[str]:
     """The CUDA devices in plan form (`cuda:0`), found without loading CUDA."""
     try:

@@ -25,6 +25,7 @@ from whisperhub.broker import local_url
 from whisperhub.loopback import check_open_mode
 from whisperhub.queues import CALLBACKS, PREPARE, queue_names
 from workers import broker
+from workers.devices import cores
 from workers.readiness import READY_VARIABLE
 from workers.supervisor import Program, Supervisor, stop_on_signals, write_to_stderr
 
@@ -62,13 +63,6 @@ def slots_for(model: str, engine: str) -> str:
         # The workers may run in another folder than the person who named it.
         model = str(Path(model).expanduser().resolve())
     return f"{device}={model}@{engine}"
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def web_processes(count: int) -> int:

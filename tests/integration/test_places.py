@@ -20,7 +20,9 @@ WORKER = "media@tests/9"
 
 
 @pytest.fixture(autouse=True)
-def two_workers(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def two_workers(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, quiet_heart: None
+) -> None:
     settings.MEDIA_WORKERS = 2
     monkeypatch.setattr(preparation, "PASSED_OVER_SECONDS", 0.0)
 

@@ -203,3 +203,13 @@ def test_a_refused_upload_leaves_nothing(
 )
 def test_a_clients_file_name_is_a_label_only(name, label):
     assert clean_file_name(name) == label
+
+
+def test_without_a_limit_an_upload_of_any_size_is_taken(
+    make_upload, no_hints, settings, media_root
+):
+    settings.MAX_UPLOAD_BYTES = None
+
+    task = submit_upload(UserFactory(), make_upload(b"sound" * 1000), TaskRequest())
+
+    assert task.file_size_bytes == 5000

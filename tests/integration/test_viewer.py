@@ -29,6 +29,7 @@ def flower(tmp_path_factory: Any) -> Iterator[str]:
         {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "whisperhub.settings",
+            "WHISPERHUB_ENV_FILE": os.devnull,
             "WHISPERHUB_DATA_DIR": str(folder),
             "WHISPERHUB_ALLOWED_HOSTS": "queues.example.org,*",
             "WHISPERHUB_BROKER_URL": "memory://",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -226,3 +229,94 @@ def test_a_file_must_be_there(given, tmp_path):
     given("absent.pem")
     with pytest.raises(ImproperlyConfigured, match="WHISPERHUB_TRIED: there is no"):
         env.file("TRIED", base=tmp_path)
+
+
+# --- .env ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dotenv(tmp_path, monkeypatch):
+    """Read a .env file with this text."""
+    monkeypatch.setattr(env.os, "environ", dict(env.os.environ))
+
+    def read(text: str) -> dict[str, str]:
+        file = tmp_path / ".env"
+        file.write_text(text, encoding="utf-8")
+        env.load_file(file)
+        return env.os.environ
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("WHISPERHUB_TRIED=plain", "plain"),
+        ("export WHISPERHUB_TRIED='quoted # text'", "quoted # text"),
+        ('WHISPERHUB_TRIED="a b" # comment', "a b"),
+        ("WHISPERHUB_TRIED=p$PATH${HOME}", "p$PATH${HOME}"),
+        ("WHISPERHUB_TRIED=密码", "密码"),
+    ],
+)
+def test_variables_are_read_from_the_file(dotenv, line, value):
+    dotenv(f"# a comment\n\n{line}\n")
+
+    assert env.text("TRIED") == value
+
+
+def test_the_environment_wins_over_the_file(dotenv, monkeypatch, tmp_path):
+    (tmp_path / "secret").write_text("from a file")
+    env.os.environ["WHISPERHUB_TRIED"] = "given"
+    env.os.environ["WHISPERHUB_OTHER_FILE"] = str(tmp_path / "secret")
+
+    dotenv("WHISPERHUB_TRIED=x\nWHISPERHUB_OTHER=x\nPATH=x\nHOME_OF_NOBODY=x\n")
+
+    assert env.text("TRIED") == "given"
+    assert env.text("OTHER") == "from a file"
+    assert env.os.environ["PATH"] != "x"
+    assert "HOME_OF_NOBODY" not in env.os.environ
+
+
+def test_a_file_that_is_not_there_is_no_mistake(tmp_path):
+    env.load_file(tmp_path / "absent")
+
+
+def test_a_file_that_cannot_be_read_stops_the_start(tmp_path):
+    (tmp_path / ".env").mkdir()
+
+    with pytest.raises(ImproperlyConfigured, match=r"\.env cannot be read"):
+        env.load_file(tmp_path / ".env")
+
+
+def test_settings_read_the_file(tmp_path):
+    file = tmp_path / "mine.env"
+    file.write_text("WHISPERHUB_PORT=8765\nWHISPERHUB_HOST=127.0.0.9\n")
+
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from whisperhub import settings as s; print(s.PORT, s.HOST)",
+        ],
+        env={
+            "PATH": os.environ["PATH"],
+            "WHISPERHUB_ENV_FILE": str(file),
+            "WHISPERHUB_DATA_DIR": str(tmp_path / "var"),
+            "WHISPERHUB_HOST": "127.0.0.1",
+        },
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert said.stdout.split() == ["8765", "127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "limit"), [("0", None), ("none", None), ("NONE", None), ("1K", 1024)]
+)
+def test_a_limit_of_size_can_be_lifted(given, value, limit):
+    given(value)
+
+    assert env.size_limit("TRIED", "2GiB") == limit

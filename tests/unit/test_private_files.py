@@ -57,6 +57,7 @@ def start(data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str
         env={
             "PATH": os.environ["PATH"],
             "DJANGO_SETTINGS_MODULE": "whisperhub.settings",
+            "WHISPERHUB_ENV_FILE": os.devnull,
             "WHISPERHUB_DATA_DIR": str(data_dir),
             **environment,
         },

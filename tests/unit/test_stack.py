@@ -8,10 +8,10 @@ import os
 import pytest
 
 from transcription.engines.plan import parse_plan
+from workers.devices import cores
 from workers.stack import (
     Stack,
     StackError,
-    cores,
     exclusive_lock,
     slots_for,
     web_processes,

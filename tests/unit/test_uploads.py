@@ -72,6 +72,7 @@ class Exchange:
         self.is_known = True
         self.comes_later = False
         self.memory_bytes = 10**6
+        self.max_file_bytes: int | None = MAX_FILE_BYTES
         self.body_seconds = 60.0
         self.events: list[str] = []
         self.sent: list[Any] = []
@@ -145,7 +146,7 @@ class Exchange:
             takes_file=lambda scope: self.takes_file,
             preflight=self.preflight,
             limits=BodyLimits(
-                max_file_bytes=MAX_FILE_BYTES,
+                max_file_bytes=self.max_file_bytes,
                 max_request_bytes=MAX_REQUEST_BYTES,
                 max_memory_bytes=self.memory_bytes,
                 min_free_bytes=1_000_000,
@@ -250,6 +251,16 @@ def test_too_long_a_body_is_refused_before_it_is_read():
     assert exchange.events.index("http.response.body") < exchange.events.index(
         "receive"
     )
+
+
+def test_without_a_limit_a_form_of_any_length_is_taken_if_it_finds_room(full_disk):
+    exchange = of_length(10 * MAX_FORM_BYTES, b"x", **{"Content-Type": FORM_TYPE})
+    exchange.max_file_bytes = None
+    large = of_length(2**40, b"x", **{"Content-Type": FORM_TYPE})
+    large.max_file_bytes = None
+
+    assert exchange.run().body["code"] == "storage_full"
+    assert large.run().body["code"] == "storage_full"
 
 
 def test_too_long_a_form_is_refused_before_it_is_read():

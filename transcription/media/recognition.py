@@ -16,6 +16,7 @@ from transcription.errors import (
     InvalidMediaError,
     WebPageError,
 )
+from whisperhub.sentences import Sentence
 
 HEAD_BYTES: Final = 4096
 # An Ogg page is at most 65,307 bytes long.
@@ -25,6 +26,15 @@ MOST_BOXES: Final = 4096
 TOLERATED_BYTES: Final = 64
 # "Not known yet", as streams have it; RIFF of 4 GiB cannot be told from it.
 UNKNOWN_RIFF: Final = 0x7FFFFF00
+
+IS_WEB_PAGE: Final = Sentence(
+    "The file is a web page, not audio or video. Download the recording itself and "
+    "upload that."
+)
+NO_INDEX: Final = Sentence(
+    "The file has no index: its recording or transfer ended too early. Copy it again "
+    "from where it was made, or repair it with a recovery program for MP4 files."
+)
 
 PAGE: Final = re.compile(
     rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)"
@@ -44,9 +54,9 @@ def explain_unreadable(path: Path, error: InvalidMediaError) -> InvalidMediaErro
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
             if is_web_page(head):
-                return WebPageError()
+                return WebPageError(IS_WEB_PAGE)
             if head[4:8] == b"ftyp" and b"moov" not in _box_types(file):
-                return IncompleteMediaError()
+                return IncompleteMediaError(NO_INDEX)
     except OSError:
         pass
     return error

@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 ORPHAN_SECONDS: Final = 3600.0
 INCOMING_SECONDS: Final = 24 * 3600.0
 BATCH: Final = 500
+# Room for one upload where the operator sets no limit.
+USUAL_UPLOAD_BYTES: Final = 2 * 2**30
 
 
 def conclude(task: TranscriptionTask, outcome: str) -> None:
@@ -125,7 +127,8 @@ def discard_expired_media() -> int:
 
 
 def _is_room_short() -> bool:
-    wanted = settings.MIN_FREE_BYTES + settings.MAX_UPLOAD_BYTES
+    largest = settings.MAX_UPLOAD_BYTES or USUAL_UPLOAD_BYTES
+    wanted = settings.MIN_FREE_BYTES + largest
     return storage.free_bytes() < wanted
 
 

@@ -213,7 +213,8 @@ def submit_upload(
     """
     if not upload.size:
         raise EmptyUploadError(Sentence("The uploaded file is empty."))
-    if upload.size > settings.MAX_UPLOAD_BYTES:
+    limit = settings.MAX_UPLOAD_BYTES
+    if limit is not None and upload.size > limit:
         raise UploadTooLargeError(
             Sentence("The file is larger than this server takes.")
         )

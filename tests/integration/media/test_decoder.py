@@ -20,6 +20,7 @@ from tests.media_files import (
 )
 from tests.processes import is_alive
 from tests.waiting import wait_for
+from transcription import errors
 from transcription.errors import (
     DecoderLostError,
     DecodingTooExpensiveError,
@@ -31,7 +32,7 @@ from transcription.media import decoder as decoder_module
 from transcription.media.clock import Hole
 from transcription.media.decode import DecodedAudio, decode_to_samples
 from transcription.media.decoder import Decoder
-from transcription.media.decoder_messages import Answer
+from transcription.media.decoder_messages import Answer, Refusal
 from transcription.media.limits import Limits, occupied_bytes
 from transcription.media.opening import TOO_MUCH_MEMORY
 from transcription.media.tracks import TrackChoice
@@ -289,3 +290,22 @@ def test_samples_that_would_pass_their_owners_share_are_not_written(
         decode(decoder, path, limits=limits)
 
     assert left_in(tmp_path) == ["a.wav"]
+
+
+def errors_of_media(base: type[Exception] = errors.MediaError) -> list[type[Exception]]:
+    """The class and every class below it."""
+    below = [errors_of_media(child) for child in base.__subclasses__()]
+    return [base, *(found for some in below for found in some)]
+
+
+@pytest.mark.parametrize("kind", errors_of_media(), ids=lambda kind: kind.__name__)
+def test_every_error_of_media_is_the_same_after_its_way_to_the_worker(
+    kind: type[Exception],
+) -> None:
+    sentence = Sentence("The file is longer than {seconds} s.", seconds=5)
+
+    with pytest.raises(errors.MediaError) as raised:
+        decoder_module._decoded(Refusal(kind.__name__, sentence))
+
+    assert raised.type is kind
+    assert parts_of(raised.value.message) == parts_of(sentence)
