@@ -98,7 +98,7 @@ def _ask_view(
     view.headers = view.default_response_headers
     try:
         view.initial(request, *arguments, **named)
-        method = http_request.method.lower()
+        method = str(http_request.method).lower()
         if method not in view.http_method_names or not hasattr(view, method):
             view.http_method_not_allowed(request, *arguments, **named)
     except Exception as error:  # noqa: BLE001 (the view decides, and raises it again)

@@ -66,6 +66,9 @@ OPEN_MODE = env.boolean("OPEN_MODE", default=False)
 if OPEN_MODE:
     check_open_mode(HOST, ALLOWED_HOSTS)
 
+# Warnings that the operator accepts.
+SILENCED_SYSTEM_CHECKS = env.words("SILENCED_CHECKS")
+
 ROOT_URLCONF = "whisperhub.urls"
 ASGI_APPLICATION = "whisperhub.asgi.application"
 WSGI_APPLICATION = "whisperhub.wsgi.application"

@@ -60,9 +60,11 @@ LINGER_BYTES: Final = 64 * 2**20
 SMALL_BODY_BYTES: Final = 2**20
 MOMENT_SECONDS: Final = 1.0
 # What all bodies that nobody was asked about may take in one process.
-UNASKED_BYTES: Final = 16 * 2**20
+UNASKED_BYTES: Final = 8 * 2**20
 # What a client may send that nobody knows: the form to sign in.
 ANONYMOUS_BYTES: Final = 16 * 2**10
+# Of a request whose body is here; its view looks at who sends it.
+HAS_COME: Final = Verdict(is_known=True)
 
 
 class ClientGoneError(Exception):
@@ -152,13 +154,12 @@ class UploadGuard:
         with self.memory.share() as take_memory:
             try:
                 self._judge(length, has_file=has_file)
-                if not await self._has_come(scope, body, length):
-                    verdict = await self.preflight(scope)
-                    if verdict.refusal is not None:
-                        await _answer_early(scope, body, send, verdict.refusal)
-                        return
-                    if not verdict.is_known:
-                        body.limit_to(ANONYMOUS_BYTES, length, anonymous_too_large())
+                verdict = await self._verdict_of(scope, body, length)
+                if verdict.refusal is not None:
+                    await _answer_early(scope, body, send, verdict.refusal)
+                    return
+                if not verdict.is_known:
+                    body.limit_to(ANONYMOUS_BYTES, length, anonymous_too_large())
                 if is_form:
                     form = await self._form(
                         content_type.decode("latin-1"), body, take_memory
@@ -176,15 +177,33 @@ class UploadGuard:
                 {**scope, "headers": length_told}, _replayed(content, receive), send
             )
 
-    async def _has_come(self, scope: Scope, body: Body, length: int | None) -> bool:
+    async def _verdict_of(
+        self, scope: Scope, body: Body, length: int | None
+    ) -> Verdict:
+        """Whether the rest of a body may be read, if there is any."""
+        with self.unasked_memory.share() as take_memory:
+            if await self._has_come(scope, body, length, take_memory):
+                return HAS_COME
+            # What has come meanwhile lies in that memory until the view has answered.
+            verdict = await self.preflight(scope)
+            if verdict.refusal is not None:
+                body.forget()
+            return verdict
+
+    async def _has_come(
+        self,
+        scope: Scope,
+        body: Body,
+        length: int | None,
+        take_memory: Callable[[int], None],
+    ) -> bool:
         """Whether a body is here with the head of its request, or in a moment."""
         if _expects_continue(scope):
             # To ask for the body would invite it.
             return False
         if length is not None and length > SMALL_BODY_BYTES:
             return False
-        with self.unasked_memory.share() as take_memory:
-            return await body.comes_within(MOMENT_SECONDS, take_memory)
+        return await body.comes_within(MOMENT_SECONDS, take_memory)
 
     def _judge(self, length: int | None, *, has_file: bool) -> None:
         """Refuse a body by what is announced of it.
@@ -272,6 +291,10 @@ class Body:
         self._max_bytes, self._too_long = max_bytes, refusal
         if max(length or 0, self.received) > max_bytes:
             raise refusal
+
+    def forget(self) -> None:
+        """Drop what has come."""
+        self._ahead.clear()
 
     async def comes_within(
         self, seconds: float, take_memory: Callable[[int], None]

@@ -38,7 +38,9 @@ def kind(request) -> str:
 def temporary() -> Iterator[Path]:
     """A folder whose path leaves room for a socket's, open to a server's user."""
     folder = Path("/tmp") / f"wh-{os.getpid()}"
-    folder.mkdir(mode=0o755)
+    folder.mkdir()
+    # Whatever the umask of a service's settings.
+    folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
 
@@ -61,7 +63,8 @@ def running(kind, temporary):
     )
     with process:
         try:
-            wait_for(lambda: "://" in (process.stdout.readline()), seconds=60)
+            # Nothing at all, if it ended instead.
+            assert "://" in process.stdout.readline()
             yield process
         finally:
             process.kill()

@@ -29,6 +29,6 @@ class TakesFile(APIView):
         # A request with a key may have made its task before: then it has no need of
         # room.
         if is_preflight(request._request) and IDEMPOTENCY_KEY not in request.headers:
-            action = getattr(self, "action", None) or request.method.lower()
+            action = getattr(self, "action", None) or str(request.method).lower()
             if action in self.file_actions:
                 quotas.check_room(client_of(request))

@@ -143,7 +143,11 @@ def test_what_is_not_known_is_named(client, name, value):
 
 
 def test_staff_may_list_the_tasks_of_one_other_owner(owner):
-    staff = client_with(ApiKeyFactory(owner__is_staff=True).secret)
+    staff = client_with(
+        ApiKeyFactory(
+            owner__is_staff=True, owner__permissions=["view_transcriptiontask"]
+        ).secret
+    )
     theirs = TaskFactory(owner=owner)
     TaskFactory()
 
