@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -286,31 +283,6 @@ def test_a_file_that_cannot_be_read_stops_the_start(tmp_path):
 
     with pytest.raises(ImproperlyConfigured, match=r"\.env cannot be read"):
         env.load_file(tmp_path / ".env")
-
-
-def test_settings_read_the_file(tmp_path):
-    file = tmp_path / "mine.env"
-    file.write_text("WHISPERHUB_PORT=8765\nWHISPERHUB_HOST=127.0.0.9\n")
-
-    said = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from whisperhub import settings as s; print(s.PORT, s.HOST)",
-        ],
-        env={
-            "PATH": os.environ["PATH"],
-            "WHISPERHUB_ENV_FILE": str(file),
-            "WHISPERHUB_DATA_DIR": str(tmp_path / "var"),
-            "WHISPERHUB_HOST": "127.0.0.1",
-        },
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert said.stdout.split() == ["8765", "127.0.0.1"]
 
 
 @pytest.mark.parametrize(

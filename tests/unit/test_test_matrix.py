@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from contextlib import contextmanager
 
@@ -119,15 +117,3 @@ def test_a_check_beside_the_tests_is_shown_and_counts(
     assert "checked" in lines
     assert any("failed, see above" in line for line in lines) == told
     assert lines[-1] == "15 passed, 0 failed"
-
-
-def test_the_runner_of_the_tests_needs_no_settings():
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name != "DJANGO_SETTINGS_MODULE"
-    }
-
-    subprocess.run(
-        [sys.executable, "-c", "import tools.test_matrix"], env=environment, check=True
-    )

@@ -22,6 +22,7 @@ from rest_framework.test import APIClient
 from accounts import usage
 from accounts.limits import client_with_key
 from accounts.models import User
+from accounts.rights import Right
 from tests.factories import (
     ApiKeyFactory,
     CallbackFactory,
@@ -38,6 +39,7 @@ from transcription import errors
 from transcription.api.problem_examples import SENTENCES
 from transcription.api.waiting import place_name
 from transcription.media.decoder import TOO_EXPENSIVE
+from transcription.media.recognition import IS_WEB_PAGE, NO_INDEX
 from transcription.media.types import AllowedTypes
 from transcription.models import Callback
 from transcription.notices import Notice, NoticeCode
@@ -288,6 +290,32 @@ def key_not_rotatable(world: World) -> Any:
     return world.ask("post", f"{KEYS}{key.public_id}/rotate/", data={}, format="json")
 
 
+@provokes("permission_required")
+def permission_required(world: World) -> Any:
+    key = ApiKeyFactory(owner=UserFactory(is_staff=True), scope="read admin")
+    return world.ask("get", f"{KEYS}?owner=somebody", client_with(key.secret))
+
+
+@provokes("owner_has_more_rights")
+def owner_has_more_rights(world: World) -> Any:
+    above = UserFactory(operator=True)
+    return world.ask(
+        "post", KEYS, data={"owner": above.username, "name": "theirs"}, format="json"
+    )
+
+
+@provokes("scope_not_held")
+def scope_not_held(world: World) -> Any:
+    key = ApiKeyFactory(owner=world.owner, scope="admin")
+    return world.ask(
+        "post",
+        KEYS,
+        client_with(key.secret),
+        data={"name": "mine", "scopes": ["read"]},
+        format="json",
+    )
+
+
 @provokes("internal_error")
 def internal_error(world: World) -> Any:
     world.settings.ROOT_URLCONF = BrokenSite
@@ -338,10 +366,18 @@ STORED = {
         "The engine failed on this audio ({reason}).", reason="RuntimeError"
     ),
     "model_unavailable": Sentence(
-        "The model {name!r} does not know the language {language!r}.",
-        name="tiny.en",
-        language="zh",
+        "The model {name!r} could not be loaded: {reason}.",
+        name="small",
+        reason="RuntimeError",
     ),
+    "no_such_track": Sentence(
+        "The file has no audio track {wanted}. It has: {tracks}. Submit it again with "
+        "one of these as audio_track, or without.",
+        wanted="fr",
+        tracks="0 (en), 1 (de)",
+    ),
+    "html_file": IS_WEB_PAGE,
+    "media_incomplete": NO_INDEX,
     "worker_lost": Sentence(
         "The worker process died each time it worked on this file. Convert the file to "
         "another format and submit it again."
@@ -364,6 +400,13 @@ def failed_with(code: str, said: Sentence) -> Callable[[World], Any]:
 
 
 CASES |= {code: failed_with(code, said) for code, said in STORED.items()}
+CASES |= {
+    error.code: failed(error)
+    for error in (
+        errors.UnsupportedLanguageError("tiny.en", "zh"),
+        errors.UnsupportedTaskError("tiny.en"),
+    )
+}
 
 # Not to be had over HTTP: bases that nobody raises, and what stays between processes.
 ELSEWHERE = {
@@ -377,7 +420,8 @@ ELSEWHERE = {
 
 @pytest.fixture
 def world(settings, monkeypatch, no_hints, request) -> World:
-    owner = UserFactory(is_staff=True)
+    rights = [right.partition(".")[2] for right in Right]
+    owner = UserFactory(is_staff=True, permissions=rights)
     key = ApiKeyFactory(owner=owner, scope="read write admin")
     client = client_with(key.secret)
     return World(owner, client, settings, monkeypatch, request.getfixturevalue)
