@@ -35,12 +35,27 @@ NO_INDEX: Final = Sentence(
     "The file has no index: its recording or transfer ended too early. Copy it again "
     "from where it was made, or repair it with a recovery program for MP4 files."
 )
+IS_PLAYLIST: Final = Sentence(
+    "The file is a playlist: it names other files and has no sound of its own. Send "
+    "the recording itself, or the direct link of it."
+)
+IS_NOTES: Final = Sentence(
+    "The file is MIDI: it holds notes for a synthesizer, not recorded sound. Render it "
+    "to WAV first."
+)
 
 PAGE: Final = re.compile(
     rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)"
     rb"[\s>]",
     re.IGNORECASE | re.DOTALL,
 )
+# M3U and HLS, PLS, DASH, and the scripts of FFmpeg itself.
+PLAYLIST: Final = re.compile(
+    rb"(\xef\xbb\xbf)?\s*"
+    rb"(#EXTM3U|\[playlist\]|ffconcat version|(<\?xml[^>]*>\s*)?<MPD\b)",
+    re.IGNORECASE,
+)
+MIDI: Final = b"MThd"
 
 
 def is_web_page(head: bytes) -> bool:
@@ -55,6 +70,10 @@ def explain_unreadable(path: Path, error: InvalidMediaError) -> InvalidMediaErro
             head = file.read(HEAD_BYTES)
             if is_web_page(head):
                 return WebPageError(IS_WEB_PAGE)
+            if PLAYLIST.match(head):
+                return InvalidMediaError(IS_PLAYLIST)
+            if head.startswith(MIDI):
+                return InvalidMediaError(IS_NOTES)
             if head[4:8] == b"ftyp" and b"moov" not in _box_types(file):
                 return IncompleteMediaError(NO_INDEX)
     except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from transcription.media.types import ACCEPTED, AllowedTypes
 from whisperhub.sentences import Sentence
 
 SECONDS = 0.4
-PAL = {"video_size": (720, 576), "video_rate": 25}
+PAL: dict[str, Any] = {"video_size": (720, 576), "video_rate": 25}
 
 # Container, codec, rate of the samples, and the extensions of such files.
 SOUND = [
@@ -91,7 +92,7 @@ NOT_WRITTEN = {"amv", "ape", "awb", "dts", "mp+", "mp1", "mpc", "mpp", "spx", "t
 
 
 def _makers() -> Iterator[tuple[str, Callable[[Path], Path]]]:
-    def maker(container: str, codec: str, rate: int, channels: int, **more: object):
+    def maker(container: str, codec: str, rate: int, channels: int, **more: Any):
         return lambda path: write_media(
             path,
             make_tone(SECONDS, rate=rate, channels=channels),

@@ -97,6 +97,30 @@ def test_a_web_page_is_named(tmp_path: Path, text: str) -> None:
     assert refused.value.code == "html_file"
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"#EXTM3U\n#EXT-X-VERSION:3\na.ts\n", "is a playlist"),
+        (b"\xef\xbb\xbf#EXTM3U\r\na.mp3\r\n", "is a playlist"),
+        (b"[playlist]\nFile1=a.mp3\n", "is a playlist"),
+        (b'<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg">', "is a playlist"),
+        (b"ffconcat version 1.0\nfile a.wav\n", "is a playlist"),
+        (b"MThd\0\0\0\6\0\0\0\1\0\x60MTrk\0\0\0\4\0\xff\x2f\0", "is MIDI"),
+    ],
+    ids=["hls", "m3u", "pls", "dash", "ffconcat", "midi"],
+)
+def test_a_file_without_sound_of_its_own_is_named(
+    tmp_path: Path, content: bytes, told: str
+) -> None:
+    path = tmp_path / "a.mp3"
+    path.write_bytes(content)
+
+    with pytest.raises(InvalidMediaError, match=told) as refused:
+        probe_media(path)
+
+    assert refused.value.code == "invalid_media"
+
+
 @pytest.mark.parametrize("text", ["<htmlx>", "text <html>", "<svg>", "{}"])
 def test_other_text_is_no_web_page(tmp_path: Path, text: str) -> None:
     path = tmp_path / "talk.mp3"
