@@ -73,6 +73,12 @@ def test_the_document_has_the_same_tables():
     assert f"the {len(ACCEPTED)} extensions" in section
 
 
+def test_the_readme_has_the_number_of_extensions():
+    readme = (whisperhub.settings.BASE_DIR / "README.md").read_text(encoding="utf-8")
+
+    assert f"[{len(ACCEPTED)} file extensions]" in readme
+
+
 @pytest.mark.parametrize(
     ("name", "extension"),
     [
