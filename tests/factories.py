@@ -42,12 +42,12 @@ class UserFactory(factory.django.DjangoModelFactory):
     username = factory.Sequence("user{}".format)
     email = factory.LazyAttribute("{0.username}@example.org".format)
 
-    @factory.post_generation
+    @factory.post_generation  # type: ignore[untyped-decorator]
     def permissions(self, create: bool, names: Any, **_others: Any) -> None:
         """Django's permissions, by code name."""
         if names:
             found = Permission.objects.filter(codename__in=names)
-            self.user_permissions.set(found)  # type: ignore[attr-defined]
+            self.user_permissions.set(found)
 
 
 class ApiKeyFactory(factory.django.DjangoModelFactory):

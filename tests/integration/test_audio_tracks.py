@@ -14,6 +14,7 @@ from tests.integration.api.conftest import TASKS, client_with
 from tests.media_files import make_tone, write_tracks
 from transcription.media.decode import load_samples
 from transcription.models import TranscriptionTask
+from transcription.services import transitions
 from transcription.services.reuse import question_digest
 from transcription.services.transitions import Outcome
 from transcription.storage import TaskFolder
@@ -95,6 +96,6 @@ def test_a_copied_result_has_the_tracks_of_its_source():
     task = TaskFactory(leased=True)
     source = TaskFactory(completed=True, owner=task.owner, audio_tracks=tracks)
 
-    steps.transitions.complete_from(steps.lease_of(task), source.pk)
+    transitions.complete_from(steps.lease_of(task), source.pk)
 
     assert reload(task).audio_tracks == tracks

@@ -451,7 +451,9 @@ def test_every_argument_is_one_of_the_library_s(engine, samples, monkeypatch):
         assert value == getattr(options, name), name
     left = set(vars(options)) - arguments.keys()
     assert left == {
+        "audio_track",
         "batching",
+        "multilingual",
         "log_prob_threshold",
         "clip_timestamps",
         "hotwords",

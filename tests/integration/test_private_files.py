@@ -47,7 +47,7 @@ def no_notes(monkeypatch: pytest.MonkeyPatch) -> None:
 def another_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """We are somebody else than the owner of what is there."""
     someone = os.geteuid() + 1
-    monkeypatch.setattr(private_files.os, "geteuid", lambda: someone)
+    monkeypatch.setattr(os, "geteuid", lambda: someone)
 
 
 def start(data_dir: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -140,7 +140,7 @@ def test_a_folder_of_another_member_of_the_group_is_taken(tmp_path, monkeypatch)
     tmp_path.chmod(0o2770)
     group = tmp_path.stat().st_gid
     someone = os.geteuid() + 1
-    monkeypatch.setattr(private_files.os, "geteuid", lambda: someone)
+    monkeypatch.setattr(os, "geteuid", lambda: someone)
 
     private_files.make_own_folder(tmp_path, group=group)
 

@@ -254,6 +254,7 @@ def test_notices_of_media_and_engine_are_kept_together():
     decoded = replace(DECODED, notices=[MISSING])
     transitions.finish_preparation(lease_of(task), decoded)
     lease = transitions.claim_inference(task.pk, owner="w")
+    assert lease
 
     transitions.complete(
         lease,

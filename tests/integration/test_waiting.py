@@ -203,7 +203,8 @@ def test_many_tasks_are_looked_at_in_one_query():
 
 def test_a_look_that_fails_is_followed_by_another(threads, monkeypatch, caplog):
     task = TaskFactory(completed=True)
-    look, failed = waiting.ended_among, []
+    look = waiting.ended_among
+    failed: list[Any] = []
 
     def fail_once(public_ids: Any) -> Any:
         if not failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,13 +235,13 @@ def test_a_file_must_be_there(given, tmp_path):
 @pytest.fixture
 def dotenv(tmp_path, monkeypatch):
     """Read a .env file with this text."""
-    monkeypatch.setattr(env.os, "environ", dict(env.os.environ))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
 
     def read(text: str) -> dict[str, str]:
         file = tmp_path / ".env"
         file.write_text(text, encoding="utf-8")
         env.load_file(file)
-        return env.os.environ
+        return dict(os.environ)
 
     return read
 
@@ -263,15 +264,15 @@ def test_variables_are_read_from_the_file(dotenv, line, value):
 
 def test_the_environment_wins_over_the_file(dotenv, monkeypatch, tmp_path):
     (tmp_path / "secret").write_text("from a file")
-    env.os.environ["WHISPERHUB_TRIED"] = "given"
-    env.os.environ["WHISPERHUB_OTHER_FILE"] = str(tmp_path / "secret")
+    os.environ["WHISPERHUB_TRIED"] = "given"
+    os.environ["WHISPERHUB_OTHER_FILE"] = str(tmp_path / "secret")
 
     dotenv("WHISPERHUB_TRIED=x\nWHISPERHUB_OTHER=x\nPATH=x\nHOME_OF_NOBODY=x\n")
 
     assert env.text("TRIED") == "given"
     assert env.text("OTHER") == "from a file"
-    assert env.os.environ["PATH"] != "x"
-    assert "HOME_OF_NOBODY" not in env.os.environ
+    assert os.environ["PATH"] != "x"
+    assert "HOME_OF_NOBODY" not in os.environ
 
 
 def test_a_file_that_is_not_there_is_no_mistake(tmp_path):

@@ -82,6 +82,7 @@ probabilities = st.dictionaries(
 def test_the_mean_is_ordered_and_lies_between(windows):
     found = average_probabilities(windows)
 
+    assert found.language
     values = list(found.probabilities.values())
     assert values == sorted(values, reverse=True)
     assert found.probability == values[0] == found.probabilities[found.language]

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -278,7 +279,7 @@ def write_beside_subtitles(
     with av.open(str(path), "w", format=container) as output:
         for _ in range(subtitles):
             codec = "subrip" if container == "matroska" else "mov_text"
-            subtitle = output.add_stream(codec)
+            subtitle: Any = output.add_stream(codec)
             subtitle.codec_context.subtitle_header = b"[Script Info]\n"
         for _ in range(audio_streams):
             output.add_stream("pcm_s16le", rate=16_000, layout="mono")

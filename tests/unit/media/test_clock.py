@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from fractions import Fraction
 
 import pytest
@@ -19,7 +20,7 @@ FRAME = 0.02
 
 
 def place(
-    stamps: list[float | None], *, seconds: float = FRAME, **settings: float
+    stamps: Sequence[float | None], *, seconds: float = FRAME, **settings: float
 ) -> tuple[list[int | Hole], SampleClock[int]]:
     """Run numbered frames of one length over a clock."""
     line: SampleClock[int] = SampleClock(**settings)
@@ -39,6 +40,10 @@ def steady(count: int, *, start: float = 0.0) -> list[float]:
 
 def frames(placed: list[int | Hole]) -> list[int]:
     return [piece for piece in placed if not isinstance(piece, Hole)]
+
+
+def spans(holes: list[Hole]) -> list[tuple[float, float]]:
+    return [(hole.start, hole.end) for hole in holes]
 
 
 @pytest.mark.parametrize("start", [0.0, -0.064, 4999.98, 1.7e9])
@@ -74,7 +79,7 @@ def test_jitter_is_no_hole():
 def test_a_hole_is_put_where_time_stamps_show_it():
     placed, line = place(steady(50) + steady(50, start=21.0))
 
-    assert line.holes == [Hole(pytest.approx(1.0), pytest.approx(21.0))]
+    assert spans(line.holes) == [pytest.approx((1.0, 21.0))]
     assert placed == [*range(50), line.holes[0], *range(50, 100)]
 
 
@@ -116,7 +121,7 @@ def test_a_longer_difference_is_a_jump_and_later_holes_are_still_seen():
     placed, line = place(stamps)
 
     assert line.jumps == [pytest.approx(1.0)]
-    assert line.holes == [Hole(pytest.approx(2.0), pytest.approx(4.0))]
+    assert spans(line.holes) == [pytest.approx((2.0, 4.0))]
     assert frames(placed) == list(range(150))
 
 
@@ -124,7 +129,7 @@ def test_a_clock_that_begins_again_is_a_jump():
     _, line = place(steady(1000) + steady(50) + steady(50, start=3.0))
 
     assert line.jumps == [pytest.approx(20.0)]
-    assert line.holes == [Hole(pytest.approx(21.0), pytest.approx(23.0))]
+    assert spans(line.holes) == [pytest.approx((21.0, 23.0))]
 
 
 def test_sound_that_overlaps_a_little_makes_no_hole_later():
