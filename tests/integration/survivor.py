@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import django
+import numpy as np
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
 django.setup()
@@ -24,6 +25,7 @@ from django.core.management import call_command  # noqa: E402
 from tests.factories import TaskFactory  # noqa: E402
 from tests.integration import steps  # noqa: E402
 from tests.integration.steps import HEARD, MODEL  # noqa: E402
+from transcription.audio import SAMPLE_RATE  # noqa: E402
 from transcription.models import Transcript, TranscriptionTask  # noqa: E402
 from transcription.services import execution, slots  # noqa: E402
 from transcription.storage import TaskFolder  # noqa: E402
@@ -64,8 +66,8 @@ def first() -> tuple[int, Any]:
         owner__username=f"user{os.getpid()}", queued=True, dispatched=True
     )
     TaskFolder(task.public_id).create()
-    no_samples: Any = None
-    setattr(execution, "load_samples", lambda path: no_samples)  # noqa: B010
+    silence = np.zeros(SAMPLE_RATE, np.int16)
+    setattr(execution, "load_samples", lambda path: silence)  # noqa: B010
     return task.pk, Engine()
 
 
