@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from tools import services
-from workers.devices import cores
 
 TITLES: Final = {
     "sqlite": "SQLite",
@@ -40,6 +39,17 @@ NOTHING_CHOSEN: Final = 5  # pytest's status when no test matched
 # One more than cores: a third of the time tests wait for processes. Beyond the most,
 # all others would wait for the longest file.
 MOST_WORKERS: Final = 5
+
+
+def cores() -> int:
+    """How many cores this process may use.
+
+    Not the function of workers/devices.py: its import would choose the settings of the
+    service for all processes that are started here.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def worker_count(cores: int) -> int:
@@ -86,9 +96,9 @@ class Pass:
 def run_pass(database: str, url: str, arguments: Sequence[str]) -> Pass:
     """Run pytest on one database, its output going through to ours."""
     command = [
-        sys.executable,
-        "-m",
-        "pytest",
+        *(sys.executable, "-m", "pytest"),
+        # Of the service itself otherwise, where a variable says so.
+        *("--ds", "tests.settings"),
         *distribution(worker_count(cores())),
         *arguments,
     ]

@@ -92,6 +92,23 @@ def test_there_is_a_worker_more_than_cores_within_bounds(cores, workers):
     assert worker_count(cores) == workers
 
 
+def test_a_pass_has_the_settings_of_tests_whatever_a_variable_says(monkeypatch):
+    commands = []
+
+    class Popen:
+        def __init__(self, command, **options):
+            commands.append(command)
+            raise InterruptedError
+
+    monkeypatch.setattr(test_matrix.subprocess, "Popen", Popen)
+
+    with pytest.raises(InterruptedError):
+        test_matrix.run_pass("sqlite", "", [])
+
+    (command,) = commands
+    assert command[command.index("--ds") + 1] == "tests.settings"
+
+
 def test_the_processes_of_a_pass_agree_and_compile_modules_once():
     ours = {"PYTHONDONTWRITEBYTECODE": "1", "PATH": "/bin"}
 
