@@ -444,8 +444,7 @@ def test_a_detection_is_its_jobs_and_ends_with_it(engine, threads, monkeypatch):
 
     monkeypatch.setattr(whisper, "_model", Watched())
     listener = Listener(priority=2)
-    half_minutes = np.concatenate([pause(30.0)] * 4)
-    detection = threads.submit(engine.detect_language, half_minutes, listener)
+    detection = threads.submit(engine.detect_language, THREE_CHUNKS, listener)
     wait_for(lambda: calls)
 
     listener.stop()
