@@ -126,7 +126,7 @@ def test_an_upload_becomes_text_and_subtitles(generated):
         idempotency_key=str(uuid.uuid4()),
         body=generated.upload(
             sample.path.read_bytes(),
-            language=models.Language.EN,
+            language="en",
             priority=models.TaskPriority.HIGH,
             platform="client",
             temperature=0,

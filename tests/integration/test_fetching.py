@@ -125,7 +125,7 @@ def test_the_body_is_judged_and_not_what_the_server_calls_it(
     assert [prepare(good), prepare(bad)] == [Outcome.QUEUED, Outcome.FAILED]
 
     assert (good.media_format, good.file_name) == ("mp3", "a.exe")
-    assert bad.error_code == "invalid_media"
+    assert bad.error_code == "web_page"
     assert "Log in" not in bad.error_message
 
 

@@ -68,7 +68,7 @@ def bad_files(tmp_path) -> list[tuple[bytes, str]]:
     return [
         (b"This is no music.\n" * 100, "invalid_media"),
         (to_wav(np.zeros(0, np.int16)), "no_audio"),
-        (cut[: len(cut) // 2], "invalid_media"),
+        (cut[: len(cut) // 2], "media_incomplete"),
     ]
 
 
