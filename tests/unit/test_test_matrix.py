@@ -100,7 +100,7 @@ def test_a_pass_has_the_settings_of_tests_whatever_a_variable_says(monkeypatch):
             commands.append(command)
             raise InterruptedError
 
-    monkeypatch.setattr(test_matrix.subprocess, "Popen", Popen)
+    monkeypatch.setattr("tools.test_matrix.subprocess.Popen", Popen)
 
     with pytest.raises(InterruptedError):
         test_matrix.run_pass("sqlite", "", [])
