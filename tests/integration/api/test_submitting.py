@@ -59,7 +59,7 @@ def test_the_model_may_be_named(submit):
     ("fields", "name", "code"),
     [
         ({"langauge": "en"}, "langauge", "unknown_field"),
-        ({"language": "english"}, "language", "invalid_choice"),
+        ({"language": "klingon"}, "language", "invalid_choice"),
         ({"language": "xx"}, "language", "invalid_choice"),
         ({"priority": "urgent"}, "priority", "invalid_choice"),
         ({"task_type": "summarise"}, "task_type", "invalid_choice"),
