@@ -7,7 +7,6 @@ server that is there. Values that are not valid stay what they are.
 
 from __future__ import annotations
 
-import base64
 import itertools
 import re
 import threading
@@ -39,6 +38,7 @@ from whisperhub.network.client_headers import may_be_chosen
 # them far faster than two cores can hear them.
 MOST_TASKS: Final = 8
 TASKS: Final = "/api/v1/tasks/"
+DEFAULT_ORDERING: Final = "-created_at"
 URL_FORM: Final = re.compile(URL_SCHEMA["pattern"])
 MOMENT_FORM: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ].+")
 
@@ -59,7 +59,8 @@ schemathesis.openapi.format(
 # --- Values --------------------------------------------------------------------------
 
 _links = itertools.cycle([f"{MEDIA_URL}/speech.wav", f"{MEDIA_URL}/gone.wav"])
-_cursors: deque[str] = deque(maxlen=50)
+# Cursors, each with the ordering of the list that it continues.
+_cursors: deque[tuple[str, str]] = deque(maxlen=50)
 
 
 def mend_query(query: dict[str, Any]) -> None:
@@ -69,8 +70,7 @@ def mend_query(query: dict[str, Any]) -> None:
     if is_text(query.get("cursor"), 200):
         del query["cursor"]
         if _cursors and "offset" not in query:
-            query["cursor"] = _cursors[-1]
-            query["ordering"] = ordering_of(_cursors[-1])
+            query["cursor"], query["ordering"] = _cursors[-1]
 
 
 def mend_body(body: dict[str, Any], *, makes_task: bool) -> None:
@@ -110,12 +110,6 @@ def mend_body(body: dict[str, Any], *, makes_task: bool) -> None:
         vad["max_speech_duration_s"] = max(vad["max_speech_duration_s"], 21)
     if MOMENT_FORM.match(str(body.get("expires_at"))):
         body["expires_at"] = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-
-
-def ordering_of(cursor: str) -> str:
-    """The ordering that a cursor of ours belongs to."""
-    text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    return text.partition(" ")[0]
 
 
 def is_text(value: Any, most: int) -> bool:
@@ -218,7 +212,8 @@ def after_call(context: Any, case: Any, response: Any) -> None:
     if not isinstance(told, dict):
         return
     if case.path == TASKS and told.get("next_cursor"):
-        _cursors.append(told["next_cursor"])
+        ordering = (case.query or {}).get("ordering", DEFAULT_ORDERING)
+        _cursors.append((told["next_cursor"], ordering))
     if "id" in told and "{" not in case.path:
         remember(collection_of(case), told["id"])
     for row in told.get("results", []):
