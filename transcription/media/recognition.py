@@ -65,6 +65,9 @@ def is_web_page(head: bytes) -> bool:
 
 def explain_unreadable(path: Path, error: InvalidMediaError) -> InvalidMediaError:
     """A better reason than that a file cannot be read, if its bytes show one."""
+    # To open a pipe would wait for its writer.
+    if not path.is_file():
+        return error
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
