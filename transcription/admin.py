@@ -202,7 +202,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
     list_per_page = 50
     show_full_result_count = False
     search_fields = ["public_id", "file_name", "platform", "owner__username"]
-    readonly_fields = ["what_readers_must_know", "tracks_of_sound"]
+    readonly_fields = ["notices_for_readers", "tracks_of_sound"]
     search_help_text = "Task id, file name, platform label or owner"
     inlines = [TranscriptInline, CallbackInline]
     actions = ["cancel_tasks", "delete_tasks"]
@@ -215,7 +215,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
                     ("status", "progress", "progress_at"),
                     ("priority", "effective_priority"),
                     ("error_code", "error_message"),
-                    "what_readers_must_know",
+                    "notices_for_readers",
                 ]
             },
         ),
@@ -337,7 +337,7 @@ class TranscriptionTaskAdmin(ReadOnlyAdmin):
         )
 
     @admin.display(description="notices")
-    def what_readers_must_know(self, task: TranscriptionTask) -> str:
+    def notices_for_readers(self, task: TranscriptionTask) -> str:
         """A line for each: the code, and the sentence in the reader's language."""
         return format_html_join(
             "",
