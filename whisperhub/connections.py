@@ -1,4 +1,4 @@
-"""Bounds what connections may hold: their number in a process, and unread answers."""
+"""Bounds what connections may hold: their number, what is read, unread answers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 from collections import Counter
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from django.conf import settings
@@ -18,6 +19,10 @@ from whisperhub.network.addresses import unmapped
 IPV6_PREFIX: Final = 64
 # Not sent, in the kernel; as much again may wait in the process.
 UNSENT_BYTES: Final = 128 * 2**10
+# Read at once. Of a body that nobody has agreed to, so little that hundreds of them are
+# no burden: uvloop would take 256 KiB from each. Of any other as much as uvloop.
+SMALL_READ_BYTES: Final = 32 * 2**10
+LARGE_READ_BYTES: Final = 256 * 2**10
 # As Linux and macOS number it; older Pythons have no name for it everywhere.
 TCP_NOTSENT_LOWAT: Final = {"linux": 25, "darwin": 0x201}.get(sys.platform)
 
@@ -86,6 +91,48 @@ class Connections:
     def set_busy(self, connection: Connection) -> None:
         """Note that a connection has a request under way."""
         self._idle.pop(connection, None)
+
+
+class BoundedReads(asyncio.BufferedProtocol):
+    """Reads for another protocol, and no more at once than that one allows.
+
+    Args:
+        protocol: gets what was read, and everything else that happens.
+        most_bytes: tells how much may be read now; LARGE_READ_BYTES at most.
+    """
+
+    # Of all connections: an event loop fills it and has it emptied in one go.
+    _buffer: Final = memoryview(bytearray(LARGE_READ_BYTES))
+
+    def __init__(
+        self, protocol: asyncio.Protocol, most_bytes: Callable[[], int]
+    ) -> None:
+        self._protocol = protocol
+        self._most_bytes = most_bytes
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the loop puts what it reads."""
+        return self._buffer[: self._most_bytes()]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass on what was read."""
+        self._protocol.data_received(bytes(self._buffer[:nbytes]))
+
+    def eof_received(self) -> bool | None:
+        """Pass it on."""
+        return self._protocol.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on."""
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._protocol.resume_writing()
 
 
 def bound_kernel_buffer(transport: asyncio.Transport) -> None:

@@ -24,6 +24,9 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from whisperhub.connections import (
+    LARGE_READ_BYTES,
+    SMALL_READ_BYTES,
+    BoundedReads,
     Connections,
     WriteDeadline,
     bound_kernel_buffer,
@@ -33,6 +36,7 @@ from whisperhub.deferred import STOPPING
 from whisperhub.network.proxies import PEER
 from whisperhub.problems import PROBLEM_FIELDS, problem_document
 from whisperhub.request_id import FIELD, request_id_of
+from whisperhub.uploads import SMALL_BODY_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +103,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         # Of the request that is being read. Left of its body; None: it is in chunks.
         self._is_in_head = True
         self._body_bytes: int | None = 0
+        # Of its body, and read until now.
+        self._read_bytes = 0
         self._is_complete = True
 
     # --- The connection --------------------------------------------------------------
@@ -111,6 +117,15 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._write_deadline = WriteDeadline(transport, settings.ANSWER_SECONDS)
         self._is_admitted = connections.add(self, self._address)
         self._begin_to_wait()
+        transport.set_protocol(BoundedReads(self, self._most_bytes))
+
+    def _most_bytes(self) -> int:
+        """How much may be read at once.
+
+        The rest of a body that is longer is read only when its view was asked.
+        """
+        is_agreed = self._read_bytes > SMALL_BODY_BYTES
+        return LARGE_READ_BYTES if is_agreed else SMALL_READ_BYTES
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
@@ -283,6 +298,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
         headers = dict(self.headers)
         self._is_in_head = False
+        self._read_bytes = 0
         self._body_bytes = (
             None
             if b"transfer-encoding" in headers
@@ -294,6 +310,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Take a part of the body."""
         self._untold_bytes = 0
+        self._read_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -301,7 +318,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._is_in_head = self._is_complete = True
-        self._untold_bytes = 0
+        self._untold_bytes = self._read_bytes = 0
         super().on_message_complete()
 
     def _should_upgrade(self) -> bool:

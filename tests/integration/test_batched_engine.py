@@ -363,8 +363,7 @@ def test_a_multilingual_job_tells_the_language_of_each_segment(engine, batching)
     assert heard.notices == []
 
 
-def test_chunks_in_another_language_are_noticed(engine, monkeypatch):
-    monkeypatch.setattr(chunked, "DOUBTFUL_LOGPROB", 0.0)
+def test_chunks_in_another_language_are_noticed(engine):
     samples = np.concatenate([SPANISH, pause(7.0), ENGLISH])
 
     alone = transcribe(engine, SPANISH)
@@ -375,6 +374,21 @@ def test_chunks_in_another_language_are_noticed(engine, monkeypatch):
     assert mixed.notices[0].details["others"] == ["en"]
     assert alone.notices == asked.notices == []
     assert all(segment.language is None for segment in mixed.segments)
+
+
+def test_a_change_of_language_within_a_chunk_is_noticed(engine, monkeypatch):
+    # The demo model is always sure.
+    monkeypatch.setattr(chunked, "is_mixed", lambda heard, language: True)
+    samples = np.concatenate([SPANISH, pause(0.4), ENGLISH])
+
+    mixed = transcribe(engine, samples, language=None)
+
+    (notice,) = mixed.notices
+    assert notice.code == NoticeCode.OTHER_LANGUAGES
+    assert notice.details["others"] == ["en"]
+    assert notice.details["places"][-1]["end"] == pytest.approx(
+        len(samples) / SAMPLE_RATE, abs=1.0
+    )
 
 
 # --- What the listener hears ---------------------------------------------------------

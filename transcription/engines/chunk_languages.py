@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from transcription.engines.base import LanguageDetection, average_probabilities
+from transcription.engines.speech import Span
 from transcription.notices import Notice, NoticeCode
 from whisperhub.sentences import Sentence
 
 # So sure must a chunk be of another language; relatives are easily confused.
 SURE_OF_ANOTHER: Final = 0.8
 MOST_PLACES: Final = 20
+# A chunk that is less sure of the language of its job is looked at part by part. A
+# shorter part tells little.
+SURE_OF_ITS_OWN: Final = 0.8
+PART_SECONDS: Final = 7.0
+
+
+@dataclass(frozen=True)
+class HeardLanguage:
+    """What was spoken in a stretch of the media.
+
+    Attributes:
+        begin: in seconds.
+        end: in seconds.
+        probabilities: of each language, most probable first.
+    """
+
+    begin: float
+    end: float
+    probabilities: dict[str, float]
+
+
+def is_mixed(heard: HeardLanguage, language: str) -> bool:
+    """Whether something else than a language may be spoken in a part of a chunk."""
+    is_long = heard.end - heard.begin > PART_SECONDS
+    return is_long and heard.probabilities.get(language, 0.0) < SURE_OF_ITS_OWN
+
+
+def parts_of(chunk: Span) -> list[Span]:
+    """Equal parts of a chunk, of PART_SECONDS at most."""
+    count = math.ceil(chunk.seconds / PART_SECONDS)
+    length = chunk.end - chunk.start
+    edges = [chunk.start + length * number // count for number in range(count + 1)]
+    return [Span(start, end) for start, end in itertools.pairwise(edges)]
 
 
 @dataclass
@@ -23,19 +59,18 @@ class ChunkLanguages:
     """
 
     language: str
-    _heard: list[dict[str, float]] = field(default_factory=list)
-    _seconds: list[float] = field(default_factory=list)
+    _heard: list[HeardLanguage] = field(default_factory=list)
     _others: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, probabilities: dict[str, float], *, begin: float, end: float) -> None:
-        """Note a chunk; without probabilities it was not looked at."""
-        if not probabilities:
-            return
-        self._heard.append(probabilities)
-        self._seconds.append(end - begin)
-        code, probability = next(iter(probabilities.items()))
-        if code != self.language and probability >= SURE_OF_ANOTHER:
-            self._others.append({"start": begin, "end": end, "language": code})
+    def add(self, heard: list[HeardLanguage]) -> None:
+        """Note a chunk; nothing, if nobody looked at its language."""
+        self._heard += heard
+        for stretch in heard:
+            code, probability = next(iter(stretch.probabilities.items()))
+            if code != self.language and probability >= SURE_OF_ANOTHER:
+                self._others.append(
+                    {"start": stretch.begin, "end": stretch.end, "language": code}
+                )
 
     def summary(
         self, detected: LanguageDetection, *, multilingual: bool
@@ -46,8 +81,11 @@ class ChunkLanguages:
             detected: the language of the job, before it was decoded.
             multilingual: each chunk was decoded in its own language.
         """
-        if multilingual and self._heard and sum(self._seconds) > 0:
-            detected = average_probabilities(self._heard, self._seconds)
+        seconds = [stretch.end - stretch.begin for stretch in self._heard]
+        if multilingual and sum(seconds) > 0:
+            detected = average_probabilities(
+                [stretch.probabilities for stretch in self._heard], seconds
+            )
         notices = [self._notice()] if self._others and not multilingual else []
         return {
             "language": detected.language,

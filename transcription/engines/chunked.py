@@ -30,7 +30,12 @@ from transcription.engines.base import (
     Word,
     join_text,
 )
-from transcription.engines.chunk_languages import ChunkLanguages
+from transcription.engines.chunk_languages import (
+    ChunkLanguages,
+    HeardLanguage,
+    is_mixed,
+    parts_of,
+)
 from transcription.engines.coalescing import Caller, CoalescingWhisper
 from transcription.engines.detection import SURE_OF_LANGUAGE, detect
 from transcription.engines.lanes import ChunkLanes
@@ -56,8 +61,6 @@ LIBRARY_DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-# Text in a language that is not spoken is improbable to the model itself.
-DOUBTFUL_LOGPROB: Final = -0.5
 # Where languages change, neighbouring speech is not packed into one chunk of 30 s.
 MULTILINGUAL_CHUNK_SECONDS: Final = 10.0
 
@@ -85,12 +88,12 @@ class HeardChunk:
     Attributes:
         segments: the library's.
         language: that they were decoded in.
-        probabilities: of the languages, if they were looked at; else none.
+        languages: what was spoken where, as far as somebody looked.
     """
 
     segments: list[Any]
     language: str
-    probabilities: dict[str, float]
+    languages: list[HeardLanguage]
 
 
 class ChunkedDecoder:
@@ -145,7 +148,7 @@ class ChunkedDecoder:
             placed = _placed(heard, chunks[number], multilingual=options.multilingual)
             timeline.add(placed, begin=begin, end=end)
             if heard.segments:
-                languages.add(heard.probabilities, begin=begin, end=end)
+                languages.add(heard.languages)
             done_seconds += chunks[number].seconds
             listener(duration_seconds * done_seconds / planned_seconds)
         detected = LanguageDetection(
@@ -234,20 +237,32 @@ class ChunkedDecoder:
             if encoded is None and looks_at_language:
                 # As the library would, which leaves out the last frame.
                 encoded = self._model.encode(pad_or_trim(features[..., :-1]))
-            code, probabilities = language.code, {}
-            if multilingual:
+            code, heard = language.code, []
+            if multilingual or looks_at_language:
+                # One step of the decoder, among some hundred.
                 probabilities = self._language_probabilities(encoded)
+                heard = [HeardLanguage(*_bounds(chunk), probabilities)]
+            if multilingual:
                 found, probability = most_probable(probabilities)
                 code = found if probability >= SURE_OF_LANGUAGE else code
+            elif heard and is_mixed(heard[0], code):
+                heard = self._look_closely(samples, chunk)
             segments = self._decode(features, encoded, options, code)
-            if looks_at_language and not multilingual and _is_doubtful(segments):
-                probabilities = self._language_probabilities(encoded)
-            return HeardChunk(segments, code, probabilities)
+            return HeardChunk(segments, code, heard)
 
         return [
             _bind(work, chunk, None if number else language.first_window)
             for number, chunk in enumerate(chunks)
         ]
+
+    def _look_closely(self, samples: Samples, chunk: Span) -> list[HeardLanguage]:
+        """The language of each part of a chunk, at an encoder call for each."""
+        heard = []
+        for part in parts_of(chunk):
+            encoded = self._model.encode(pad_or_trim(self._features(samples, part)))
+            probabilities = self._language_probabilities(encoded)
+            heard.append(HeardLanguage(*_bounds(part), probabilities))
+        return heard
 
     def _decode(
         self, features: Any, encoded: Any, options: DecodeOptions, language: str
@@ -327,11 +342,6 @@ def _vad_parameters(options: DecodeOptions) -> VadParameters:
         return given
     longest = min(given.max_speech_duration_s or math.inf, MULTILINGUAL_CHUNK_SECONDS)
     return dataclasses.replace(given, max_speech_duration_s=longest)
-
-
-def _is_doubtful(segments: list[Any]) -> bool:
-    """Whether a chunk is worth a look at its language, which costs a decoder step."""
-    return any(segment.avg_logprob < DOUBTFUL_LOGPROB for segment in segments)
 
 
 def most_probable(probabilities: dict[str, float]) -> tuple[str, float]:
