@@ -304,7 +304,7 @@ def _audio_packets(
     output: Any, codec: str, samples: Samples, rate: int, offset_seconds: float
 ) -> Iterator[Any]:
     """Add an audio stream, yield once, then yield its packets."""
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[samples.shape[1]]
     stream = output.add_stream(codec, rate=rate)
     stream.layout = layout
     yield None

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.plane import AudioPlane
 from numpy.typing import NDArray
 
 # By FFmpeg's name, without the p of planar formats: type and full scale.
@@ -33,11 +34,10 @@ def as_floats(frame: AudioFrame, *, every: int = 1) -> NDArray[np.float32] | Non
         return None
     dtype, scale = kind
     channels = frame.layout.nb_channels
-    count = frame.samples if frame.format.is_planar else frame.samples * channels
-    # PyAV's `to_ndarray` copies all of it first.
-    planes = [np.frombuffer(memoryview(plane), dtype, count) for plane in frame.planes]
-    if not frame.format.is_planar:
-        planes = list(planes[0].reshape(-1, channels).T)
+    if frame.format.is_planar:
+        planes = [_plane(frame, number, dtype) for number in range(channels)]
+    else:
+        planes = list(_plane(frame, 0, dtype, channels).reshape(-1, channels).T)
     floats = np.stack([plane[::every].astype(np.float32) for plane in planes])
     if dtype == np.uint8:
         # Unsigned samples are silent in the middle.
@@ -45,3 +45,15 @@ def as_floats(frame: AudioFrame, *, every: int = 1) -> NDArray[np.float32] | Non
     if scale != 1:
         floats /= scale
     return floats
+
+
+def _plane(
+    frame: AudioFrame, number: int, dtype: np.dtype[Any], channels: int = 1
+) -> NDArray[Any]:
+    """The samples of one plane, in place; `to_ndarray` copies all of them first.
+
+    `frame.planes` must not be used: of eight channels and more it finds the end by
+    luck, and gives planes of memory that is not the frame's.
+    """
+    plane = memoryview(AudioPlane(frame, number))
+    return np.frombuffer(plane, dtype, frame.samples * channels)

@@ -69,10 +69,11 @@ def test_any_rate_and_layout_is_converted(
     assert_decodes_like_the_library(path, seconds=6.0)
 
 
-def test_surround_sound_in_a_film(tmp_path: Path) -> None:
+@pytest.mark.parametrize("channels", [6, 8])
+def test_surround_sound_in_a_film(tmp_path: Path, channels: int) -> None:
     path = write_media(
         tmp_path / "film.mp4",
-        make_tone(2.0, rate=48_000, channels=6),
+        make_tone(2.0, rate=48_000, channels=channels),
         container="mp4",
         rate=48_000,
         video_codec="libx264",
@@ -80,7 +81,7 @@ def test_surround_sound_in_a_film(tmp_path: Path) -> None:
     )
 
     assert_decodes_like_the_library(path, seconds=2.0)
-    assert probe_media(path).channels == 6
+    assert probe_media(path).channels == channels
 
 
 @pytest.mark.parametrize(

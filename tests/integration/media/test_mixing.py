@@ -13,6 +13,7 @@ from tests.media_files import make_tone, write_audio, write_wav
 from transcription.audio import SAMPLE_RATE
 from transcription.media.decode import DecodedAudio, decode_to_samples, load_samples
 from transcription.media.mixing import ChannelWatch
+from transcription.media.samples import as_floats
 from transcription.notices import NoticeCode
 
 
@@ -41,6 +42,24 @@ def test_an_inverted_channel_takes_nothing_away(tmp_path: Path, kind: str) -> No
     (notice,) = decoded.notices
     assert notice.code == NoticeCode.CHANNELS_CANCEL
     assert notice.details["seconds"] == pytest.approx(10, abs=0.1)
+
+
+@pytest.mark.parametrize("channels", [6, 8, 16])
+@pytest.mark.parametrize("name", ["flt", "fltp", "s16p"])
+def test_each_channel_is_read_where_it_lies(name: str, channels: int) -> None:
+    resampler = av.AudioResampler(format=name)
+    sound = np.random.default_rng(1).uniform(-1, 1, (channels, 1000))
+    packed = np.ascontiguousarray(sound.T.reshape(1, -1).astype(np.float32))
+    layout = {6: "5.1", 8: "7.1", 16: "hexadecagonal"}[channels]
+    frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
+    frame.sample_rate = 48_000
+    (converted,) = resampler.resample(frame)
+
+    read = as_floats(converted)
+
+    assert converted.format.name == name
+    assert read is not None
+    assert read == pytest.approx(sound, abs=1e-4)
 
 
 def test_the_channel_is_the_one_of_the_file(tmp_path: Path) -> None:
