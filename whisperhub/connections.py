@@ -19,6 +19,8 @@ from whisperhub.network.addresses import unmapped
 IPV6_PREFIX: Final = 64
 # Not sent, in the kernel; as much again may wait in the process.
 UNSENT_BYTES: Final = 128 * 2**10
+# No more of a body is read before its view was asked.
+SMALL_BODY_BYTES: Final = 2**20
 # Read at once. Of a body that nobody has agreed to, so little that hundreds of them are
 # no burden: uvloop would take 256 KiB from each. Of any other as much as uvloop.
 SMALL_READ_BYTES: Final = 32 * 2**10

@@ -25,6 +25,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from whisperhub.connections import (
     LARGE_READ_BYTES,
+    SMALL_BODY_BYTES,
     SMALL_READ_BYTES,
     BoundedReads,
     Connections,
@@ -36,7 +37,6 @@ from whisperhub.deferred import STOPPING
 from whisperhub.network.proxies import PEER
 from whisperhub.problems import PROBLEM_FIELDS, problem_document
 from whisperhub.request_id import FIELD, request_id_of
-from whisperhub.uploads import SMALL_BODY_BYTES
 
 logger = logging.getLogger(__name__)
 

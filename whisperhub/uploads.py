@@ -24,6 +24,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import override
 
 from whisperhub.admission import LENGTH_HEADERS
+from whisperhub.connections import SMALL_BODY_BYTES
 from whisperhub.forms import (
     SCOPE_KEY,
     BodyMemory,
@@ -55,9 +56,8 @@ SMALL_FORM_BYTES: Final = 2**20
 # so much of its body is read and dropped first.
 LINGER_SECONDS: Final = 2.0
 LINGER_BYTES: Final = 64 * 2**20
-# A body of this size is waited for a moment before anybody is asked about it: most
-# clients send it right behind the head, and would pay for being asked about.
-SMALL_BODY_BYTES: Final = 2**20
+# A small body is waited for a moment before anybody is asked about it: most clients
+# send it right behind the head, and would pay for being asked about.
 MOMENT_SECONDS: Final = 1.0
 # What all bodies that nobody was asked about may take in one process.
 UNASKED_BYTES: Final = 8 * 2**20

@@ -38,7 +38,7 @@ def test_jobs_outlive_the_restart_of_their_database(kind, tmp_path, django_db_bl
         with service.held():
             job = service.submit(SPEECH)
             service.wait_for_status([job], Status.PROCESSING)
-            restart_when_missed(service, server, "Heartbeat missed")
+            restart_when_missed(service, server, "The beat of leases failed")
         check_done(service, [job])
 
         # When a job is about to be claimed.
