@@ -38,7 +38,7 @@ def seal(ordering: str, moment: datetime, row_id: int) -> str:
     """
     place = PLACE.pack((moment - EPOCH) // MICROSECOND, row_id)
     sealed = _cipher().encrypt(place, [ordering.encode()])
-    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+    return _text(sealed)
 
 
 def unseal(ordering: str, cursor: str) -> tuple[datetime, int]:
@@ -50,11 +50,18 @@ def unseal(ordering: str, cursor: str) -> tuple[datetime, int]:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         sealed = base64.b64decode(padded, altchars=b"-_", validate=True)
+        if _text(sealed) != cursor:
+            # The last character has bits that say nothing.
+            raise BadCursorError
         place = _cipher().decrypt(sealed, [ordering.encode()])
         microseconds, row_id = PLACE.unpack(place)
     except (ValueError, binascii.Error, InvalidTag, struct.error) as error:
         raise BadCursorError from error
     return EPOCH + microseconds * MICROSECOND, row_id
+
+
+def _text(sealed: bytes) -> str:
+    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
 
 def _cipher() -> AESSIV:

@@ -33,6 +33,7 @@ DAY_SECONDS = 86_400
 # As many tracks as a file may have; see `media.opening`, which this process does not
 # import.
 MAX_TRACK = 63
+TRACK_NUMBERS = "|".join(str(number) for number in range(MAX_TRACK + 1))
 NUMBER = re.compile(r"[+-]?[0-9]{1,9}", re.ASCII)
 LEAST_SPEECH_MS = 200
 LANGUAGE_LENGTH = 100
@@ -126,7 +127,7 @@ class SpokenLanguageField(LanguageField):
     {
         "oneOf": [
             {"type": "integer", "minimum": 0, "maximum": MAX_TRACK},
-            {"type": "string", "pattern": rf"{LANGUAGE_PATTERN}|^[0-9]{{1,2}}$"},
+            {"type": "string", "pattern": f"{LANGUAGE_PATTERN}|^({TRACK_NUMBERS})$"},
         ]
     }
 )

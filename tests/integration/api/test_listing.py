@@ -267,11 +267,21 @@ def test_a_cursor_that_was_changed_anywhere_is_refused(client, owner):
     TaskFactory.create_batch(2, owner=owner)
     cursor = client.get(TASKS, {"limit": 1}).json()["next_cursor"]
 
-    for place in range(0, len(cursor), 6):
+    for place in [*range(0, len(cursor), 6), len(cursor) - 1]:
         other = "A" if cursor[place] != "A" else "B"
         forged = cursor[:place] + other + cursor[place + 1 :]
         body = read_problem(client.get(TASKS, {"cursor": forged}), 400, "invalid")
         assert list(body["errors"]) == ["cursor"]
+
+
+def test_a_cursor_is_written_in_one_way(client, owner):
+    TaskFactory.create_batch(2, owner=owner)
+    cursor = client.get(TASKS, {"limit": 1}).json()["next_cursor"]
+
+    # Two bits of the last character stand for nothing, and are 0.
+    forged = cursor[:-1] + chr(ord(cursor[-1]) + 1)
+
+    read_problem(client.get(TASKS, {"cursor": forged}), 400, "invalid")
 
 
 def test_cursors_of_neighbouring_rows_have_nothing_in_common(client, owner):
