@@ -11,7 +11,7 @@ from celery.exceptions import Ignore
 from celery.signals import worker_process_init
 from django.conf import settings
 
-from transcription.api.callbacks import event_body
+from transcription.documents.events import event_body
 from transcription.engines.registry import current_engine
 from transcription.services import delivery, events, execution, preparation
 from transcription.services.leases import heartbeat

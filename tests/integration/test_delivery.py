@@ -44,8 +44,8 @@ from tests.receivers import (
     unused_address,
 )
 from tests.waiting import patient, wait_for
-from transcription.api import callbacks as documents
-from transcription.api.callbacks import event_body
+from transcription.documents import events
+from transcription.documents.events import event_body
 from transcription.models import Callback, CallbackAttempt, TranscriptionTask
 from transcription.services import callback_secrets, callbacks, delivery
 from transcription.services.delivery import deliver
@@ -265,7 +265,7 @@ def test_a_result_above_the_limit_is_only_linked(receiver, due, settings, short_
 
 def test_a_long_transcript_is_not_even_loaded(due, settings, monkeypatch):
     settings.CALLBACK_RESULT_BYTES = 5
-    monkeypatch.setattr(documents, "ResultSerializer", None)
+    monkeypatch.setattr(events, "result_document", None)
 
     assert json.loads(event_body(due))["data"]["result"] is None
 

@@ -19,7 +19,10 @@ from tests.factories import TaskFactory
 from tests.integration import steps
 from tests.media_files import make_tone, write_audio, write_media, write_wav
 from transcription.accuracy import word_error_rate
-from transcription.api.serializers import LanguageDetectionSerializer, ResultSerializer
+from transcription.documents.results import (
+    language_detection_document,
+    result_document,
+)
 from transcription.engines import demo_model
 from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine, set_current_engine
@@ -214,9 +217,9 @@ def test_where_nobody_speaks_no_language_is_invented(
     if language:
         return
     shown = (
-        LanguageDetectionSerializer(transcript).data
+        language_detection_document(transcript)
         if task.task_type == "detect_language"
-        else ResultSerializer(transcript).data
+        else result_document(transcript)
     )
     assert shown["language"] is None
     assert shown["notices"][0]["code"] == "no_speech"

@@ -1,21 +1,22 @@
-"""Callbacks, their attempts and their secrets as JSON."""
+"""What requests and answers about callbacks look like.
+
+The answers themselves are made by `transcription.documents.callbacks`.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
-from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
-from rest_framework.reverse import reverse
 
 from transcription.api.callback_fields import CallbackHeadersField
 from transcription.api.fields import CallbackUrlField, MomentField, refuse_unknown
 from transcription.models import Callback, CallbackAttempt, CallbackSecret
 
 
-class CallbackLinksSerializer(serializers.Serializer[Callback]):
+class CallbackLinksSerializer(serializers.Serializer[Any]):
     """Addresses that belong to a callback."""
 
     self = serializers.URLField()
@@ -25,29 +26,29 @@ class CallbackLinksSerializer(serializers.Serializer[Callback]):
 class CallbackSerializer(serializers.ModelSerializer[Callback]):
     """An event on its way to a receiver."""
 
-    id = serializers.UUIDField(
-        source="public_id", read_only=True, help_text=_("The `webhook-id`.")
-    )
+    id = serializers.UUIDField(read_only=True, help_text=_("The `webhook-id`."))
     task = serializers.UUIDField(
-        source="task.public_id",
-        default=None,
         allow_null=True,
         read_only=True,
         help_text=_("Null for a test event."),
     )
-    callback_url = serializers.CharField(source="url")
-    callback_header_names = serializers.SerializerMethodField()
-    attempt_count = serializers.IntegerField(source="attempts")
+    callback_url = serializers.CharField()
+    callback_header_names = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text=_("In the order of the alphabet."),
+    )
+    attempt_count = serializers.IntegerField()
     http_status = serializers.IntegerField(
         allow_null=True, help_text=_("What the receiver answered last.")
     )
     error_code = serializers.CharField(
         help_text=_("Why there was no answer; usually empty.")
     )
-    next_attempt_at = serializers.SerializerMethodField(
-        help_text=_("Null if none is planned.")
+    next_attempt_at = serializers.DateTimeField(
+        read_only=True, allow_null=True, help_text=_("Null if none is planned.")
     )
-    links = serializers.SerializerMethodField()
+    links = CallbackLinksSerializer(read_only=True)
 
     class Meta:
         model = Callback
@@ -68,26 +69,6 @@ class CallbackSerializer(serializers.ModelSerializer[Callback]):
         ]
         read_only_fields = fields
 
-    def get_callback_header_names(self, callback: Callback) -> list[str]:
-        """In the order of the alphabet."""
-        return sorted(callback.headers)
-
-    def get_next_attempt_at(self, callback: Callback) -> datetime | None:
-        """When it is sent again, if it is."""
-        if callback.state != Callback.State.PENDING:
-            return None
-        return callback.next_attempt_at
-
-    @extend_schema_field(CallbackLinksSerializer)
-    def get_links(self, callback: Callback) -> dict[str, str]:
-        """Absolute addresses."""
-        request = self.context.get("request")
-        kwargs = {"public_id": callback.public_id}
-        return {
-            "self": reverse("callback-detail", kwargs=kwargs, request=request),
-            "replay": reverse("callback-replay", kwargs=kwargs, request=request),
-        }
-
 
 class CallbackAttemptSerializer(serializers.ModelSerializer[CallbackAttempt]):
     """One try to deliver it; without a duration its end is not known yet."""
@@ -107,7 +88,7 @@ class CallbackAttemptSerializer(serializers.ModelSerializer[CallbackAttempt]):
 class CallbackDetailSerializer(CallbackSerializer):
     """An event with all that was tried."""
 
-    attempts = CallbackAttemptSerializer(source="history", many=True, read_only=True)
+    attempts = CallbackAttemptSerializer(many=True, read_only=True)
 
     class Meta(CallbackSerializer.Meta):
         fields = [*CallbackSerializer.Meta.fields, "attempts"]

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema, extend_schema_view
-from rest_framework import mixins, status
+from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,6 +14,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import User
 from accounts.scopes import Scope
+from transcription.api.addresses import site_of
 from transcription.api.callback_filters import CallbackFilter
 from transcription.api.callback_serializers import (
     CallbackDetailSerializer,
@@ -26,6 +27,12 @@ from transcription.api.callback_serializers import (
 from transcription.api.callbacks import TEST_EVENT
 from transcription.api.fields import flatten
 from transcription.api.views import UNAUTHORIZED, problem
+from transcription.documents.callbacks import (
+    callback_detail_document,
+    callback_document,
+    secret_document,
+)
+from transcription.documents.encoding import Document
 from transcription.models import Callback, CallbackSecret
 from transcription.services import callback_secrets, callbacks
 
@@ -34,16 +41,13 @@ UNKNOWN = {404: problem("No callback of yours has this id.")}
 
 def secret_answer(valid: list[CallbackSecret]) -> Response:
     """The newest secret, and what is left of the former ones; no cache may keep it."""
-    newest, *former = valid
-    body = CallbackSecretSerializer(
-        {"secret": newest.secret, "created_at": newest.created_at, "former": former}
-    ).data
-    return Response(body, headers={"Cache-Control": "no-store"})
+    return Response(secret_document(valid), headers={"Cache-Control": "no-store"})
 
 
 @extend_schema_view(
     list=extend_schema(
         summary="List your callbacks, newest first",
+        description="Callbacks of the key's owner.",
         responses={
             200: CallbackSerializer(many=True),
             400: problem("A filter or page value is not allowed."),
@@ -52,12 +56,11 @@ def secret_answer(valid: list[CallbackSecret]) -> Response:
     ),
     retrieve=extend_schema(
         summary="Show a callback and each attempt",
+        description="Callbacks of the key's owner.",
         responses={200: CallbackDetailSerializer, **UNAUTHORIZED, **UNKNOWN},
     ),
 )
-class CallbackViewSet(
-    mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Callback]
-):
+class CallbackViewSet(GenericViewSet[Callback]):
     """Callbacks of the key's owner."""
 
     serializer_class = CallbackSerializer
@@ -73,9 +76,20 @@ class CallbackViewSet(
         owner = cast(User, self.request.user)
         return Callback.objects.filter(owner=owner).select_related("task")
 
-    def get_serializer_class(self) -> Any:
-        """One callback is shown with its attempts, a list without."""
-        return CallbackSerializer if self.action == "list" else CallbackDetailSerializer
+    def list(self, request: Request) -> Response:
+        """A page, without the attempts of each."""
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset())) or []
+        site = site_of(request)
+        return self.get_paginated_response(
+            [callback_document(callback, site=site) for callback in page]
+        )
+
+    def retrieve(self, request: Request, public_id: Any = None) -> Response:
+        """One callback with its attempts."""
+        return Response(self._shown(self.get_object()))
+
+    def _shown(self, callback: Callback) -> Document:
+        return callback_detail_document(callback, site=site_of(self.request))
 
     @extend_schema(
         summary="Send a callback once more",
@@ -96,7 +110,7 @@ class CallbackViewSet(
         """One more delivery."""
         callbacks.replay(self.get_object())
         return Response(
-            self.get_serializer(self.get_object()).data,
+            self._shown(self.get_object()),
             status=status.HTTP_202_ACCEPTED,
         )
 
@@ -126,9 +140,7 @@ class CallbackViewSet(
             since=wanted.validated_data["created_after"],
             until=wanted.validated_data["created_before"],
         )
-        return Response(
-            ReplaySerializer({"count": count}).data, status=status.HTTP_202_ACCEPTED
-        )
+        return Response({"count": count}, status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(
         summary="Send a test event",
@@ -162,7 +174,7 @@ class CallbackViewSet(
             wanted.validated_data["callback_url"],
             wanted.validated_data["callback_headers"],
         )
-        body = self.get_serializer(test).data
+        body = self._shown(test)
         return Response(
             body,
             status=status.HTTP_202_ACCEPTED,

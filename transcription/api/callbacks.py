@@ -1,104 +1,68 @@
-"""What a callback says: the task as the API shows it, in an event's frame."""
+"""What a callback says, as the OpenAPI document describes it.
+
+The events themselves are made by `transcription.documents.events`.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
-from django.db.models.functions import Length
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import override
-from drf_spectacular.utils import (
-    OpenApiCallback,
-    OpenApiResponse,
-    extend_schema,
-    extend_schema_field,
-)
+from drf_spectacular.utils import OpenApiCallback, OpenApiResponse, extend_schema
 from rest_framework import serializers
-from rest_framework.renderers import JSONRenderer
 
 from transcription.api import examples
 from transcription.api.serializers import ResultSerializer, TaskDetailSerializer
-from transcription.models import Callback, Transcript, TranscriptionTask
+from transcription.models import Callback
 
 
 class EventTaskSerializer(TaskDetailSerializer):
     """The task of an event, with its result if that is short."""
 
-    result = serializers.SerializerMethodField(
+    links = serializers.DictField(  # type: ignore[assignment]
+        child=serializers.CharField(),
+        read_only=True,
+        help_text=_(
+            "Addresses below WHISPERHUB_PUBLIC_URL: nobody asked, so no host is known."
+        ),
+    )
+    result = ResultSerializer(
+        read_only=True,
+        allow_null=True,
         help_text=_(
             "As the address in `links.result` has it; null if there is none, or if it "
             "is longer than the server sends along."
-        )
+        ),
     )
 
     class Meta(TaskDetailSerializer.Meta):
         fields = [*TaskDetailSerializer.Meta.fields, "result"]
         read_only_fields = fields
 
-    def get_links(self, task: TranscriptionTask) -> dict[str, str]:
-        """Addresses below WHISPERHUB_PUBLIC_URL: nobody asked, so no host is known."""
-        links = super().get_links(task)
-        return {name: f"{settings.PUBLIC_URL}{path}" for name, path in links.items()}
-
-    @extend_schema_field(ResultSerializer(allow_null=True))
-    def get_result(self, task: TranscriptionTask) -> dict[str, Any] | None:
-        """The result, if its JSON is within the limit."""
-        limit = settings.CALLBACK_RESULT_BYTES
-        transcript = (
-            # The transcript of a day is not loaded only to find it too long.
-            Transcript.objects.annotate(text_length=Length("text"))
-            .filter(task=task, text_length__lte=limit)
-            .first()
-        )
-        if transcript is None:
-            return None
-        transcript.task = task
-        result: dict[str, Any] = ResultSerializer(transcript).data
-        return result if len(JSONRenderer().render(result)) <= limit else None
-
 
 TASK_EVENTS = [event.value for event in Callback.Event if event != Callback.Event.TEST]
 
 
-class EventSerializer(serializers.Serializer[Callback]):
+class EventSerializer(serializers.Serializer[Any]):
     """A task has ended."""
 
-    type = serializers.ChoiceField(source="event", choices=TASK_EVENTS)
-    timestamp = serializers.DateTimeField(
-        source="task.finished_at", help_text=_("When it happened.")
-    )
-    data = EventTaskSerializer(source="task")  # type: ignore[assignment]
+    type = serializers.ChoiceField(choices=TASK_EVENTS)
+    timestamp = serializers.DateTimeField(help_text=_("When it happened."))
+    data = EventTaskSerializer()  # type: ignore[assignment]
 
 
-class TestDataSerializer(serializers.Serializer[Callback]):
+class TestDataSerializer(serializers.Serializer[Any]):
     """What a test event says."""
 
     message = serializers.CharField()
 
 
-class TestEventSerializer(serializers.Serializer[Callback]):
+class TestEventSerializer(serializers.Serializer[Any]):
     """Somebody tries whether events arrive."""
 
-    type = serializers.ChoiceField(source="event", choices=[Callback.Event.TEST.value])
-    timestamp = serializers.DateTimeField(
-        source="created_at", help_text=_("When it was asked for.")
-    )
-    data = serializers.SerializerMethodField()  # type: ignore[assignment]
-
-    @extend_schema_field(TestDataSerializer)
-    def get_data(self, callback: Callback) -> dict[str, str]:
-        """A sentence for people."""
-        return {"message": "This is a test event. No task belongs to it."}
-
-
-def event_body(callback: Callback) -> bytes:
-    """The document that a receiver gets, from what the database says now."""
-    kind = EventSerializer if callback.task else TestEventSerializer
-    # Receivers are programs, and nobody has asked for a language.
-    with override("en"):
-        body: bytes = JSONRenderer().render(kind(callback).data)
-    return body
+    type = serializers.ChoiceField(choices=[Callback.Event.TEST.value])
+    timestamp = serializers.DateTimeField(help_text=_("When it was asked for."))
+    data = TestDataSerializer(read_only=True)  # type: ignore[assignment]
 
 
 SIGNED = (

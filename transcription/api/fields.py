@@ -21,7 +21,6 @@ from transcription.api.echoes import MOST_NAMES, NAME_LENGTH, shortened, shown
 from whisperhub import languages
 from whisperhub.network.egress import BlockedAddressError, configured_policy
 from whisperhub.network.links import LENGTH, Fault, fault_of, target_of
-from whisperhub.sentences import translated
 
 LEAST_CLIP_SECONDS: Final = 0.5
 
@@ -263,14 +262,6 @@ class MomentField(serializers.DateTimeField):
     """A moment in a request, which may stand in the address."""
 
     default_error_messages = {"invalid": NOT_A_MOMENT}
-
-
-class SentenceField(serializers.CharField):
-    """What a worker wrote in English for people, said in the request's language."""
-
-    def to_representation(self, value: Any) -> str:
-        """Translated, if somebody knows it."""
-        return translated(value)
 
 
 class NullableNumberField(serializers.FloatField):

@@ -1,18 +1,16 @@
-"""Rows to JSON and requests to checked values."""
+"""What requests and answers look like; requests are checked, answers described.
+
+The answers themselves are made by `transcription.documents`.
+"""
 
 from __future__ import annotations
 
-import uuid
-from datetime import datetime
-from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.reverse import reverse
-from rest_framework.settings import api_settings
 
 from transcription.api.callback_fields import CallbackHeadersField
 from transcription.api.fields import (
@@ -20,7 +18,6 @@ from transcription.api.fields import (
     FileUrlField,
     OneOfField,
     RequestSerializer,
-    SentenceField,
     TextField,
     refuse_unknown,
 )
@@ -32,19 +29,13 @@ from transcription.api.options import (
 )
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
-from transcription.notices import NoticeCode, shown
-from transcription.services.outlook import MAX_AHEAD, outlook_of
-from transcription.services.steering import can_retry
+from transcription.services.outlook import MAX_AHEAD
 from transcription.services.submission import Link, Media, TaskRequest
-from whisperhub.sentences import translated
 
-# Stands for an id in addresses.
-SOME_ID: Final = str(uuid.UUID(int=0))
 NOTICES_HELP = _(
     "What a reader of the result must know: where sound is missing, say, or which "
     "track was taken."
 )
-NULL_SECONDS = {"type": "number", "nullable": True}
 
 # Languages are detected at an address of its own.
 TASK_TYPES = [
@@ -261,30 +252,8 @@ class NoticeSerializer(serializers.Serializer[Any]):
     )
 
 
-def notices_of(task: TranscriptionTask) -> list[dict[str, Any]]:
-    """What was noticed about the media of a task, and while it ran."""
-    return [shown(notice) for notice in task.notices]
-
-
-@extend_schema_field(NoticeSerializer(many=True))
-class ResultNoticesField(serializers.Field[Any, Any, Any, Any]):
-    """The notices of a result: those of its task, then what its model says of all."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        """Take the whole transcript."""
-        super().__init__(source="*", read_only=True, help_text=NOTICES_HELP, **kwargs)
-
-    def to_representation(self, value: Transcript) -> list[dict[str, Any]]:
-        """In the language of the request."""
-        of_model = [
-            {"code": NoticeCode.MODEL, "message": translated(text), "details": {}}
-            for text in value.notices
-        ]
-        return notices_of(value.task) + of_model
-
-
 class HeardLanguageField(serializers.CharField):
-    """The language of a result; a row has an empty one where nobody speaks."""
+    """The language of a result."""
 
     def __init__(self, **kwargs: Any) -> None:
         """Allow null."""
@@ -294,35 +263,24 @@ class HeardLanguageField(serializers.CharField):
             **kwargs,
         )
 
-    def to_representation(self, value: Any) -> Any:
-        """None for an empty one."""
-        return value or None
-
 
 class LanguageDetectionSerializer(serializers.Serializer[Any]):
     """Which language is spoken."""
 
-    id = serializers.UUIDField(source="task.public_id")
+    id = serializers.UUIDField()
     language = HeardLanguageField()
     language_probability = serializers.FloatField(allow_null=True)
     language_probabilities = serializers.DictField(child=serializers.FloatField())
-    duration = serializers.FloatField(source="duration_seconds")
-    model = serializers.SerializerMethodField()
-    notices = ResultNoticesField()
-
-    @extend_schema_field(ModelUsedSerializer)
-    def get_model(self, transcript: Transcript) -> Any:
-        """As stored."""
-        return transcript.model
+    duration = serializers.FloatField()
+    model = ModelUsedSerializer(read_only=True)
+    notices = NoticeSerializer(many=True, read_only=True, help_text=NOTICES_HELP)
 
 
-class MediaSerializer(serializers.Serializer[TranscriptionTask]):
+class MediaSerializer(serializers.Serializer[Any]):
     """What is known of the media; empty until it is prepared."""
 
-    duration_seconds = serializers.FloatField(
-        source="media_duration_seconds", allow_null=True
-    )
-    format = serializers.CharField(source="media_format")
+    duration_seconds = serializers.FloatField(allow_null=True)
+    format = serializers.CharField()
     audio_codec = serializers.CharField()
     sample_rate = serializers.IntegerField(allow_null=True)
     channels = serializers.IntegerField(allow_null=True)
@@ -349,25 +307,15 @@ class AudioTrackSerializer(serializers.Serializer[Any]):
     taken = serializers.BooleanField(help_text=_("Whether it is the one transcribed."))
 
 
-def seconds_done(task: TranscriptionTask) -> float | None:
-    """Seconds of the media that are transcribed; None until its length is known."""
-    if task.media_duration_seconds is None:
-        return None
-    return round(task.progress * task.media_duration_seconds, 2)
+@extend_schema_field({"type": "number", "nullable": True})
+class SecondsDoneField(serializers.FloatField):
+    """Seconds of the media that are transcribed; null until its length is known."""
 
 
-def moment_text(moment: datetime | None) -> str | None:
-    """A moment as all answers have it, in UTC."""
-    if moment is None:
-        return None
-    return moment.strftime(str(api_settings.DATETIME_FORMAT))
-
-
-class ProgressSerializer(serializers.Serializer[TranscriptionTask]):
+class ProgressSerializer(serializers.Serializer[Any]):
     """How far a task is."""
 
     share = serializers.FloatField(
-        source="progress",
         min_value=0,
         max_value=1,
         help_text=_(
@@ -375,23 +323,18 @@ class ProgressSerializer(serializers.Serializer[TranscriptionTask]):
             "length is known; then the share of the media that is transcribed."
         ),
     )
-    seconds_done = serializers.SerializerMethodField()
-    updated_at = serializers.DateTimeField(source="progress_at", allow_null=True)
-
-    @extend_schema_field(NULL_SECONDS)
-    def get_seconds_done(self, task: TranscriptionTask) -> float | None:
-        """Seconds of the media that are transcribed."""
-        return seconds_done(task)
+    seconds_done = SecondsDoneField(read_only=True, allow_null=True)
+    updated_at = serializers.DateTimeField(allow_null=True)
 
 
-class TaskErrorSerializer(serializers.Serializer[TranscriptionTask]):
+class TaskErrorSerializer(serializers.Serializer[Any]):
     """Why a task failed, or what its next attempt is waiting for."""
 
-    code = serializers.CharField(source="error_code")
-    message = serializers.CharField(source="error_message")
+    code = serializers.CharField()
+    message = serializers.CharField()
 
 
-class TaskLinksSerializer(serializers.Serializer[TranscriptionTask]):
+class TaskLinksSerializer(serializers.Serializer[Any]):
     """Addresses that belong to a task."""
 
     self = serializers.URLField()
@@ -402,18 +345,18 @@ class TaskLinksSerializer(serializers.Serializer[TranscriptionTask]):
 class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
     """A task as clients see it."""
 
-    id = serializers.UUIDField(source="public_id", read_only=True)
-    media = MediaSerializer(source="*", read_only=True)
-    progress = ProgressSerializer(source="*", read_only=True)
+    id = serializers.UUIDField(read_only=True)
+    media = MediaSerializer(read_only=True)
+    progress = ProgressSerializer(read_only=True)
     audio_tracks = AudioTrackSerializer(many=True, read_only=True)
-    error = serializers.SerializerMethodField()
-    notices = serializers.SerializerMethodField(help_text=NOTICES_HELP)
-    links = serializers.SerializerMethodField()
-    can_retry = serializers.SerializerMethodField(
-        help_text=_("Whether it ended in a way that lets it start again.")
+    error = TaskErrorSerializer(read_only=True, allow_null=True)
+    notices = NoticeSerializer(many=True, read_only=True, help_text=NOTICES_HELP)
+    links = TaskLinksSerializer(read_only=True)
+    can_retry = serializers.BooleanField(
+        read_only=True,
+        help_text=_("Whether it ended in a way that lets it start again."),
     )
     retry_until = serializers.DateTimeField(
-        source="media_expires_at",
         read_only=True,
         allow_null=True,
         help_text=_(
@@ -421,8 +364,10 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             "room before. Null: no such end."
         ),
     )
-    callback_header_names = serializers.SerializerMethodField(
-        help_text=_("Of your callback_headers; their values are shown to nobody.")
+    callback_header_names = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text=_("Of your callback_headers; their values are shown to nobody."),
     )
 
     class Meta:
@@ -477,85 +422,6 @@ class TaskSerializer(serializers.ModelSerializer[TranscriptionTask]):
             },
         }
 
-    def get_callback_header_names(self, task: TranscriptionTask) -> list[str]:
-        """In the order of the alphabet."""
-        return sorted(task.callback_headers)
-
-    def get_can_retry(self, task: TranscriptionTask) -> bool:
-        """By its row alone."""
-        return can_retry(task)
-
-    def get_retry_until(self, task: TranscriptionTask) -> str | None:
-        """When its upload goes."""
-        return moment_text(task.media_expires_at)
-
-    def to_representation(self, instance: TranscriptionTask) -> dict[str, Any]:
-        """What the fields would give: on a page they take most of its time."""
-        shown: dict[str, Any] = {}
-        for name in self.Meta.fields:
-            if made := getattr(self, f"get_{name}", None):
-                shown[name] = made(instance)
-                continue
-            value = getattr(instance, name)
-            shown[name] = moment_text(value) if isinstance(value, datetime) else value
-        return shown
-
-    def get_id(self, task: TranscriptionTask) -> str:
-        """The public one."""
-        return str(task.public_id)
-
-    def get_media(self, task: TranscriptionTask) -> dict[str, Any]:
-        """As `MediaSerializer` has it."""
-        return {
-            "duration_seconds": task.media_duration_seconds,
-            "format": task.media_format,
-            "audio_codec": task.audio_codec,
-            "sample_rate": task.sample_rate,
-            "channels": task.channels,
-            "has_video": task.has_video,
-        }
-
-    def get_progress(self, task: TranscriptionTask) -> dict[str, Any]:
-        """As `ProgressSerializer` has it."""
-        return {
-            "share": task.progress,
-            "seconds_done": seconds_done(task),
-            "updated_at": moment_text(task.progress_at),
-        }
-
-    @extend_schema_field(TaskErrorSerializer(allow_null=True))
-    def get_error(self, task: TranscriptionTask) -> dict[str, str] | None:
-        """Code and sentence, or null."""
-        if not task.error_code:
-            return None
-        return {"code": task.error_code, "message": task.error_sentence.translated()}
-
-    @extend_schema_field(NoticeSerializer(many=True))
-    def get_notices(self, task: TranscriptionTask) -> list[dict[str, Any]]:
-        """With sentences in the language of the request."""
-        return notices_of(task)
-
-    @extend_schema_field(TaskLinksSerializer)
-    def get_links(self, task: TranscriptionTask) -> dict[str, str]:
-        """Absolute addresses."""
-        return {
-            name: address.replace(SOME_ID, str(task.public_id))
-            for name, address in self._addresses.items()
-        }
-
-    @cached_property
-    def _addresses(self) -> dict[str, str]:
-        # Made once for all tasks of a page.
-        request = self.context.get("request")
-        return {
-            name: reverse(view, kwargs={"public_id": SOME_ID}, request=request)
-            for name, view in {
-                "self": "task-detail",
-                "result": "task-result",
-                "subtitles": "task-subtitles",
-            }.items()
-        }
-
 
 class ProgressAndOutlookSerializer(ProgressSerializer):
     """How far a task is, and what it may expect."""
@@ -581,16 +447,7 @@ class ProgressAndOutlookSerializer(ProgressSerializer):
 class TaskDetailSerializer(TaskSerializer):
     """A task with its place in the queue."""
 
-    progress = ProgressAndOutlookSerializer(source="*", read_only=True)
-
-    def get_progress(self, task: TranscriptionTask) -> dict[str, Any]:
-        """As `ProgressAndOutlookSerializer` has it."""
-        outlook = outlook_of(task)
-        return {
-            **super().get_progress(task),
-            "tasks_ahead": outlook.tasks_ahead,
-            "estimated_finish_at": moment_text(outlook.finish_at),
-        }
+    progress = ProgressAndOutlookSerializer(read_only=True)
 
 
 class TaskChangeSerializer(serializers.Serializer[Any]):
@@ -643,23 +500,18 @@ class SegmentSerializer(serializers.Serializer[Any]):
 class PendingResultSerializer(serializers.ModelSerializer[TranscriptionTask]):
     """The answer to a question for a result that is not there yet."""
 
-    id = serializers.UUIDField(source="public_id", read_only=True)
-    progress = ProgressSerializer(source="*", read_only=True)
-    segments = serializers.SerializerMethodField(
-        help_text=_("What was heard so far, in the order of the media.")
+    id = serializers.UUIDField(read_only=True)
+    progress = ProgressSerializer(read_only=True)
+    segments = SegmentSerializer(
+        many=True,
+        read_only=True,
+        help_text=_("What was heard so far, in the order of the media."),
     )
 
     class Meta:
         model = TranscriptionTask
         fields = ["id", "status", "progress", "segments"]
         read_only_fields = fields
-
-    @extend_schema_field(SegmentSerializer(many=True))
-    def get_segments(self, task: TranscriptionTask) -> list[Any]:
-        """Of the attempt that runs; none for a task that does not."""
-        if task.status != TranscriptionTask.Status.PROCESSING:
-            return []
-        return [segment for part in task.parts.all() for segment in part.segments]
 
 
 class TimingsSerializer(serializers.Serializer[Any]):
@@ -674,20 +526,17 @@ class TimingsSerializer(serializers.Serializer[Any]):
 class ResultSerializer(serializers.ModelSerializer[Transcript]):
     """A finished transcript."""
 
-    id = serializers.UUIDField(source="task.public_id", read_only=True)
-    task_type = serializers.CharField(source="task.task_type", read_only=True)
+    id = serializers.UUIDField(read_only=True)
+    task_type = serializers.CharField(read_only=True)
     language = HeardLanguageField(read_only=True)
     language_probabilities = serializers.DictField(child=serializers.FloatField())
-    duration = serializers.FloatField(source="duration_seconds")
-    duration_after_vad = serializers.FloatField(
-        source="duration_after_vad_seconds", allow_null=True
-    )
-    # Stored as they are sent: read back without going through a field each.
-    segments = serializers.SerializerMethodField()
+    duration = serializers.FloatField()
+    duration_after_vad = serializers.FloatField(allow_null=True)
+    segments = SegmentSerializer(many=True, read_only=True)
     options = serializers.DictField()
-    model = serializers.SerializerMethodField()
-    timings = serializers.SerializerMethodField()
-    notices = ResultNoticesField()
+    model = ModelUsedSerializer(read_only=True)
+    timings = TimingsSerializer(read_only=True)
+    notices = NoticeSerializer(many=True, read_only=True, help_text=NOTICES_HELP)
 
     class Meta:
         model = Transcript
@@ -707,33 +556,6 @@ class ResultSerializer(serializers.ModelSerializer[Transcript]):
             "notices",
         ]
         read_only_fields = fields
-
-    @extend_schema_field(SegmentSerializer(many=True))
-    def get_segments(self, transcript: Transcript) -> Any:
-        """As stored."""
-        return transcript.segments
-
-    @extend_schema_field(ModelUsedSerializer)
-    def get_model(self, transcript: Transcript) -> Any:
-        """As stored."""
-        return transcript.model
-
-    @extend_schema_field(TimingsSerializer)
-    def get_timings(self, transcript: Transcript) -> dict[str, float | None]:
-        """Differences of the task's moments."""
-        task = transcript.task
-
-        def between(first: Any, last: Any) -> float | None:
-            if first is None or last is None:
-                return None
-            return float(round((last - first).total_seconds(), 3))
-
-        return {
-            "preparation": between(task.preparation_started_at, task.queued_at),
-            "queue": between(task.queued_at, task.started_at),
-            "inference": task.inference_seconds,
-            "total": between(task.created_at, task.finished_at),
-        }
 
 
 class SubtitleQuerySerializer(serializers.Serializer[Any]):
@@ -759,10 +581,10 @@ class ServedModelSerializer(serializers.Serializer[Any]):
             "nor detects languages. Empty until a process has loaded it."
         ),
     )
-    notice = SentenceField(
+    notice = serializers.CharField(
         help_text=_("What readers of its results must know; usually empty.")
     )
-    message = SentenceField(help_text=_("Why it failed; usually empty."))
+    message = serializers.CharField(help_text=_("Why it failed; usually empty."))
 
 
 class ModelListSerializer(serializers.Serializer[Any]):

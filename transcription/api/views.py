@@ -1,4 +1,4 @@
-"""The REST API: parse, call one service, serialize."""
+"""The REST API: parse, call one service, answer with a document."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.limits import client_of
 from accounts.models import User
+from transcription.api.addresses import site_of
 from transcription.api.callback_serializers import CallbackDetailSerializer
 from transcription.api.callbacks import TASK_ENDED
 from transcription.api.examples import (
@@ -58,11 +59,25 @@ from transcription.api.serializers import (
 )
 from transcription.api.uploading import IDEMPOTENCY_KEY, TakesFile
 from transcription.api.waiting import WaitsForTask
+from transcription.documents.callbacks import callback_detail_document
+from transcription.documents.encoding import Document
+from transcription.documents.results import (
+    language_detection_document,
+    result_document,
+    subtitles,
+    subtitles_file_name,
+)
+from transcription.documents.served_models import model_list_document
+from transcription.documents.tasks import (
+    pending_result_document,
+    task_detail_document,
+    task_document,
+)
 from transcription.errors import AlreadyEndedError
-from transcription.media.subtitles import SRT, Cue, readable, render_srt, render_vtt
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services import (
     cancellation,
+    outlook,
     retention,
     serving,
     steering,
@@ -118,7 +133,7 @@ NO_ROOM = problem(
 def pending(task: TranscriptionTask) -> Response:
     """The answer to who asks for the result of an unfinished task."""
     return Response(
-        PendingResultSerializer(task).data,
+        pending_result_document(task),
         status=status.HTTP_202_ACCEPTED,
         headers={"Retry-After": "1"},
     )
@@ -203,12 +218,18 @@ class TaskViewSet(
     def retrieve(self, request: Request, public_id: Any = None) -> Response:
         """The task, its place in the queue and when it may be done."""
         task = self.get_object()
-        return Response(TaskDetailSerializer(task, context={"request": request}).data)
+        return Response(
+            task_detail_document(task, outlook.outlook_of(task), site=site_of(request))
+        )
 
     def list(self, request: Request) -> Response:
         """A page of the tasks that the query string asks for."""
-        page = self.paginate_queryset(listed_tasks(request, cast(User, request.user)))
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+        rows = listed_tasks(request, cast(User, request.user))
+        page = self.paginate_queryset(rows) or []
+        site = site_of(request)
+        return self.get_paginated_response(
+            [task_document(task, site=site) for task in page]
+        )
 
     @extend_schema(
         summary="Submit a recording",
@@ -307,7 +328,7 @@ class TaskViewSet(
             task = answer.task
             if answer.replayed:
                 headers[IDEMPOTENCY_REPLAYED] = "true"
-        body = self.get_serializer(task).data
+        body = self._shown(task)
         return Response(
             body,
             status=status.HTTP_201_CREATED,
@@ -405,7 +426,10 @@ class TaskViewSet(
 
     def _as_it_stands(self, task: TranscriptionTask) -> Response:
         task.refresh_from_db()
-        return Response(self.get_serializer(task).data)
+        return Response(self._shown(task))
+
+    def _shown(self, task: TranscriptionTask) -> Document:
+        return task_document(task, site=site_of(self.request))
 
     @extend_schema(
         summary="Get the transcript",
@@ -423,7 +447,7 @@ class TaskViewSet(
         task = self.get_object()
         if not task.is_finished:
             return pending(task)
-        return Response(ResultSerializer(transcript_of(task)).data)
+        return Response(result_document(transcript_of(task)))
 
     @extend_schema(
         summary="List a task's callbacks with each attempt",
@@ -438,10 +462,10 @@ class TaskViewSet(
         """What became of telling its client."""
         told = self.get_object().callbacks.select_related("task")
         page: Any = self.paginate_queryset(cast(Any, told.prefetch_related("history")))
-        body = CallbackDetailSerializer(
-            page, many=True, context=self.get_serializer_context()
-        ).data
-        return self.get_paginated_response(body)
+        site = site_of(request)
+        return self.get_paginated_response(
+            [callback_detail_document(callback, site=site) for callback in page]
+        )
 
     @extend_schema(
         summary="Get the transcript as subtitles",
@@ -469,20 +493,13 @@ class TaskViewSet(
         if not task.is_finished:
             return pending(task)
         output_format = query.validated_data["output_format"]
-        cues = [
-            Cue(segment["start"], segment["end"], segment["text"])
-            for segment in transcript_of(task).segments
-        ]
-        render = render_srt if output_format == SRT else render_vtt
-        stem = (
-            task.file_name.rpartition(".")[0] or task.file_name or str(task.public_id)
-        )
+        file_name = subtitles_file_name(task, output_format)
         return HttpResponse(
-            render(readable(cues)),
+            subtitles(transcript_of(task), output_format),
             content_type=f"{SUBTITLE_TYPES[output_format]}; charset=utf-8",
             headers={
                 "Content-Disposition": "attachment; filename*=UTF-8''"
-                + quote(f"{stem}.{output_format}", safe="")
+                + quote(file_name, safe="")
             },
         )
 
@@ -541,7 +558,7 @@ class DetectLanguageView(TakesFile, WaitsForTask):
 
     def outcome(self, task: TranscriptionTask) -> Response:
         """The language, or the task's error."""
-        return Response(LanguageDetectionSerializer(transcript_of(task)).data)
+        return Response(language_detection_document(transcript_of(task)))
 
 
 class ModelListView(APIView):
@@ -554,4 +571,4 @@ class ModelListView(APIView):
     )
     def get(self, request: Request) -> Response:
         """Every model a slot has served within the last day."""
-        return Response(ModelListSerializer({"results": serving.served_models()}).data)
+        return Response(model_list_document(serving.served_models()))

@@ -31,8 +31,7 @@ def deliver(callback_id: int, *, owner: str, describe: Describe) -> State | None
     Args:
         callback_id: the row.
         owner: who this process is.
-        describe: makes the body; what it says of a task belongs to the API, which lies
-            above the services.
+        describe: makes the body; `transcription.documents` lies above the services.
 
     Returns:
         Where the callback stands now; None if there was nothing to claim, or it was

@@ -740,7 +740,7 @@ def test_too_many_parameters_are_refused_and_not_a_failure(world):
 
 
 def test_a_callback_is_in_english_whoever_sends_it(world):
-    from transcription.api.callbacks import event_body
+    from transcription.documents.events import event_body
 
     said = STORED["media_too_long"]
     task = TaskFactory(
