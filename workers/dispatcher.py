@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
 from accounts import usage
+from transcription.database import by_itself, is_outage
 from transcription.models import TranscriptionTask
 from transcription.services import (
     ageing,
@@ -34,7 +35,6 @@ from transcription.services import (
     transitions,
     turns,
 )
-from transcription.services.database import by_itself, is_outage
 from whisperhub.edges import Edge, failure_count, guarded
 from whisperhub.queues import PRIORITIES
 

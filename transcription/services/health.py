@@ -24,9 +24,9 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from redis.exceptions import RedisError
 
+from transcription.database import despite_conflicts
 from transcription.models import DispatcherTick
 from transcription.services import events
-from transcription.services.database import despite_conflicts
 from transcription.services.publishing import breaker
 
 logger = logging.getLogger(__name__)
