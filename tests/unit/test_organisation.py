@@ -1,4 +1,4 @@
-"""What the folders and marks of the tests promise."""
+"""What the folders and marks of the tests promise, and who may import what."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Who uses these looks at what differs between databases.
 TELLING = {"connection", "connections", "transaction", "CaptureQueriesContext"}
 TELLING |= {"PLANS_ONLY", "SERVERS_ONLY"}
+PRODUCT = ("whisperhub", "accounts", "transcription", "workers", "crawlers")
 
 
 def files_of_one_database() -> Iterator[Path]:
@@ -69,3 +70,15 @@ def test_unit_tests_start_no_process():
 
 def test_the_files_that_begin_are_there():
     assert [name for name in LONGEST if not (ROOT / name).exists()] == []
+
+
+def test_one_module_connects_to_redis():
+    importing = {
+        str(path.relative_to(ROOT))
+        for package in PRODUCT
+        for path in (ROOT / package).rglob("*.py")
+        for name in imported_modules(path)
+        if name.partition(".")[0] == "redis"
+    }
+
+    assert importing == {"whisperhub/redis.py"}
