@@ -23,8 +23,8 @@ from transcription.engines.base import Engine
 from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine
 from transcription.models import TranscriptionTask
-from transcription.services import events
 from transcription.services.leases import heartbeat
+from whisperhub import redis as connections_to_redis
 from whisperhub.broker import to_redis_url
 from whisperhub.celery import app as celery_app
 from workers.broker import running_broker
@@ -217,6 +217,6 @@ def _forget_connections() -> None:
         app._pool = None
     app.amqp._producer_pool = None
     kombu.pools.reset()
-    if events.client.cache_info().currsize:
-        events.client().close()
-        events.client.cache_clear()
+    # Clients without an owner close their connections.
+    connections_to_redis._registered.cache_clear()
+    connections_to_redis._shared_client.cache_clear()

@@ -17,10 +17,11 @@ from tests.factories import TaskFactory
 from tests.integration import steps
 from tests.media_files import make_tone
 from tests.stored_files import TaskFiles
+from transcription import database
 from transcription.engines.base import ModelInfo, Segment, Transcription, Word
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import Notice, NoticeCode
-from transcription.services import database, execution, slots, spool, transitions
+from transcription.services import execution, slots, spool, transitions
 from transcription.services.transitions import Outcome
 from whisperhub.sentences import Sentence
 

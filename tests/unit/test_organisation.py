@@ -1,4 +1,4 @@
-"""What the folders and marks of the tests promise."""
+"""What the folders and marks of the tests promise, and who may import what."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from tests.conftest import LONGEST
 
 ROOT = Path(__file__).resolve().parents[2]
-PRODUCT = ("accounts", "crawlers", "transcription", "whisperhub", "workers")
 STORAGE = "transcription/storage/"
 # What is done with a path on a disk, by the name of the call.
 ON_PATHS = {"copyfile", "disk_usage", "iterdir", "memmap", "move", "rename", "rmdir"}
@@ -38,6 +37,7 @@ WITH_FILES_OF_THEIR_OWN = {
 # Who uses these looks at what differs between databases.
 TELLING = {"connection", "connections", "transaction", "CaptureQueriesContext"}
 TELLING |= {"PLANS_ONLY", "SERVERS_ONLY"}
+PRODUCT = ("whisperhub", "accounts", "transcription", "workers", "crawlers")
 
 
 def files_of_one_database() -> Iterator[Path]:
@@ -136,3 +136,15 @@ def test_only_the_storage_knows_where_the_files_of_tasks_lie():
     }
 
     assert knowing == {"whisperhub/settings.py", "whisperhub/forms.py"}
+
+
+def test_one_module_connects_to_redis():
+    importing = {
+        str(path.relative_to(ROOT))
+        for package in PRODUCT
+        for path in (ROOT / package).rglob("*.py")
+        for name in imported_modules(path)
+        if name.partition(".")[0] == "redis"
+    }
+
+    assert importing == {"whisperhub/redis.py"}

@@ -16,6 +16,7 @@ from django.db.models import Q
 
 from transcription import storage
 from transcription.audio import SAMPLE_RATE, Samples
+from transcription.database import persistently, will_pass
 from transcription.engines.abilities import check_abilities
 from transcription.engines.base import (
     Engine,
@@ -36,7 +37,6 @@ from transcription.models import TranscriptionTask
 from transcription.notices import Notice, NoticeCode
 from transcription.services import retention, spool, transitions, turns
 from transcription.services.admission import admission
-from transcription.services.database import persistently, will_pass
 from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.transitions import Lease, Outcome, Served
 from transcription.services.turns import Chosen

@@ -13,11 +13,11 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from transcription import storage
+from transcription.database import persistently, will_pass
 from transcription.errors import FetchError, LinkIsPageError
 from transcription.media.recognition import HEAD_BYTES, is_web_page
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
-from transcription.services.database import persistently, will_pass
 from transcription.services.file_names import clean_file_name
 from transcription.services.leases import HeldLease
 from transcription.services.retry_schedule import retry_after_seconds

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db.models import Sum
 
 from transcription import storage
+from transcription.database import persistently
 from transcription.engines.languages import is_language
 from transcription.errors import (
     DecoderLostError,
@@ -26,7 +27,6 @@ from transcription.media.limits import Limits
 from transcription.media.tracks import TrackChoice
 from transcription.models import TranscriptionTask
 from transcription.services import hints, places, retention, reuse, transitions, turns
-from transcription.services.database import persistently
 from transcription.services.fetching import fetch
 from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.transitions import Lease, Outcome, Served

@@ -10,10 +10,10 @@ from django.utils.translation import gettext as _
 
 from accounts.limits import Client
 from transcription import storage
+from transcription.database import despite_conflicts
 from transcription.errors import MediaGoneError, NotRetryableError, NotWaitingError
 from transcription.models import TranscriptionTask
 from transcription.services import hints, quotas, transitions
-from transcription.services.database import despite_conflicts
 from transcription.storage import original_of
 
 logger = logging.getLogger(__name__)
