@@ -23,6 +23,7 @@ from tests.problems import read_problem
 from tests.stored_files import TaskFiles
 from tests.waiting import patient
 from tests.web import running_web
+from transcription import storage
 from transcription.errors import KeyReusedError
 from transcription.models import IdempotencyKey, TranscriptionTask
 from transcription.services import idempotency, submission
@@ -200,7 +201,7 @@ def test_the_dispatcher_deletes_old_keys_in_batches(send, settings, monkeypatch)
 def all_past_the_first_look(monkeypatch):
     """Nobody stores a row before everybody has found the key to be new."""
     gate = threading.Barrier(AT_ONCE)
-    keep_upload = submission.keep_upload
+    keep_upload = storage.keep_upload
 
     def keep(*arguments: Any) -> int:
         gate.wait(patient(30))
