@@ -7,17 +7,13 @@ process counts for itself.
 
 from __future__ import annotations
 
-import functools
 import threading
 import uuid
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import redis
-
-from whisperhub.broker import redis_url
-from whisperhub.rates import Quiet, redis_client
+from whisperhub.redis import COUNTING, CircuitBreaker, redis_client, run_script
 
 PREFIX: Final = "whisperhub:places:"
 MILLISECONDS: Final = 1000
@@ -49,11 +45,9 @@ class Place:
     def release(self) -> None:
         """Give it back; a second time changes nothing."""
         _memory.release(self.name, self.token)
-        if not _quiet.is_on():
-            try:
-                redis_client(redis_url()).zrem(PREFIX + self.name, self.token)
-            except (redis.RedisError, OSError) as error:
-                _quiet.begin(error)
+        _breaker.ask(
+            lambda: redis_client(COUNTING).zrem(PREFIX + self.name, self.token)
+        )
 
 
 def take(name: str, *, most: int, seconds: float) -> Place | None:
@@ -74,15 +68,11 @@ def is_free(name: str, *, most: int) -> bool:
 
 
 def _ask(name: str, most: int, seconds: float, token: str) -> bool:
-    if not _quiet.is_on():
-        try:
-            span = int(seconds * MILLISECONDS)
-            return bool(
-                _script(redis_url())(keys=[PREFIX + name], args=[most, span, token])
-            )
-        except (redis.RedisError, OSError) as error:
-            _quiet.begin(error)
-    return _memory.ask(name, most, token)
+    span = int(seconds * MILLISECONDS)
+    answer = _breaker.ask(
+        lambda: run_script(SCRIPT, keys=[PREFIX + name], args=[most, span, token])
+    )
+    return _memory.ask(name, most, token) if answer is None else bool(answer)
 
 
 class _MemoryPlaces:
@@ -114,15 +104,10 @@ class _MemoryPlaces:
 
 
 _memory = _MemoryPlaces()
-_quiet = Quiet("Places")
+_breaker = CircuitBreaker("Places are counted in this process only")
 
 
 def reset() -> None:
     """Forget what this process holds, and that Redis was away."""
     _memory.clear()
-    _quiet.end()
-
-
-@functools.lru_cache(maxsize=4)
-def _script(url: str) -> Any:
-    return redis_client(url).register_script(SCRIPT)
+    _breaker.reset()

@@ -8,27 +8,16 @@ counts for itself: nothing is refused, or let through, because Redis is.
 
 from __future__ import annotations
 
-import functools
-import logging
 import math
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-from whisperhub.broker import redis_url
-
-logger = logging.getLogger(__name__)
+from whisperhub.redis import COUNTING, CircuitBreaker, redis_client, run_script
 
 PREFIX: Final = "whisperhub:rate:"
-# A Redis that does not answer must not hold requests up, nor each of them.
-REDIS_SECONDS: Final = 0.5
-QUIET_SECONDS: Final = 5.0
 # Names in memory; beyond, those whose buckets are full again go.
 MAX_NAMES: Final = 10_000
 MICROSECONDS: Final = 1_000_000
@@ -111,11 +100,7 @@ def look(name: str, rate: Rate) -> Standing:
 def forget(name: str) -> None:
     """Have all of a rate back at once."""
     _memory.forget(name)
-    if not _quiet.is_on():
-        try:
-            redis_client(redis_url()).delete(PREFIX + name)
-        except (redis.RedisError, OSError) as error:
-            _quiet.begin(error)
+    _breaker.ask(lambda: redis_client(COUNTING).delete(PREFIX + name))
 
 
 def _standing(rate: Rate, allowed: bool, until_full: int) -> Standing:
@@ -131,16 +116,15 @@ def _standing(rate: Rate, allowed: bool, until_full: int) -> Standing:
 
 
 def _ask(name: str, rate: Rate, *, cost: int) -> tuple[bool, int]:
-    if not _quiet.is_on():
-        try:
-            allowed, until_full = _script(redis_url())(
-                keys=[PREFIX + name], args=[rate.step, rate.span, cost]
-            )
-        except (redis.RedisError, OSError) as error:
-            _quiet.begin(error)
-        else:
-            return bool(allowed), int(until_full)
-    return _memory.ask(name, rate, cost=cost)
+    answer = _breaker.ask(
+        lambda: run_script(
+            SCRIPT, keys=[PREFIX + name], args=[rate.step, rate.span, cost]
+        )
+    )
+    if answer is None:
+        return _memory.ask(name, rate, cost=cost)
+    allowed, until_full = answer
+    return bool(allowed), int(until_full)
 
 
 class MemoryRates:
@@ -189,55 +173,11 @@ class MemoryRates:
                 del self._full_at[name]
 
 
-class Quiet:
-    """The time after a failure, in which Redis is left alone.
-
-    Args:
-        what: is counted, for the log.
-    """
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._until = 0.0
-
-    def is_on(self) -> bool:
-        """Whether Redis is left alone now."""
-        return time.monotonic() < self._until
-
-    def begin(self, error: Exception) -> None:
-        """Leave it alone for a while."""
-        self._until = time.monotonic() + QUIET_SECONDS
-        logger.warning("%s are counted in this process only (%s)", self._what, error)
-
-    def end(self) -> None:
-        """Ask it again."""
-        self._until = 0.0
-
-
 _memory = MemoryRates()
-_quiet = Quiet("Rates")
+_breaker = CircuitBreaker("Rates are counted in this process only")
 
 
 def reset() -> None:
     """Forget what this process has counted, and that Redis was away."""
     _memory.clear()
-    _quiet.end()
-
-
-@functools.lru_cache(maxsize=4)
-def redis_client(url: str) -> redis.Redis:
-    """The connections of this process for what is counted: they do not wait long."""
-    made: redis.Redis = redis.Redis.from_url(
-        url,
-        socket_timeout=REDIS_SECONDS,
-        socket_connect_timeout=REDIS_SECONDS,
-        # For a connection that a restart of Redis has cut; a silent one costs no more.
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-    )
-    return made
-
-
-@functools.lru_cache(maxsize=4)
-def _script(url: str) -> Any:
-    # Sent by its digest, and whole where Redis does not know it.
-    return redis_client(url).register_script(SCRIPT)
+    _breaker.reset()

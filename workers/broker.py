@@ -19,15 +19,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-import redis
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Connection
 from kombu.exceptions import OperationalError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from whisperhub.broker import broker_url, local_url, socket_path, to_redis_url
 from whisperhub.private_files import close_files
+from whisperhub.redis import is_there
 from workers.supervisor import Program, Supervisor
 
 SERVER_NAMES: Final = ("redis-server", "valkey-server")
@@ -152,18 +150,7 @@ def server_program(folder: Path, log_file: Path) -> Program:
 def answers(url: str) -> bool:
     """Whether the broker is there and has read its data."""
     if urlsplit(url).scheme.startswith(("redis", "unix")):
-        client = redis.Redis.from_url(
-            to_redis_url(url),
-            socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=CONNECT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
-        try:
-            return bool(client.ping())
-        except (redis.RedisError, OSError):
-            return False
-        finally:
-            client.close()
+        return is_there(to_redis_url(url))
     # Anything else Celery can use, a Sentinel for one.
     with Connection(url, connect_timeout=CONNECT_SECONDS) as connection:
         try:

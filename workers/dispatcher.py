@@ -17,9 +17,9 @@ from typing import Final
 from django.conf import settings
 from django.db.models import Case, IntegerField, Value, When
 from django.db.models.functions import Now
-from redis.exceptions import RedisError
 
 from accounts import usage
+from transcription.database import by_itself, is_outage
 from transcription.models import TranscriptionTask
 from transcription.services import (
     ageing,
@@ -34,9 +34,9 @@ from transcription.services import (
     transitions,
     turns,
 )
-from transcription.services.database import by_itself, is_outage
 from whisperhub.edges import Edge, failure_count, guarded
 from whisperhub.queues import PRIORITIES
+from whisperhub.redis import REDIS_ERRORS
 
 logger = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ class Dispatcher:
             self._search_at = time.monotonic() + SEARCH_SECONDS
         try:
             return lost_hints.forget_lost_hints(thoroughly=thoroughly)
-        except (RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             logger.debug("Lost hints cannot be looked for: %s", error)
             return 0
 

@@ -29,11 +29,11 @@ from tests.processes import is_alive
 from tests.waiting import wait_for
 from transcription.engines.plan import parse_plan
 from transcription.models import TranscriptionTask, WorkerSlot
-from transcription.services.publishing import QUIET_SECONDS
 from transcription.services.slots import slot_name
 from whisperhub import databases
 from whisperhub.broker import to_redis_url
 from whisperhub.queues import queue_names
+from whisperhub.redis import QUIET_SECONDS
 from workers.broker import answers
 from workers.stack import PARTS, Stack, free_port
 

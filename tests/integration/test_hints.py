@@ -13,9 +13,10 @@ from django.utils import timezone
 from tests.factories import TaskFactory
 from tests.waiting import patient
 from transcription.models import TranscriptionTask
-from transcription.services import lost_hints, publishing, transitions
+from transcription.services import lost_hints, transitions
 from transcription.services.hints import send_hint
-from transcription.services.publishing import QUIET_SECONDS, breaker
+from transcription.services.publishing import breaker
+from whisperhub.redis import QUIET_SECONDS
 from workers import dispatcher as dispatcher_module
 from workers.dispatcher import Dispatcher
 
@@ -29,7 +30,7 @@ def clock(monkeypatch) -> Any:
     class Clock:
         now = 1000.0
 
-    monkeypatch.setattr(f"{publishing.__name__}.time.monotonic", lambda: Clock.now)
+    monkeypatch.setattr("whisperhub.redis.time.monotonic", lambda: Clock.now)
     return Clock
 
 

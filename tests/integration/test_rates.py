@@ -11,8 +11,8 @@ import pytest
 from tests.integration.databases import in_threads
 from tests.waiting import patient, wait_for
 from whisperhub import rates
-from whisperhub.broker import redis_url
 from whisperhub.rates import MemoryRates, Rate, Standing
+from whisperhub.redis import COUNTING, redis_client
 from workers.broker import running_broker
 
 MINUTE = Rate(3, 60)
@@ -103,23 +103,23 @@ def test_a_redis_that_is_silent_holds_nobody_up(tmp_path, monkeypatch, point_at_
     with running_broker(tmp_path / "broker") as url:
         point_at_broker(url)
         rates.take("x", MINUTE)
-        client: Any = rates.redis_client(redis_url())
+        client: Any = redis_client(COUNTING)
         # It takes commands, and answers none.
         client.execute_command("CLIENT", "PAUSE", 20_000, "ALL")
         began = time.perf_counter()
 
         taken = [rates.take("x", MINUTE).allowed for _ in range(4)]
 
-        assert time.perf_counter() - began < patient(2 * rates.REDIS_SECONDS + 1)
+        assert time.perf_counter() - began < patient(2 * COUNTING.timeout_seconds + 1)
         assert taken == [True, True, True, False]
 
 
 def test_redis_counts_again_once_it_is_back(broker, monkeypatch):
-    monkeypatch.setattr(rates, "QUIET_SECONDS", 0.05)
-    rates._quiet.begin(ConnectionError("cut"))
+    monkeypatch.setattr("whisperhub.redis.QUIET_SECONDS", 0.05)
+    rates._breaker.trip()
     rates.take("x", MINUTE)
 
-    wait_for(lambda: not rates._quiet.is_on(), seconds=5)
+    wait_for(lambda: not rates._breaker.is_open(), seconds=5)
     rates.take("x", MINUTE)
 
     assert broker.client.exists("whisperhub:rate:x")

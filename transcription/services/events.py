@@ -5,7 +5,6 @@ Nothing depends on them: whoever waits looks at the row as well.
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import threading
@@ -14,30 +13,16 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
-import redis
-
 from transcription.services.publishing import breaker
-from whisperhub.broker import redis_url
 from whisperhub.edges import Edge, guarded
+from whisperhub.redis import NEWS, REDIS_ERRORS, redis_client
 
 logger = logging.getLogger(__name__)
 
 CHANNEL: Final = "whisperhub:tasks"
 STOP_CHANNEL: Final = "whisperhub:stop"
 RECONNECT_SECONDS: Final = 1.0
-SOCKET_SECONDS: Final = 3.0
 LISTEN_SECONDS: Final = 1.0
-
-
-@functools.cache
-def client() -> redis.Redis:
-    """The connections of this process to the broker, for what Celery does not do."""
-    made: redis.Redis = redis.Redis.from_url(
-        redis_url(),
-        socket_timeout=SOCKET_SECONDS,
-        socket_connect_timeout=SOCKET_SECONDS,
-    )
-    return made
 
 
 def announce_finished(public_id: uuid.UUID, status: str) -> None:
@@ -54,14 +39,15 @@ def _publish(channel: str, public_id: uuid.UUID, news: dict[str, str]) -> None:
     if breaker.is_open():
         return
     try:
-        client().publish(channel, json.dumps({"id": str(public_id), **news}))
-    except (redis.RedisError, OSError) as error:
+        redis_client(NEWS).publish(channel, json.dumps({"id": str(public_id), **news}))
+    except REDIS_ERRORS as error:
         breaker.trip()
         logger.warning("Task %s: no news went out (%s)", public_id, error)
 
 
 def _subscription() -> Any:
-    return client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    client = redis_client(NEWS)
+    return client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
 
 
 def listen_for_stops(look: Callable[[], None]) -> threading.Thread:
@@ -90,5 +76,5 @@ def _listen(look: Callable[[], None]) -> None:
                 if subscription.get_message(timeout=LISTEN_SECONDS) is not None:
                     with guarded(Edge.STOP_LISTENER, "at a look"):
                         look()
-    except (redis.RedisError, OSError) as error:
+    except REDIS_ERRORS as error:
         logger.debug("No news of stops: %s", error)

@@ -22,12 +22,11 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from redis.exceptions import RedisError
 
+from transcription.database import despite_conflicts
 from transcription.models import DispatcherTick
-from transcription.services import events
-from transcription.services.database import despite_conflicts
 from transcription.services.publishing import breaker
+from whisperhub.redis import NEWS, REDIS_ERRORS, redis_client
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +159,7 @@ def _broker() -> Health:
     if breaker.is_open():
         return Health.AWAY
     try:
-        events.client().ping()
-    except (RedisError, OSError):
+        redis_client(NEWS).ping()
+    except REDIS_ERRORS:
         return Health.AWAY
     return Health.OK

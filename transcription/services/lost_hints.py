@@ -25,8 +25,9 @@ from django.db.models import Count
 from django.db.models.functions import Now
 
 from transcription.models import Callback, TranscriptionTask
-from transcription.services import callbacks, events, transitions
+from transcription.services import callbacks, transitions
 from whisperhub.queues import CALLBACKS
+from whisperhub.redis import NEWS, redis_client
 
 logger = logging.getLogger(__name__)
 
@@ -121,12 +122,12 @@ def _forget_of_callbacks(*, thoroughly: bool) -> int:
 
 
 def _length(name: str) -> int:
-    length: Any = events.client().llen(name)
+    length: Any = redis_client(NEWS).llen(name)
     return int(length)
 
 
 def _list(name: str) -> Iterable[Any]:
-    messages: Any = events.client().lrange(name, 0, -1)
+    messages: Any = redis_client(NEWS).lrange(name, 0, -1)
     return [json.loads(message) for message in messages]
 
 
@@ -138,10 +139,10 @@ def _handed_out() -> Iterator[tuple[Any, str]]:
     one more message is harmless.
     """
     oldest = time.time() - settings.LEASE_SECONDS
-    tags: Any = events.client().zrangebyscore(UNACKNOWLEDGED_SINCE, oldest, "+inf")
+    tags: Any = redis_client(NEWS).zrangebyscore(UNACKNOWLEDGED_SINCE, oldest, "+inf")
     if not tags:
         return
-    values: Any = events.client().hmget(UNACKNOWLEDGED, tags)
+    values: Any = redis_client(NEWS).hmget(UNACKNOWLEDGED, tags)
     for value in values:
         if value is not None:
             message, _, queue = json.loads(value)

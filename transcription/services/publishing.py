@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
 from typing import Any, Final
 
 from celery import current_app
 from kombu.exceptions import KombuError, OperationalError
-from redis.exceptions import RedisError
 
 from whisperhub.queues import queue
+from whisperhub.redis import REDIS_ERRORS, CircuitBreaker
 
-logger = logging.getLogger(__name__)
+PUBLISH_ERRORS: Final = (KombuError, OperationalError, *REDIS_ERRORS)
 
-# After a failed publish the broker is left alone for a while: requests must not each
-# wait for its time-out. The dispatcher sends what was held back.
-QUIET_SECONDS: Final = 5.0
-
-PUBLISH_ERRORS: Final = (KombuError, OperationalError, RedisError, OSError)
-
-
-class _Breaker:
-    """Keeps publishers off a broker that has just failed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open_until = 0.0
-
-    def is_open(self) -> bool:
-        with self._lock:
-            return time.monotonic() < self._open_until
-
-    def trip(self) -> None:
-        with self._lock:
-            self._open_until = time.monotonic() + QUIET_SECONDS
-
-    def reset(self) -> None:
-        with self._lock:
-            self._open_until = 0.0
-
-
-breaker = _Breaker()
+# The dispatcher sends what was held back.
+breaker: Final = CircuitBreaker("Messages are held back")
 
 
 def publish(

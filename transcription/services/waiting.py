@@ -16,13 +16,10 @@ from collections.abc import Collection
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-import redis.asyncio
-from redis.exceptions import RedisError
-
 from transcription.models import TranscriptionTask
 from transcription.services.events import CHANNEL
-from whisperhub.broker import redis_url
 from whisperhub.deferred import InThread
+from whisperhub.redis import REDIS_ERRORS, new_async_client
 
 logger = logging.getLogger(__name__)
 
@@ -124,11 +121,11 @@ class Waiters:
         """Look at tasks that the broker says have ended."""
         while self._events:
             try:
-                client = redis.asyncio.Redis.from_url(redis_url())
+                client = new_async_client()
                 async with client, client.pubsub() as subscription:
                     await subscription.subscribe(CHANNEL)
                     await self._pass_on(subscription)
-            except (RedisError, OSError) as error:
+            except REDIS_ERRORS as error:
                 logger.warning("No news of tasks: %s", error)
                 await asyncio.sleep(RECONNECT_SECONDS)
             except Exception:
