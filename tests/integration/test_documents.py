@@ -303,7 +303,7 @@ def test_values_of_a_task_are_those_of_its_row():
 @pytest.mark.parametrize("prefix", ["/", "/speech/", "/a b/"])
 def test_links_are_those_of_the_url_configuration(rf, prefix):
     public_id = uuid.uuid4()
-    request = Request(rf.get("/", headers={"Host": "speech.example.org:8000"}))
+    request = Request(rf.get("/", headers={"Host": "testserver:8000"}))
 
     def address(name: str) -> str:
         return reverse(name, kwargs={"public_id": public_id}, request=request)
