@@ -31,9 +31,9 @@ from transcription.engines.registry import create_engine
 from transcription.models import TranscriptionTask, TranscriptPart
 from transcription.notices import NoticeCode
 from transcription.services import execution, transitions
-from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
 from transcription.storage import TaskFolder
+from transcription.work.heartbeat import heartbeat
 
 SAMPLES = {sample.language: sample for sample in demo_model.samples()}
 SECONDS = 60.0

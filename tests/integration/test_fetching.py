@@ -37,11 +37,11 @@ from transcription.services import (
     fetching,
     transitions,
 )
-from transcription.services.leases import heartbeat
 from transcription.services.submission import Link, TaskRequest, submit_link
 from transcription.services.transitions import Outcome
 from transcription.storage import TaskFolder
 from transcription.tasks import listen_in_media_worker
+from transcription.work.heartbeat import heartbeat
 
 pytestmark = pytest.mark.django_db
 

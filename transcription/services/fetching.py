@@ -12,14 +12,14 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from transcription import storage
-from transcription.database import persistently, will_pass
+from transcription.database import will_pass
 from transcription.errors import FetchError, LinkIsPageError
 from transcription.media.recognition import HEAD_BYTES, is_web_page
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
 from transcription.services.file_names import clean_file_name
-from transcription.services.leases import HeldLease
 from transcription.services.retry_schedule import retry_after_seconds
+from transcription.work.heartbeat import HeldLease
 from whisperhub.network.deadline import Deadline
 from whisperhub.network.downloads import DownloadError, download
 from whisperhub.network.egress import configured_policy
@@ -139,14 +139,12 @@ def fetch(task: TranscriptionTask, held: HeldLease) -> None:
         task.media_sha256 = digesting.sha256
         # What is known of the file is noted before it counts: a worker that is killed
         # between the two fetches it once more.
-        persistently(
-            lambda: transitions.record_fetch(
-                held.lease,
-                1.0,
-                size_bytes=done.size_bytes,
-                file_name=clean_file_name(done.name),
-                sha256=task.media_sha256,
-            )
+        held.apply(
+            transitions.record_fetch,
+            1.0,
+            size_bytes=done.size_bytes,
+            file_name=clean_file_name(done.name),
+            sha256=task.media_sha256,
         )
         part.replace(folder.original)
     except DownloadError as error:

@@ -12,7 +12,8 @@ from accounts.limits import Client
 from transcription.database import despite_conflicts
 from transcription.errors import MediaGoneError, NotRetryableError, NotWaitingError
 from transcription.models import TranscriptionTask
-from transcription.services import hints, quotas, transitions
+from transcription.services import quotas, transitions
+from transcription.services.transitions import TASKS
 from transcription.storage import TaskFolder
 
 logger = logging.getLogger(__name__)
@@ -100,4 +101,4 @@ def _has_media(task: TranscriptionTask) -> bool:
 
 
 def _hint_later(task_id: int) -> None:
-    transaction.on_commit(lambda: hints.send_hint(task_id), robust=True)
+    transaction.on_commit(lambda: TASKS.send_hint(task_id), robust=True)

@@ -13,8 +13,9 @@ from tests.factories import CallbackFactory, TaskFactory
 from tests.integration.api.test_reading import address
 from tests.problems import read_problem
 from transcription.models import Callback, TranscriptionTask
-from transcription.services import ageing, events, leases, retention, transitions
+from transcription.services import ageing, events, retention, transitions
 from transcription.storage import TaskFolder
+from transcription.work.heartbeat import Heartbeat
 
 pytestmark = [
     pytest.mark.django_db,
@@ -285,9 +286,9 @@ def test_the_worker_of_a_deleted_task_stops_and_writes_nothing(
     client, owner, stops, state
 ):
     task = with_media(TaskFactory(owner=owner, **{state: True}))
-    heart = leases.Heartbeat()
+    heart = Heartbeat()
 
-    with heart.hold(transitions.Lease(task.pk, task.lease_token)) as held:
+    with heart.hold(transitions.TASKS.lease(task.pk, task.lease_token)) as held:
         assert client.delete(address(task)).status_code == 204
         heart.beat()
 
