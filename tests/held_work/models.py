@@ -1,6 +1,6 @@
 """A third kind of held work, as another application would add it."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models.functions import Now
@@ -14,6 +14,7 @@ class Errand(Leased):
     state = models.CharField(max_length=9, default="waiting")
     losses = models.PositiveSmallIntegerField(default=0)
     cancel_requested_at = models.DateTimeField(null=True)
+    objects: ClassVar["models.Manager[Errand]"] = models.Manager()
 
     def __str__(self) -> str:
         return f"Errand {self.pk}"

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db.models import Q
@@ -42,6 +43,11 @@ def expire(errand: Errand) -> None:
     """As time does when the worker of a row was killed."""
     long_ago = timezone.now() - timedelta(seconds=1)
     Errand.objects.filter(pk=errand.pk).update(lease_expires_at=long_ago)
+
+
+def hand_back_or_finish(lease: Lease) -> None:
+    if not ERRANDS.hand_back(lease, Q(cancel_requested_at=None)):
+        finish(lease)
 
 
 def test_a_third_kind_takes_a_page():
@@ -95,7 +101,8 @@ def test_one_heart_renews_leases_of_all_kinds(heart):
     errand, task = Errand.objects.create(), TaskFactory(leased=True)
     soon = timezone.now() + timedelta(seconds=0.5)
     lease = claimed(errand)
-    for row in (errand, task):
+    rows: tuple[Any, ...] = (errand, task)
+    for row in rows:
         type(row).objects.filter(pk=row.pk).update(lease_expires_at=soon)
 
     with (
@@ -105,7 +112,7 @@ def test_one_heart_renews_leases_of_all_kinds(heart):
         cancel(errand.pk)
         heart.beat()
 
-    for row in (errand, task):
+    for row in rows:
         row.refresh_from_db()
         assert row.lease_expires_at > soon
     assert not of_task.should_stop()
@@ -146,9 +153,7 @@ def test_a_wish_to_cancel_reaches_the_worker(heart):
     [
         lambda errand, lease: finish(lease),
         lambda errand, lease: ERRANDS.take_back(Errand.objects.get(pk=errand.pk)),
-        lambda errand, lease: (
-            ERRANDS.hand_back(lease, Q(cancel_requested_at=None)) or finish(lease)
-        ),
+        lambda errand, lease: hand_back_or_finish(lease),
     ],
     ids=["finish", "take_back", "hand_back"],
 )

@@ -90,6 +90,7 @@ class HeldLease:
     def apply(
         self,
         arrow: Callable[Concatenate[Lease, P], T],
+        /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
@@ -110,6 +111,7 @@ class HeldLease:
         self,
         seconds: float,
         arrow: Callable[Concatenate[Lease, P], T],
+        /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
