@@ -19,7 +19,14 @@ from tests.media_files import make_tone
 from transcription.engines.base import ModelInfo, Segment, Transcription, Word
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import Notice, NoticeCode
-from transcription.services import database, execution, slots, spool, transitions
+from transcription.services import (
+    database,
+    execution,
+    progress,
+    slots,
+    spool,
+    transitions,
+)
 from transcription.services.transitions import Outcome
 from transcription.storage import TaskFolder
 from whisperhub.sentences import Sentence
@@ -86,7 +93,7 @@ def outage(monkeypatch) -> Callable[..., None]:
         monkeypatch.setattr(transitions, name, changed)
 
     monkeypatch.setattr(database, "FIRST_PAUSE_SECONDS", 0.001)
-    for module in (database, execution):
+    for module in (database, execution, progress):
         monkeypatch.setattr(module, "will_pass", lambda error: True)
     return begin
 
@@ -164,8 +171,8 @@ def test_the_next_worker_stores_the_result_of_one_that_died(prepared, outage):
 def test_the_engine_goes_on_while_progress_cannot_be_noted(
     prepared, outage, monkeypatch
 ):
-    monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
-    monkeypatch.setattr(execution, "AWAY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "AWAY_SECONDS", 0.0)
     outage("record_progress", away())
     parts: list[Any] = []
 
