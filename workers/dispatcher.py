@@ -19,6 +19,7 @@ from django.db.models import Case, IntegerField, Value, When
 from django.db.models.functions import Now
 
 from accounts import usage
+from transcription.database import by_itself, is_outage
 from transcription.models import TranscriptionTask
 from transcription.services import (
     ageing,
@@ -33,7 +34,6 @@ from transcription.services import (
     transitions,
     turns,
 )
-from transcription.services.database import by_itself, is_outage
 from whisperhub.edges import Edge, failure_count, guarded
 from whisperhub.queues import PRIORITIES
 from whisperhub.redis import REDIS_ERRORS

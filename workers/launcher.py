@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 from django.conf import settings
 
+from transcription.database import persistently
 from transcription.engines.plan import SlotPlan
 from transcription.services import slots
-from transcription.services.database import persistently
 from whisperhub import env
 from whisperhub.edges import Edge, guarded
 from workers.devices import environment_for, plan_slots

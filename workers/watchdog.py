@@ -21,12 +21,12 @@ from typing import Any, Final, TypeVar
 
 from celery.worker import state as celery_state
 
+from transcription.database import by_itself, persistently
 from transcription.engines.base import Engine, ModelCall
 from transcription.errors import LeaseLostError
 from transcription.models import TranscriptionTask
 from transcription.services import lost_hints, retention, transitions, turns
 from transcription.services.admission import admission
-from transcription.services.database import by_itself, persistently
 from transcription.services.execution import JobReporter
 from transcription.services.leases import heartbeat
 from transcription.services.transitions import Lease, Outcome

@@ -18,10 +18,11 @@ from tests.integration.databases import (
 )
 from tests.integration.steps import complete, lease_of
 from tests.waiting import patient
+from transcription import database
+from transcription.database import persistently
 from transcription.errors import LeaseLostError
 from transcription.models import OwnerInLane, Transcript, TranscriptionTask
-from transcription.services import database, retention, transitions, turns
-from transcription.services.database import persistently
+from transcription.services import retention, transitions, turns
 from transcription.services.submission import Link, TaskRequest, submit_link
 from transcription.services.transitions import Lease
 

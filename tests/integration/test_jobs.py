@@ -18,6 +18,7 @@ from tests.engines import ScriptedEngine
 from tests.factories import TaskFactory
 from tests.integration import steps
 from tests.media_files import make_tone, write_audio, write_media, write_wav
+from transcription import database
 from transcription.accuracy import word_error_rate
 from transcription.api.serializers import LanguageDetectionSerializer, ResultSerializer
 from transcription.engines import demo_model
@@ -26,7 +27,7 @@ from transcription.engines.registry import create_engine, set_current_engine
 from transcription.errors import ModelUnavailableError
 from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
-from transcription.services import database, execution, preparation, transitions
+from transcription.services import execution, preparation, transitions
 from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
 from transcription.storage import TaskFolder

@@ -16,17 +16,11 @@ from tests.engines import ScriptedEngine
 from tests.factories import TaskFactory
 from tests.integration import steps
 from tests.media_files import make_tone
+from transcription import database
 from transcription.engines.base import ModelInfo, Segment, Transcription, Word
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import Notice, NoticeCode
-from transcription.services import (
-    database,
-    execution,
-    progress,
-    slots,
-    spool,
-    transitions,
-)
+from transcription.services import execution, progress, slots, spool, transitions
 from transcription.services.transitions import Outcome
 from transcription.storage import TaskFolder
 from whisperhub.sentences import Sentence

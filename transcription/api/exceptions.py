@@ -25,8 +25,8 @@ from rest_framework.views import set_rollback
 
 from accounts.errors import AccountError
 from transcription.api.echoes import NAME_LENGTH, shortened, shortened_sentence
+from transcription.database import will_pass
 from transcription.errors import WhisperHubError
-from transcription.services.database import will_pass
 from whisperhub.problems import PROBLEM_JSON, problem_document
 from whisperhub.request_id import current_request_id
 from whisperhub.sentences import translated

@@ -14,9 +14,9 @@ from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Coalesce, Now
 
+from transcription.database import by_itself
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
-from transcription.services.database import by_itself
 from whisperhub.queues import PRIORITIES
 
 logger = logging.getLogger(__name__)

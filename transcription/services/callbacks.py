@@ -20,9 +20,9 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import User
+from transcription.database import by_itself, despite_conflicts
 from transcription.errors import DeliveryUnderWayError, TooManyTestsError
 from transcription.models import Callback, CallbackAttempt, TranscriptionTask
-from transcription.services.database import by_itself, despite_conflicts
 from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.publishing import breaker, publish
 from transcription.services.retry_schedule import delay_after

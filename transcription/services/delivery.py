@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from django.conf import settings
 from standardwebhooks import Webhook
 
+from transcription.database import persistently
 from transcription.models import Callback
 from transcription.services import callback_secrets, callbacks
 from transcription.services.callbacks import Reply, State
-from transcription.services.database import persistently
 from transcription.services.retry_schedule import retry_after_seconds
 from whisperhub.network.client_headers import may_be_chosen
 from whisperhub.network.posting import PostError, post

@@ -15,6 +15,7 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 
 from transcription.audio import SAMPLE_RATE
+from transcription.database import persistently, will_pass
 from transcription.engines.abilities import check_abilities
 from transcription.engines.base import (
     Engine,
@@ -35,7 +36,6 @@ from transcription.models import TranscriptionTask
 from transcription.notices import Notice, NoticeCode
 from transcription.services import retention, spool, transitions, turns
 from transcription.services.admission import admission
-from transcription.services.database import persistently, will_pass
 from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.progress import ProgressWriter
 from transcription.services.transitions import Lease, Outcome, Served

@@ -9,11 +9,11 @@ from typing import BinaryIO, Final
 from django.conf import settings
 
 from transcription import storage
+from transcription.database import persistently
 from transcription.errors import FetchError, LinkIsPageError
 from transcription.media.recognition import HEAD_BYTES, is_web_page
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
-from transcription.services.database import persistently
 from transcription.services.file_names import clean_file_name
 from transcription.services.leases import HeldLease
 from transcription.services.progress import ProgressWriter

@@ -23,8 +23,8 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from transcription.database import despite_conflicts
 from transcription.models import DispatcherTick
-from transcription.services.database import despite_conflicts
 from transcription.services.publishing import breaker
 from whisperhub.redis import NEWS, REDIS_ERRORS, redis_client
 

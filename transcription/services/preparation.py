@@ -11,6 +11,7 @@ from typing import Final
 from django.conf import settings
 from django.db.models import Sum
 
+from transcription.database import persistently
 from transcription.engines.languages import is_language
 from transcription.errors import (
     DecoderLostError,
@@ -25,7 +26,6 @@ from transcription.media.limits import Limits, occupied_bytes
 from transcription.media.tracks import TrackChoice
 from transcription.models import TranscriptionTask
 from transcription.services import hints, places, retention, reuse, transitions, turns
-from transcription.services.database import persistently
 from transcription.services.fetching import fetch
 from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.transitions import Lease, Outcome, Served

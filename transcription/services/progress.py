@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from django.db import InterfaceError, OperationalError, connection
 
-from transcription.services.database import will_pass
+from transcription.database import will_pass
 
 logger = logging.getLogger(__name__)
 

@@ -17,14 +17,14 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 
 from transcription import storage
-from transcription.models import TranscriptionTask, TranscriptPart
-from transcription.retries import RETRYABLE
-from transcription.services import events, transitions
-from transcription.services.database import (
+from transcription.database import (
     by_itself,
     despite_conflicts,
     persistently,
 )
+from transcription.models import TranscriptionTask, TranscriptPart
+from transcription.retries import RETRYABLE
+from transcription.services import events, transitions
 
 logger = logging.getLogger(__name__)
 

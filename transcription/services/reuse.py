@@ -12,10 +12,10 @@ import logging
 from collections.abc import Iterator
 from typing import Any, Final
 
+from transcription.database import persistently
 from transcription.engines.options import DecodeOptions
 from transcription.models import TranscriptionTask
 from transcription.services import serving, transitions
-from transcription.services.database import persistently
 from transcription.services.leases import HeldLease
 from transcription.services.transitions import Outcome
 

@@ -16,11 +16,11 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
+from transcription.database import by_itself, persistently
 from transcription.engines.base import ModelInfo
 from transcription.engines.plan import SlotPlan
 from transcription.models import TranscriptionTask, WorkerSlot
 from transcription.services import hints, retention, transitions
-from transcription.services.database import by_itself, persistently
 from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
 from whisperhub.sentences import Sentence, parts_of

@@ -8,11 +8,11 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from accounts.limits import Client
+from transcription.database import despite_conflicts
 from transcription.errors import MediaGoneError, NotRetryableError, NotWaitingError
 from transcription.models import TranscriptionTask
 from transcription.retries import RETRYABLE
 from transcription.services import hints, quotas, transitions
-from transcription.services.database import despite_conflicts
 from transcription.storage import TaskFolder
 
 logger = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 
 from accounts.limits import Client, client_without_key
 from accounts.models import User
+from transcription.database import despite_conflicts
 from transcription.engines.options import unsupported_options
 from transcription.errors import (
     EmptyUploadError,
@@ -26,7 +27,6 @@ from transcription.errors import (
 from transcription.media.types import ACCEPTED, REFUSED, extension_of
 from transcription.models import TranscriptionTask
 from transcription.services import hints, idempotency, quotas, turns
-from transcription.services.database import despite_conflicts
 from transcription.services.file_names import clean_file_name
 from transcription.services.publishing import breaker
 from transcription.services.reuse import question_digest

@@ -22,12 +22,12 @@ from django.db import transaction
 from django.db.models import Case, DateTimeField, F, Q, Value, When
 from django.db.models.functions import Now
 
+from transcription.database import despite_conflicts
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
 from transcription.notices import Notice, appended
 from transcription.retries import RETRYABLE, retryable
 from transcription.services import callbacks, quotas, turns
-from transcription.services.database import despite_conflicts
 from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.storable import storable
 from transcription.services.turns import MAY_START

@@ -19,8 +19,8 @@ from django.db import transaction
 from django.db.models import F, Min, Q
 from django.db.models.functions import Greatest, Now
 
+from transcription.database import by_itself, despite_conflicts
 from transcription.models import OwnerInLane, TranscriptionTask
-from transcription.services.database import by_itself, despite_conflicts
 from whisperhub.queues import PREPARE, queue_name
 
 logger = logging.getLogger(__name__)
