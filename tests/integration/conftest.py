@@ -17,6 +17,8 @@ from django.conf import settings as django_settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 
 from tests.fleet import Fleet
+from tests.memory_storage import MemoryStorage
+from transcription import storage
 from transcription.engines.base import Engine
 from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine
@@ -37,6 +39,25 @@ def media_root(settings: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings.MEDIA_ROOT = root
     settings.FILE_UPLOAD_TEMP_DIR = incoming
     return root
+
+
+@pytest.fixture(params=["local", "memory"])
+def each_storage(
+    request: pytest.FixtureRequest,
+    media_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """Run a test on the local disk, and once more on a storage that is no folder."""
+    if request.param == "local":
+        yield
+        return
+    folder = tmp_path_factory.mktemp("scratch")
+    memory = MemoryStorage(folder)
+    monkeypatch.setattr(storage, "current", lambda: memory)
+    yield
+    assert not (media_root / "tasks").exists(), "somebody knew a path"
+    assert not list(folder.iterdir()), "somebody left a scratch file"
 
 
 @pytest.fixture(scope="module")

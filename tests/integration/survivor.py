@@ -25,10 +25,10 @@ from django.core.management import call_command  # noqa: E402
 from tests.factories import TaskFactory  # noqa: E402
 from tests.integration import steps  # noqa: E402
 from tests.integration.steps import HEARD, MODEL  # noqa: E402
+from tests.stored_files import TaskFiles  # noqa: E402
 from transcription.audio import SAMPLE_RATE  # noqa: E402
 from transcription.models import Transcript, TranscriptionTask  # noqa: E402
 from transcription.services import execution, progress, slots  # noqa: E402
-from transcription.storage import TaskFolder  # noqa: E402
 
 
 class Engine:
@@ -65,7 +65,7 @@ def first() -> tuple[int, Any]:
     task = TaskFactory(
         owner__username=f"user{os.getpid()}", queued=True, dispatched=True
     )
-    TaskFolder(task.public_id).create()
+    TaskFiles(task.public_id).samples.write_bytes(b"")
     silence = np.zeros(SAMPLE_RATE, np.int16)
     setattr(execution, "load_samples", lambda path: silence)  # noqa: B010
     return task.pk, Engine()

@@ -25,10 +25,10 @@ from tests.factories import (
     TaskFactory,
     UserFactory,
 )
+from tests.stored_files import TaskFiles
 from transcription.models import Callback, TranscriptionTask
 from transcription.notices import Notice, NoticeCode
 from transcription.services import callback_secrets
-from transcription.storage import TaskFolder
 from whisperhub.sentences import Sentence
 
 pytestmark = pytest.mark.django_db
@@ -254,9 +254,9 @@ def test_cancelling_reports_how_many(console):
     waiting = TaskFactory(queued=True)
     running = TaskFactory(processing=True)
     ended = TaskFactory(completed=True)
-    folder = TaskFolder(waiting.public_id)
-    folder.create()
-    folder.samples.write_bytes(b"samples")
+    files = TaskFiles(waiting.public_id)
+    files.create()
+    files.samples.write_bytes(b"samples")
 
     said = act(console, TASKS, "cancel_tasks", [waiting, running, ended])
 
@@ -264,7 +264,7 @@ def test_cancelling_reports_how_many(console):
     running.refresh_from_db()
     ended.refresh_from_db()
     assert waiting.status == "cancelled"
-    assert not folder.path.exists()
+    assert not files.exist()
     assert (running.status, running.cancel_requested_at is None) == (
         "processing",
         False,
@@ -275,28 +275,28 @@ def test_cancelling_reports_how_many(console):
 
 def test_deleting_takes_the_media_along(console):
     tasks = [TaskFactory(completed=True), TaskFactory(processing=True)]
-    folder = TaskFolder(tasks[0].public_id)
-    folder.create()
-    folder.original.write_bytes(b"media")
+    files = TaskFiles(tasks[0].public_id)
+    files.create()
+    files.original.write_bytes(b"media")
 
     said = act(console, TASKS, "delete_tasks", tasks)
 
     assert said == ["2 task(s) deleted."]
     assert not TranscriptionTask.objects.exists()
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 def test_deleting_one_task_from_its_page_takes_the_media_along(console):
     task = TaskFactory(completed=True)
-    folder = TaskFolder(task.public_id)
-    folder.create()
-    folder.original.write_bytes(b"media")
+    files = TaskFiles(task.public_id)
+    files.create()
+    files.original.write_bytes(b"media")
 
     address = reverse("admin:transcription_transcriptiontask_delete", args=[task.pk])
     console.post(address, {"post": "yes"})
 
     assert not TranscriptionTask.objects.exists()
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 @pytest.mark.parametrize("what", ["task", "owner"])

@@ -12,14 +12,16 @@ from tests.factories import ApiKeyFactory, TaskFactory
 from tests.integration import steps
 from tests.integration.api.conftest import TASKS, client_with
 from tests.media_files import make_tone, write_tracks
-from transcription.media.decode import load_samples
+from tests.stored_files import TaskFiles
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
 from transcription.services.reuse import question_digest
 from transcription.services.transitions import Outcome
-from transcription.storage import TaskFolder
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_hints", "quiet_heart")]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("no_hints", "quiet_heart", "each_storage"),
+]
 
 TONE = make_tone(1.0)
 OTHER = make_tone(1.0, seed=7)[::-1]
@@ -32,9 +34,9 @@ def submitted(tmp_path: Path) -> Any:
     def submit(**values: Any) -> Any:
         media = write_tracks(tmp_path / "a", TONE, OTHER, languages="eng ger")
         task = TaskFactory(**values)
-        folder = TaskFolder(task.public_id)
-        folder.create()
-        folder.original.write_bytes(media.read_bytes())
+        files = TaskFiles(task.public_id)
+        files.create()
+        files.original.write_bytes(media.read_bytes())
         return task
 
     return submit
@@ -53,7 +55,7 @@ def test_the_wanted_track_is_prepared_and_all_are_shown(submitted, options, take
 
     assert steps.prepare(task.pk) is Outcome.QUEUED
 
-    samples = load_samples(TaskFolder(task.public_id).samples)
+    samples = np.frombuffer(TaskFiles(task.public_id).samples.read_bytes(), "<i2")
     assert np.array_equal(samples, (TONE, OTHER)[taken][:, 0])
     shown = (
         client_with(ApiKeyFactory(owner=task.owner).secret)

@@ -21,6 +21,7 @@ from rest_framework.test import APIClient
 from tests.engines import ScriptedEngine
 from tests.factories import ApiKeyFactory, TaskFactory, segment
 from tests.integration import steps
+from tests.stored_files import TaskFiles
 from tests.waiting import patient, wait_for
 from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES, to_float
 from transcription.engines import chunked, demo_model
@@ -33,7 +34,6 @@ from transcription.notices import NoticeCode
 from transcription.services import progress, transitions
 from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
-from transcription.storage import TaskFolder
 
 SAMPLES = {sample.language: sample for sample in demo_model.samples()}
 SECONDS = 60.0
@@ -577,9 +577,9 @@ def prepared(monkeypatch, quiet_heart) -> Callable[..., Any]:
 
     def prepare(samples: Any = None, **values: Any) -> Any:
         task = TaskFactory(queued=True, **values)
-        folder = TaskFolder(task.public_id)
-        folder.create()
-        folder.samples.write_bytes((ENGLISH if samples is None else samples).tobytes())
+        files = TaskFiles(task.public_id)
+        files.create()
+        files.samples.write_bytes((ENGLISH if samples is None else samples).tobytes())
         return task
 
     return prepare

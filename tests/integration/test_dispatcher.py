@@ -12,6 +12,7 @@ from django.db import InterfaceError
 from django.utils import timezone
 
 from tests.factories import CallbackFactory, TaskFactory
+from tests.stored_files import TaskFiles
 from tests.waiting import patient, wait_for
 from transcription.models import DispatcherTick, TranscriptionTask
 from transcription.services import (
@@ -22,7 +23,6 @@ from transcription.services import (
     retention,
     transitions,
 )
-from transcription.storage import TaskFolder
 from workers import dispatcher as module
 from workers.dispatcher import Dispatcher
 
@@ -52,15 +52,15 @@ def test_expired_leases_go_back_and_are_hinted(no_hints, past):
 
 def test_a_task_that_killed_its_workers_fails_and_its_media_go(no_hints, past):
     task = TaskFactory(processing=True, losses=2, lease_expires_at=past)
-    folder = TaskFolder(task.public_id)
-    folder.create()
-    folder.samples.write_bytes(b"samples")
+    files = TaskFiles(task.public_id)
+    files.create()
+    files.samples.write_bytes(b"samples")
 
     Dispatcher().tick()
 
     task.refresh_from_db()
     assert (task.status, task.error_code) == ("failed", "worker_lost")
-    assert not folder.path.exists()
+    assert not files.exist()
     assert no_hints == []
 
 

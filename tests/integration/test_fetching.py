@@ -15,6 +15,7 @@ from tests.factories import TaskFactory
 from tests.integration import steps
 from tests.media_files import make_tone, write_audio, write_wav
 from tests.receivers import answering, hanging_up, silent
+from tests.stored_files import ON_DISK, TaskFiles
 from tests.upstreams import (
     HEAD_OF_ENDLESS,
     Upstream,
@@ -40,7 +41,6 @@ from transcription.services import (
 from transcription.services.leases import heartbeat
 from transcription.services.submission import Link, TaskRequest, submit_link
 from transcription.services.transitions import Outcome
-from transcription.storage import TaskFolder
 from transcription.tasks import listen_in_media_worker
 
 pytestmark = pytest.mark.django_db
@@ -61,7 +61,9 @@ def quiet_heart(monkeypatch) -> None:
 
 
 @pytest.fixture
-def linked(quiet_heart: None, no_hints: list[int]) -> Callable[..., Any]:
+def linked(
+    quiet_heart: None, no_hints: list[int], each_storage: None
+) -> Callable[..., Any]:
     """Make a task of a link."""
 
     def make(url: str, **values: Any) -> Any:
@@ -100,10 +102,10 @@ def test_the_speech_at_a_link_becomes_text(upstream, linked, engine):
 
     assert prepare(task) is Outcome.QUEUED
 
-    folder = TaskFolder(task.public_id)
+    files = TaskFiles(task.public_id)
     assert (task.status, task.file_name) == ("queued", "my talk.wav")
     assert task.file_size_bytes == ENGLISH.path.stat().st_size
-    assert folder.original.read_bytes() == ENGLISH.path.read_bytes()
+    assert files.original.read_bytes() == ENGLISH.path.read_bytes()
     assert task.progress == 0, "what comes now is measured anew"
 
     outcome = steps.execute(task.pk, engine=engine, owner="slot")
@@ -111,7 +113,7 @@ def test_the_speech_at_a_link_becomes_text(upstream, linked, engine):
     task.refresh_from_db()
     assert outcome is Outcome.COMPLETED
     assert word_error_rate(ENGLISH.texts["en"], task.transcript.text) < 0.3
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 def test_the_body_is_judged_and_not_what_the_server_calls_it(
@@ -244,7 +246,7 @@ def test_what_another_attempt_would_not_mend_fails_at_once(
     assert prepare(task) is Outcome.FAILED
 
     assert (task.status, task.error_code, task.attempts) == ("failed", code, 1)
-    assert not TaskFolder(task.public_id).path.exists()
+    assert not TaskFiles(task.public_id).exist()
 
 
 def test_a_link_to_a_web_page_says_so(upstream, linked):
@@ -281,13 +283,13 @@ def test_what_may_pass_is_tried_again_and_then_fails(
     first = prepare(task)
     assert (task.status, task.error_code) == ("preparing", code)
     assert task.not_before is not None
-    assert not list(TaskFolder(task.public_id).path.iterdir())
+    assert not TaskFiles(task.public_id).names()
     second = prepare(task)
 
     assert [first, second] == [Outcome.RETRIED, Outcome.FAILED]
     assert (task.status, task.error_code, task.attempts) == ("failed", code, 2)
     assert len(upstream.received) == 2
-    assert not TaskFolder(task.public_id).path.exists()
+    assert not TaskFiles(task.public_id).exist()
 
 
 @pytest.mark.parametrize(
@@ -315,32 +317,32 @@ def test_a_retry_begins_with_a_fresh_file(upstream, linked, tone):
 
     assert [prepare(task), prepare(task)] == [Outcome.RETRIED, Outcome.QUEUED]
 
-    assert TaskFolder(task.public_id).original.read_bytes() == tone
+    assert TaskFiles(task.public_id).original.read_bytes() == tone
     assert (task.error_code, task.error_message) == ("", "")
 
 
 def test_a_file_that_came_whole_is_not_fetched_again(upstream, linked, tone):
     upstream.always(file(tone))
     task = linked(upstream.origin)
-    folder = TaskFolder(task.public_id)
-    folder.create()
-    folder.original.write_bytes(tone)
+    files = TaskFiles(task.public_id)
+    files.create()
+    files.original.write_bytes(tone)
 
     assert prepare(task) is Outcome.QUEUED
     assert not upstream.received
 
 
+@ON_DISK
 def test_what_a_killed_worker_had_written_goes(upstream, linked, tone):
     upstream.always(file(tone))
     task = linked(upstream.origin)
-    folder = TaskFolder(task.public_id)
-    folder.create()
-    folder.new_part().write_bytes(b"half of it")
+    files = TaskFiles(task.public_id)
+    files.create()
+    (files.path / "original.0817.part").write_bytes(b"half of it")
 
     assert prepare(task) is Outcome.QUEUED
 
-    names = sorted(path.name for path in folder.path.iterdir())
-    assert names == ["original", "samples.s16le"]
+    assert files.names() == ["original", "samples.s16le"]
 
 
 @pytest.mark.parametrize("body", [b"root:x:0:0", b"<h1>secret-page</h1>"])
@@ -408,7 +410,7 @@ def test_a_cancelled_task_is_fetched_no_longer(upstream, linked, behaviour):
 
     assert time.monotonic() - moments[0] < patient(2)
     assert outcome is Outcome.CANCELLED
-    assert not TaskFolder(task.public_id).path.exists()
+    assert not TaskFiles(task.public_id).exist()
 
 
 def test_a_worker_whose_lease_is_lost_stops_and_writes_nothing(upstream, linked):

@@ -18,6 +18,7 @@ from tests.engines import ScriptedEngine
 from tests.factories import TaskFactory
 from tests.integration import steps
 from tests.media_files import make_tone, write_audio, write_media, write_wav
+from tests.stored_files import TaskFiles
 from transcription import database
 from transcription.accuracy import word_error_rate
 from transcription.api.serializers import LanguageDetectionSerializer, ResultSerializer
@@ -30,10 +31,12 @@ from transcription.models import TranscriptionTask
 from transcription.services import execution, preparation, transitions
 from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
-from transcription.storage import TaskFolder
 from transcription.tasks import prepare_media, run_transcription
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_hints", "quiet_heart")]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("no_hints", "quiet_heart", "each_storage"),
+]
 
 SAMPLES = {sample.language: sample for sample in demo_model.samples()}
 
@@ -44,9 +47,9 @@ def submitted() -> Callable[..., Any]:
 
     def submit(path: Path, **values: Any) -> Any:
         task = TaskFactory(**values)
-        folder = TaskFolder(task.public_id)
-        folder.create()
-        folder.original.write_bytes(path.read_bytes())
+        files = TaskFiles(task.public_id)
+        files.create()
+        files.original.write_bytes(path.read_bytes())
         return task
 
     return submit
@@ -58,9 +61,9 @@ def prepared() -> Callable[..., Any]:
 
     def prepare(**values: Any) -> Any:
         task = TaskFactory(queued=True, **values)
-        folder = TaskFolder(task.public_id)
-        folder.create()
-        folder.samples.write_bytes(make_tone(1.0).tobytes())
+        files = TaskFiles(task.public_id)
+        files.create()
+        files.samples.write_bytes(make_tone(1.0).tobytes())
         return task
 
     return prepare
@@ -68,7 +71,7 @@ def prepared() -> Callable[..., Any]:
 
 def left_of(task: Any) -> list[str]:
     """The files of a task; an upload stays for a while where it may start again."""
-    return [path.name for path in TaskFolder(task.public_id).path.iterdir()]
+    return TaskFiles(task.public_id).names()
 
 
 def run(task: Any, engine: Any) -> list[Outcome | None]:
@@ -237,7 +240,7 @@ def test_the_files_of_an_ended_task_go(submitted, engine, tmp_path):
 
     run(task, engine)
 
-    assert not TaskFolder(task.public_id).path.exists()
+    assert not TaskFiles(task.public_id).exist()
 
 
 # --- Bad media -----------------------------------------------------------------------
@@ -309,7 +312,7 @@ def test_content_of_a_type_that_is_not_allowed_fails_whatever_its_name(
 def test_media_that_the_storage_lost_are_tried_again(settings):
     settings.MAX_ATTEMPTS = 2
     task = TaskFactory()
-    TaskFolder(task.public_id).create()
+    TaskFiles(task.public_id).create()
 
     first = steps.prepare(task.pk, owner="media")
     TranscriptionTask.objects.update(not_before=None)
@@ -331,7 +334,7 @@ def test_a_full_disk_is_tried_again(submitted, tmp_path, monkeypatch):
     assert steps.prepare(task.pk, owner="media") is Outcome.RETRIED
     task.refresh_from_db()
     assert (task.status, task.error_code) == ("preparing", "storage_error")
-    assert TaskFolder(task.public_id).original.exists()
+    assert TaskFiles(task.public_id).original.exists()
 
 
 # --- Engines that fail ---------------------------------------------------------------
@@ -356,7 +359,7 @@ def test_an_engine_that_raises_is_tried_again_and_then_fails(prepared, settings)
     assert (task.status, task.error_code) == ("failed", "engine_error")
     assert task.attempts == 3
     assert "secret detail" not in task.error_message
-    assert not TaskFolder(task.public_id).path.exists()
+    assert not TaskFiles(task.public_id).exist()
 
 
 def test_a_retried_task_keeps_its_samples_and_waits(prepared):
@@ -368,7 +371,7 @@ def test_a_retried_task_keeps_its_samples_and_waits(prepared):
 
     assert steps.execute(task.pk, engine=engine, owner="s") is Outcome.RETRIED
 
-    assert TaskFolder(task.public_id).samples.exists()
+    assert TaskFiles(task.public_id).samples.exists()
     assert steps.execute(task.pk, engine=ScriptedEngine(), owner="s") is None
     TranscriptionTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
     outcome = steps.execute(task.pk, engine=ScriptedEngine(), owner="s")
@@ -377,7 +380,7 @@ def test_a_retried_task_keeps_its_samples_and_waits(prepared):
 
 def test_samples_that_are_gone_are_an_error_of_the_engine(prepared):
     task = prepared()
-    TaskFolder(task.public_id).discard()
+    TaskFiles(task.public_id).discard()
 
     outcome = steps.execute(task.pk, engine=ScriptedEngine(), owner="slot")
 
@@ -436,7 +439,7 @@ def test_a_task_that_is_cancelled_while_it_runs_ends_cancelled(prepared):
     assert task.status == "cancelled"
     assert task.lease_token is None
     assert not TranscriptionTask.objects.filter(transcript__isnull=False).exists()
-    assert not TaskFolder(task.public_id).path.exists()
+    assert not TaskFiles(task.public_id).exist()
 
 
 def test_a_task_that_is_cancelled_while_it_is_prepared_ends_cancelled(
@@ -492,7 +495,7 @@ def test_a_worker_whose_lease_is_lost_writes_nothing(prepared, noticed):
     assert outcome is Outcome.LOST
     assert (task.status, task.lease_token) == ("processing", others)
     assert not TranscriptionTask.objects.filter(transcript__isnull=False).exists()
-    assert TaskFolder(task.public_id).samples.exists(), "the new owner needs them"
+    assert TaskFiles(task.public_id).samples.exists(), "the new owner needs them"
 
 
 def test_a_task_that_is_deleted_while_it_runs_leaves_nothing(prepared):
@@ -500,7 +503,7 @@ def test_a_task_that_is_deleted_while_it_runs_leaves_nothing(prepared):
 
     def delete(listener: Any) -> None:
         TranscriptionTask.objects.all().delete()
-        TaskFolder(task.public_id).discard()
+        TaskFiles(task.public_id).discard()
 
     outcome = steps.execute(task.pk, engine=ScriptedEngine(delete), owner="slot")
 

@@ -22,13 +22,13 @@ from tests.factories import ApiKeyFactory, SlotFactory
 from tests.fleet import START_SECONDS, Fleet
 from tests.media_files import make_tone, write_audio
 from tests.recordings import read_recording, to_wav
+from tests.stored_files import TaskFiles
 from tests.waiting import patient, wait_for
 from transcription.audio import SAMPLE_RATE
 from transcription.engines import demo_model
 from transcription.engines.base import SilentListener
 from transcription.engines.options import DecodeOptions
 from transcription.models import TranscriptionTask, TranscriptPart, WorkerSlot
-from transcription.storage import TaskFolder
 from whisperhub.queues import PRIORITIES
 
 JOBS = int(os.environ.get("TESTS_MANY_JOBS", "24"))
@@ -184,7 +184,7 @@ def test_every_job_of_a_mixed_load_ends_as_it_should(
 
 def left_of(task: TranscriptionTask) -> set[str]:
     """The files of a task."""
-    return {path.name for path in TaskFolder(task.public_id).path.glob("*")}
+    return set(TaskFiles(task.public_id).names())
 
 
 def kept_of(task: TranscriptionTask) -> set[str]:

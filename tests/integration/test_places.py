@@ -8,10 +8,10 @@ import pytest
 
 from tests.factories import TaskFactory, UserFactory
 from tests.media_files import make_tone, write_wav
+from tests.stored_files import TaskFiles
 from transcription.models import TranscriptionTask
 from transcription.services import places, preparation, transitions, turns
 from transcription.services.transitions import Outcome
-from transcription.storage import TaskFolder
 
 pytestmark = pytest.mark.django_db
 
@@ -34,9 +34,9 @@ def waiting(tmp_path, no_hints: list[int]) -> Any:
 
     def make(owner: Any, **values: Any) -> TranscriptionTask:
         task: TranscriptionTask = TaskFactory(owner=owner, dispatched=True, **values)
-        folder = TaskFolder(task.public_id)
-        folder.create()
-        folder.original.write_bytes(sound)
+        files = TaskFiles(task.public_id)
+        files.create()
+        files.original.write_bytes(sound)
         return task
 
     return make

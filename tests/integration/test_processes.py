@@ -17,12 +17,12 @@ from rest_framework.test import APIClient
 from tests.factories import ApiKeyFactory, SlotFactory
 from tests.fleet import STOP_SECONDS, Fleet
 from tests.media_files import make_tone, write_wav
+from tests.stored_files import TaskFiles
 from tests.waiting import patient, wait_for
 from transcription.accuracy import word_error_rate
 from transcription.engines import demo_model
 from transcription.models import TranscriptionTask, WorkerSlot
 from transcription.services import slots
-from transcription.storage import TaskFolder
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,8 +89,8 @@ def test_an_upload_comes_back_as_text(fleet, submit, wait, client):
     assert all(part["words"] for part in result["segments"])
     assert [notice["message"] for notice in result["notices"]] == [demo_model.NOTICE]
     assert body["attempts"] == 1
-    folder = TaskFolder(row(address).public_id)
-    wait_for(lambda: not folder.path.exists())
+    files = TaskFiles(row(address).public_id)
+    wait_for(lambda: not files.exist())
     started = TaskResult.objects.filter(task_id__startswith=body["id"])
     wait_for(lambda: started.filter(status="SUCCESS").count() == 2)
     assert {item.task_id[36:] for item in started} == {"-p1", "-a1"}
@@ -142,11 +142,11 @@ def test_a_job_that_is_deleted_while_it_runs_frees_its_place(
     with fleet.held():
         address = submit()
         wait(address, "processing")
-        folder = TaskFolder(row(address).public_id)
+        files = TaskFiles(row(address).public_id)
 
         assert client.delete(address).status_code == 204
 
-        assert not folder.path.exists()
+        assert not files.exist()
         following = submit()
         # The only place is taken until the first job has stopped.
         wait(following, "processing")

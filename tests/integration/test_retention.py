@@ -16,6 +16,7 @@ from django.utils import timezone
 from tests.factories import TaskFactory
 from tests.integration.databases import in_threads
 from tests.integration.steps import STATES, STEPS, fail
+from tests.stored_files import ON_DISK, TaskFiles, tasks_root
 from transcription import storage
 from transcription.errors import MediaGoneError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
@@ -26,19 +27,18 @@ from transcription.services import (
     steering,
     transitions,
 )
-from transcription.storage import TaskFolder, tasks_root
 from workers.dispatcher import Dispatcher
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("each_storage")]
 
 
-def fill(public_id: uuid.UUID, *, hours_old: float = 0) -> TaskFolder:
-    folder = TaskFolder(public_id)
-    folder.create()
-    folder.original.write_bytes(b"media")
-    folder.samples.write_bytes(b"samples")
-    make_old(folder.path, hours_old)
-    return folder
+def fill(public_id: uuid.UUID, *, hours_old: float = 0) -> TaskFiles:
+    files = TaskFiles(public_id)
+    files.create()
+    files.original.write_bytes(b"media")
+    files.samples.write_bytes(b"samples")
+    files.make_old(hours_old)
+    return files
 
 
 def make_old(path: Path, hours: float) -> None:
@@ -47,20 +47,21 @@ def make_old(path: Path, hours: float) -> None:
 
 
 def test_the_media_of_an_ended_task_go():
-    folder = fill(TaskFactory(completed=True).public_id)
+    files = fill(TaskFactory(completed=True).public_id)
 
     retention.discard_media(TranscriptionTask.objects.get(), "completed")
 
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
+@ON_DISK
 def test_what_a_killed_decoder_left_goes_too():
-    folder = fill(TaskFactory(completed=True).public_id)
-    folder.samples.with_name(f"{folder.samples.name}.1a2b3c4d.part").touch()
+    files = fill(TaskFactory(completed=True).public_id)
+    (files.path / "samples.s16le.1a2b3c4d.part").touch()
 
     retention.discard_media(TranscriptionTask.objects.get(), "completed")
 
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 def test_what_was_heard_goes_though_its_worker_died_before_it_could_delete_it():
@@ -75,12 +76,12 @@ def test_what_was_heard_goes_though_its_worker_died_before_it_could_delete_it():
 
 def test_originals_stay_where_the_operator_keeps_them(settings):
     settings.KEEP_ORIGINALS = True
-    folder = fill(TaskFactory(completed=True).public_id)
+    files = fill(TaskFactory(completed=True).public_id)
 
     retention.discard_media(TranscriptionTask.objects.get(), "completed")
 
-    assert folder.original.exists()
-    assert not folder.samples.exists()
+    assert files.original.exists()
+    assert not files.samples.exists()
 
 
 def test_discarding_twice_does_no_harm():
@@ -94,70 +95,70 @@ def test_discarding_twice_does_no_harm():
 def test_a_deleted_task_leaves_neither_row_nor_file(settings):
     settings.KEEP_ORIGINALS = True
     task = TaskFactory(completed=True)
-    folder = fill(task.public_id)
+    files = fill(task.public_id)
 
     retention.delete_task(task)
 
     assert not TranscriptionTask.objects.exists()
     assert not Transcript.objects.exists()
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 def test_the_sweep_takes_old_folders_of_no_task():
-    folder = fill(uuid.uuid4(), hours_old=2)
+    files = fill(uuid.uuid4(), hours_old=2)
 
     assert retention.sweep() == 1
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 def test_the_sweep_leaves_young_folders_of_no_task():
-    folder = fill(uuid.uuid4(), hours_old=0.5)
+    files = fill(uuid.uuid4(), hours_old=0.5)
 
     assert retention.sweep() == 0
-    assert folder.original.exists()
+    assert files.original.exists()
 
 
 @pytest.mark.parametrize("state", ["completed", "failed", "cancelled"])
 def test_the_sweep_takes_what_an_ended_task_left(state):
     task = TaskFactory(**{state: True}, media_expires_at=None)
-    folder = fill(task.public_id, hours_old=2)
+    files = fill(task.public_id, hours_old=2)
 
     assert retention.sweep() == 1
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 @pytest.mark.parametrize("state", ["prepared", "leased", "queued", "processing"])
 def test_the_sweep_leaves_what_a_task_still_needs(state):
-    folder = fill(TaskFactory(**{state: True}).public_id, hours_old=48)
+    files = fill(TaskFactory(**{state: True}).public_id, hours_old=48)
 
     assert retention.sweep() == 0
-    assert folder.original.exists()
-    assert folder.samples.exists()
+    assert files.original.exists()
+    assert files.samples.exists()
 
 
 def test_the_sweep_leaves_kept_originals_and_counts_nothing_twice(settings):
     settings.KEEP_ORIGINALS = True
-    folder = fill(TaskFactory(completed=True).public_id, hours_old=2)
+    files = fill(TaskFactory(completed=True).public_id, hours_old=2)
 
     assert retention.sweep() == 1
-    make_old(folder.path, 2)
+    files.make_old(2)
     assert retention.sweep() == 0
 
-    assert folder.original.exists()
-    assert not folder.samples.exists()
+    assert files.original.exists()
+    assert not files.samples.exists()
 
 
 # --- Media that are kept for another try ----------------------------------------------
 
 
-def ended_with(step: Any, state: str, **values: Any) -> tuple[Any, TaskFolder]:
+def ended_with(step: Any, state: str, **values: Any) -> tuple[Any, TaskFiles]:
     """A task that has just ended in the usual way, with what is left of its files."""
     task = TaskFactory(**STATES[state], **values)
-    folder = fill(task.public_id)
+    files = fill(task.public_id)
     outcome = step(task)
     task.refresh_from_db()
     retention.conclude(task, outcome)
-    return task, folder
+    return task, files
 
 
 @pytest.mark.parametrize(
@@ -172,41 +173,41 @@ def test_the_upload_of_a_task_without_a_result_is_kept_for_a_while(
     settings, step, state
 ):
     settings.KEEP_FAILED_HOURS = 2
-    task, folder = ended_with(step, state)
+    task, files = ended_with(step, state)
 
-    assert folder.original.exists()
-    assert not folder.samples.exists()
+    assert files.original.exists()
+    assert not files.samples.exists()
     kept_for = task.media_expires_at - task.finished_at
     assert kept_for == pytest.approx(timedelta(hours=2), abs=timedelta(seconds=1))
-    make_old(folder.path, 3)
+    files.make_old(3)
     assert retention.sweep() == 0
-    assert folder.original.exists()
+    assert files.original.exists()
 
 
 def test_a_waiting_task_that_is_cancelled_keeps_its_upload():
     task = TaskFactory(queued=True)
-    folder = fill(task.public_id)
+    files = fill(task.public_id)
 
     assert cancellation.cancel_task(task)
 
-    assert folder.original.exists()
+    assert files.original.exists()
     task.refresh_from_db()
     assert task.media_expires_at
 
 
 def test_what_came_by_a_link_is_not_kept():
-    task, folder = ended_with(fail, "processing", source="link")
+    task, files = ended_with(fail, "processing", source="link")
 
     assert task.media_expires_at is None
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 def test_nothing_is_kept_where_the_operator_says_so(settings):
     settings.KEEP_FAILED_HOURS = 0
-    task, folder = ended_with(fail, "processing")
+    task, files = ended_with(fail, "processing")
 
     assert task.media_expires_at is None
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 def test_kept_originals_are_kept_for_good(settings):
@@ -214,24 +215,24 @@ def test_kept_originals_are_kept_for_good(settings):
     over = timezone.now() - timedelta(seconds=1)
     before = fill(TaskFactory(failed=True, media_expires_at=over).public_id)
 
-    task, folder = ended_with(fail, "processing")
+    task, files = ended_with(fail, "processing")
 
     assert task.media_expires_at is None
     assert retention.discard_expired_media() == 0
-    assert folder.original.exists()
+    assert files.original.exists()
     assert before.original.exists()
 
 
 def test_the_upload_of_a_completed_task_is_not_kept():
     task = TaskFactory(processing=True)
-    folder = fill(task.public_id)
+    files = fill(task.public_id)
     STEPS["complete"](task)
     task.refresh_from_db()
 
     retention.conclude(task, task.status)
 
     assert task.media_expires_at is None
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 def test_kept_uploads_go_when_their_time_is_over(no_hints):
@@ -241,7 +242,7 @@ def test_kept_uploads_go_when_their_time_is_over(no_hints):
 
     Dispatcher().tick()
 
-    assert not old.path.exists()
+    assert not old.exist()
     assert young.original.exists()
     assert [
         task.media_expires_at is None
@@ -252,7 +253,7 @@ def test_kept_uploads_go_when_their_time_is_over(no_hints):
 def test_kept_uploads_go_before_their_time_when_room_is_short(monkeypatch, settings):
     """The next to go first, and no more than must."""
     settings.MIN_FREE_BYTES, settings.MAX_UPLOAD_BYTES = 100, 1000
-    folders = {
+    filled = {
         hours: fill(
             TaskFactory(
                 failed=True, media_expires_at=timezone.now() + timedelta(hours=hours)
@@ -261,26 +262,26 @@ def test_kept_uploads_go_before_their_time_when_room_is_short(monkeypatch, setti
         for hours in (3, 1, 4, 2)
     }
 
-    def free_bytes() -> int:
-        left = sum(folder.original.exists() for folder in folders.values())
+    def free_bytes(self: Any) -> int:
+        left = sum(files.original.exists() for files in filled.values())
         return 1100 - 1 if left > 2 else 1100
 
-    monkeypatch.setattr(storage, "free_bytes", free_bytes)
+    monkeypatch.setattr(type(storage.current()), "free_bytes", free_bytes)
 
     assert retention.discard_expired_media() == 2
 
-    assert {h for h, folder in folders.items() if folder.original.exists()} == {3, 4}
+    assert {h for h, files in filled.items() if files.original.exists()} == {3, 4}
 
 
 def test_room_that_is_short_for_other_reasons_ends_the_search(monkeypatch):
-    monkeypatch.setattr(storage, "free_bytes", lambda: 0)
-    folder = fill(TaskFactory(failed=True).public_id)
+    monkeypatch.setattr(type(storage.current()), "free_bytes", lambda self: 0)
+    files = fill(TaskFactory(failed=True).public_id)
     needed = fill(TaskFactory(queued=True).public_id)
 
     assert retention.discard_expired_media() == 1
     assert retention.discard_expired_media() == 0
 
-    assert not folder.path.exists()
+    assert not files.exist()
     assert needed.original.exists()
 
 
@@ -288,13 +289,13 @@ def test_a_task_that_starts_again_keeps_its_upload(no_hints):
     """Of a dispatcher that found it a moment before its client."""
     over = timezone.now() - timedelta(seconds=1)
     task = TaskFactory(failed=True, media_expires_at=over)
-    folder = fill(task.public_id)
+    files = fill(task.public_id)
 
     steering.retry_task(task)
 
     assert not transitions.let_media_go(task.pk)
     assert retention.discard_expired_media() == 0
-    assert folder.original.exists()
+    assert files.original.exists()
     task.refresh_from_db()
     assert task.media_expires_at is None
 
@@ -316,7 +317,7 @@ def test_a_task_whose_upload_is_about_to_go_does_not_start_again(no_hints):
 def test_of_a_retry_and_the_end_of_the_kept_upload_one_wins(no_hints):
     for _ in range(10):
         task = TaskFactory(failed=True)
-        folder = fill(task.public_id)
+        files = fill(task.public_id)
 
         started, let_go = in_threads(
             [
@@ -328,15 +329,15 @@ def test_of_a_retry_and_the_end_of_the_kept_upload_one_wins(no_hints):
         assert started != let_go
         task.refresh_from_db()
         assert task.status == ("preparing" if started else "failed")
-        assert folder.original.exists()
+        assert files.original.exists()
 
 
 def test_a_deleted_task_keeps_nothing():
-    task, folder = ended_with(fail, "processing")
+    task, files = ended_with(fail, "processing")
 
     retention.delete_task(task)
 
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 def test_the_sweep_goes_through_many_folders_in_batches(monkeypatch):
@@ -346,7 +347,7 @@ def test_the_sweep_goes_through_many_folders_in_batches(monkeypatch):
         fill(uuid.uuid4(), hours_old=2)
 
     assert retention.sweep() == 5
-    assert all(folder.original.exists() for folder in kept)
+    assert all(files.original.exists() for files in kept)
 
 
 def test_the_sweep_takes_uploads_that_were_never_finished(media_root):
@@ -360,6 +361,7 @@ def test_the_sweep_takes_uploads_that_were_never_finished(media_root):
     assert young.exists()
 
 
+@ON_DISK
 def test_the_sweep_leaves_what_is_no_task_folder():
     stray = tasks_root() / "ab" / "notes"
     stray.mkdir(parents=True)
@@ -380,20 +382,20 @@ def test_a_task_that_has_started_again_keeps_what_it_has_made_since(settings):
     """The worker of its former end comes late: it was frozen, or the volume slow."""
     settings.KEEP_FAILED_HOURS = 24
     task = TaskFactory(failed=True)
-    folder = fill(task.public_id)
+    files = fill(task.public_id)
     assert transitions.start_again(task.pk)
     TranscriptPart.objects.create(task=task, number=0)
 
     retention.discard_media(task, "failed")
 
-    assert folder.original.exists()
-    assert folder.samples.exists()
+    assert files.original.exists()
+    assert files.samples.exists()
     assert TranscriptPart.objects.exists()
 
 
 def test_the_sweep_takes_nothing_of_a_task_that_starts_again_meanwhile(monkeypatch):
     task = TaskFactory(failed=True, media_expires_at=None, source="link")
-    folder = fill(task.public_id, hours_old=2)
+    files = fill(task.public_id, hours_old=2)
     sweep_folder = retention._sweep_folder
 
     def start_again_before(*arguments: Any) -> bool:
@@ -403,23 +405,24 @@ def test_the_sweep_takes_nothing_of_a_task_that_starts_again_meanwhile(monkeypat
     monkeypatch.setattr(retention, "_sweep_folder", start_again_before)
 
     assert retention.sweep() == 0
-    assert folder.original.exists()
-    assert folder.samples.exists()
+    assert files.original.exists()
+    assert files.samples.exists()
 
 
 def test_a_folder_that_cannot_be_swept_keeps_no_other(monkeypatch):
-    folders = [fill(uuid.uuid4(), hours_old=2) for _ in range(2)]
-    discard, failures = TaskFolder.discard, iter([True])
+    filled = [fill(uuid.uuid4(), hours_old=2) for _ in range(2)]
+    kind = type(storage.current())
+    discard, failures = kind.discard, iter([True])
 
-    def fail_once(folder: TaskFolder) -> None:
+    def fail_once(self: Any, task_id: uuid.UUID) -> None:
         if next(failures, False):
             raise PermissionError("no")
-        discard(folder)
+        discard(self, task_id)
 
-    monkeypatch.setattr(TaskFolder, "discard", fail_once)
+    monkeypatch.setattr(kind, "discard", fail_once)
 
     assert retention.sweep() == 1
-    assert sum(folder.path.exists() for folder in folders) == 1
+    assert sum(files.exist() for files in filled) == 1
 
 
 # --- Rows that change between a look and a write -------------------------------------

@@ -17,6 +17,7 @@ from tests.integration.databases import PLANS_ONLY, in_threads
 from tests.integration.steps import lease_of
 from tests.integration.test_list_plans import explain
 from tests.media_files import make_tone, write_wav
+from tests.stored_files import TaskFiles
 from tests.upstreams import file, running_upstream
 from tools import many_tasks
 from transcription.errors import LeaseLostError
@@ -29,9 +30,11 @@ from transcription.services.submission import (
     submit_upload,
 )
 from transcription.services.transitions import Outcome
-from transcription.storage import TaskFolder
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_hints", "quiet_heart")]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("no_hints", "quiet_heart", "each_storage"),
+]
 
 REVISION = "0123456789ab"
 NOT_COPIED = {"task_id", "created_at"}
@@ -118,7 +121,7 @@ def test_a_result_is_there_at_once(finished, again):
     assert task.inference_seconds is None, "nothing was inferred"
     assert task.finished_at
     assert task.lease_token is None
-    assert not TaskFolder(task.public_id).path.exists()
+    assert not TaskFiles(task.public_id).exist()
     assert Callback.objects.get(task=task).event == "task.completed"
 
 
@@ -263,7 +266,7 @@ def test_a_result_that_goes_meanwhile_is_made_anew(finished, again, monkeypatch)
     task = again(first.owner)
 
     assert (task.status, task.reused_from) == ("queued", None)
-    assert TaskFolder(task.public_id).samples.exists()
+    assert TaskFiles(task.public_id).samples.exists()
 
 
 def test_a_task_that_is_to_be_cancelled_is(finished):
@@ -343,7 +346,7 @@ def test_the_file_of_a_link_is_known_by_its_bytes(finished, sound):
     assert outcome is Outcome.COMPLETED
     assert task.media_sha256 == first.media_sha256
     assert task.reused_from == first.public_id
-    assert not TaskFolder(task.public_id).path.exists()
+    assert not TaskFiles(task.public_id).exist()
 
 
 # --- Speed ---------------------------------------------------------------------------

@@ -18,13 +18,13 @@ from django.utils import timezone
 from django.utils.translation import override
 
 from tests.factories import SlotFactory, TaskFactory
+from tests.stored_files import TaskFiles
 from tests.waiting import patient
 from transcription.engines.base import ModelInfo
 from transcription.engines.plan import SlotPlan
 from transcription.models import TranscriptionTask, WorkerSlot
 from transcription.services import slots
 from transcription.services.slots import SlotTakenError, register, release_jobs
-from transcription.storage import TaskFolder
 from whisperhub.sentences import Sentence
 
 pytestmark = pytest.mark.django_db
@@ -183,10 +183,10 @@ def test_jobs_that_end_with_their_process_leave_no_media(no_hints):
     withdrawn = TaskFactory(
         processing=True, lease_owner="cpu-9@there/1", cancel_requested_at=timezone.now()
     )
-    folders = [TaskFolder(task.public_id) for task in (fatal, withdrawn)]
-    for folder in folders:
-        folder.create()
-        folder.samples.touch()
+    stored = [TaskFiles(task.public_id) for task in (fatal, withdrawn)]
+    for files in stored:
+        files.create()
+        files.samples.write_bytes(b"")
 
     release_jobs("cpu-9@there/")
 
@@ -194,7 +194,7 @@ def test_jobs_that_end_with_their_process_leave_no_media(no_hints):
     withdrawn.refresh_from_db()
     assert (fatal.status, withdrawn.status) == ("failed", "cancelled")
     assert no_hints == []
-    assert not any(folder.path.exists() for folder in folders)
+    assert not any(files.exist() for files in stored)
 
 
 def test_a_process_above_its_memory_drains_and_says_so(no_hints, settings, monkeypatch):

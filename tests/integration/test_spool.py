@@ -16,16 +16,19 @@ from tests.engines import ScriptedEngine
 from tests.factories import TaskFactory
 from tests.integration import steps
 from tests.media_files import make_tone
+from tests.stored_files import TaskFiles
 from transcription import database
 from transcription.engines.base import ModelInfo, Segment, Transcription, Word
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import Notice, NoticeCode
 from transcription.services import execution, progress, slots, spool, transitions
 from transcription.services.transitions import Outcome
-from transcription.storage import TaskFolder
 from whisperhub.sentences import Sentence
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_hints", "quiet_heart")]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("no_hints", "quiet_heart", "each_storage"),
+]
 
 OWNER = "cpu-0@tests/1"
 HEARD = Transcription(
@@ -63,9 +66,9 @@ class Power(BaseException):
 def prepared() -> Any:
     """A queued task with a second of samples."""
     task = TaskFactory(queued=True, media_duration_seconds=1.0)
-    folder = TaskFolder(task.public_id)
-    folder.create()
-    folder.samples.write_bytes(make_tone(1.0).tobytes())
+    files = TaskFiles(task.public_id)
+    files.create()
+    files.samples.write_bytes(make_tone(1.0).tobytes())
     return task
 
 
@@ -105,11 +108,11 @@ def refuse(listener: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_result_is_in_a_file_until_it_is_stored(prepared, outage):
-    folder = TaskFolder(prepared.public_id)
+    files = TaskFiles(prepared.public_id)
     seen: list[bool] = []
 
     def look() -> None:
-        seen.append(folder.result.exists())
+        seen.append(files.result.exists())
 
     outage("complete", away(), look)
 
@@ -117,7 +120,7 @@ def test_a_result_is_in_a_file_until_it_is_stored(prepared, outage):
 
     assert outcome is Outcome.COMPLETED
     assert seen == [True]
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -129,7 +132,7 @@ def test_a_disk_that_refuses_the_file_loses_nothing(prepared, outage, monkeypatc
 
     assert outcome is Outcome.COMPLETED
     assert Transcript.objects.count() == 1
-    assert not TaskFolder(prepared.public_id).path.exists()
+    assert not TaskFiles(prepared.public_id).exist()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -140,7 +143,7 @@ def test_an_error_that_will_not_pass_is_no_outage(prepared, outage, monkeypatch)
     with pytest.raises(OperationalError):
         steps.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
 
-    assert not TaskFolder(prepared.public_id).result.exists()
+    assert not TaskFiles(prepared.public_id).result.exists()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -158,7 +161,7 @@ def test_the_next_worker_stores_the_result_of_one_that_died(prepared, outage):
     prepared.refresh_from_db()
     assert (prepared.attempts, prepared.losses) == (1, 1)
     assert prepared.transcript.text == "Hi."
-    assert not TaskFolder(prepared.public_id).path.exists()
+    assert not TaskFiles(prepared.public_id).exist()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -254,7 +257,7 @@ def of_another_form(content: bytes) -> bytes:
 )
 def test_a_damaged_file_is_ignored_and_decoding_begins_anew(prepared, damage):
     spool.keep(prepared, RESULT)
-    file = TaskFolder(prepared.public_id).result
+    file = TaskFiles(prepared.public_id).result
     file.write_bytes(damage(file.read_bytes()))
     engine = ScriptedEngine()
 
@@ -262,13 +265,13 @@ def test_a_damaged_file_is_ignored_and_decoding_begins_anew(prepared, damage):
 
     assert outcome is Outcome.COMPLETED
     assert len(engine.calls) == 1
-    assert not TaskFolder(prepared.public_id).path.exists()
+    assert not TaskFiles(prepared.public_id).exist()
 
 
 def test_a_task_that_was_deleted_gets_no_folder_again(prepared):
-    folder = TaskFolder(prepared.public_id)
-    folder.discard()
+    files = TaskFiles(prepared.public_id)
+    files.discard()
 
     spool.keep(prepared, RESULT)
 
-    assert not folder.path.exists()
+    assert not files.exist()

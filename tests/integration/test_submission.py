@@ -9,6 +9,8 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import DatabaseError
 
 from tests.factories import SlotFactory, UserFactory
+from tests.stored_files import ON_DISK, TaskFiles
+from transcription import storage
 from transcription.errors import (
     EmptyUploadError,
     TypeNotAllowedError,
@@ -24,23 +26,23 @@ from transcription.services.submission import (
     TaskRequest,
     submit_upload,
 )
-from transcription.storage import TaskFolder, tasks_root
 from whisperhub.request_id import current_request_id
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("each_storage")]
 
 
 def files_below(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.is_file()]
 
 
+@ON_DISK
 def test_the_upload_is_moved_into_the_tasks_folder(make_upload, no_hints, media_root):
     upload = make_upload(b"sound", "talk.mp3")
     inode = Path(upload.temporary_file_path()).stat().st_ino
 
     task = submit_upload(UserFactory(), upload, TaskRequest())
 
-    original = TaskFolder(task.public_id).original
+    original = TaskFiles(task.public_id).original.path
     assert original.read_bytes() == b"sound"
     assert original.stat().st_ino == inode, "copied, not renamed"
     assert original.stat().st_mode & 0o777 == 0o600
@@ -87,7 +89,7 @@ def test_an_upload_in_memory_is_written(no_hints):
 
     task = submit_upload(UserFactory(), upload, TaskRequest())
 
-    assert TaskFolder(task.public_id).original.read_bytes() == b"sound"
+    assert TaskFiles(task.public_id).original.read_bytes() == b"sound"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -143,7 +145,7 @@ def test_no_row_means_no_file(make_upload, no_hints, media_root, monkeypatch):
     with pytest.raises(DatabaseError):
         submit_upload(UserFactory(), make_upload(b"sound"), TaskRequest())
 
-    assert files_below(tasks_root()) == []
+    assert list(storage.current().tasks()) == []
     assert no_hints == []
 
 
@@ -152,13 +154,13 @@ def test_no_file_means_no_row(make_upload, no_hints, monkeypatch):
         raise OSError(28, "No space left on device")
 
     upload = make_upload(b"sound")
-    monkeypatch.setattr("shutil.move", fail)
+    monkeypatch.setattr(type(storage.current()), "keep", fail)
 
     with pytest.raises(OSError, match="No space"):
         submit_upload(UserFactory(), upload, TaskRequest())
 
     assert not TranscriptionTask.objects.exists()
-    assert files_below(tasks_root()) == []
+    assert list(storage.current().tasks()) == []
 
 
 @pytest.mark.parametrize(

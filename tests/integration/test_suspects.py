@@ -13,12 +13,12 @@ from django.utils import timezone
 
 from tests.engines import ScriptedEngine
 from tests.factories import TaskFactory
+from tests.stored_files import TaskFiles
 from tests.waiting import patient, wait_for
 from transcription.models import TranscriptionTask
 from transcription.services import execution, transitions, turns
 from transcription.services.admission import Admission
 from transcription.services.transitions import LOSSES_FORGIVEN, Served
-from transcription.storage import TaskFolder
 from workers.dispatcher import Dispatcher
 
 pytestmark = [
@@ -36,9 +36,9 @@ def waiting() -> Callable[..., TranscriptionTask]:
 
     def make(**values: Any) -> TranscriptionTask:
         task: TranscriptionTask = TaskFactory(queued=True, dispatched=True, **values)
-        folder = TaskFolder(task.public_id)
-        folder.path.mkdir(parents=True)
-        folder.samples.write_bytes(SECOND)
+        files = TaskFiles(task.public_id)
+        files.create()
+        files.samples.write_bytes(SECOND)
         return task
 
     return make

@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 from tests.engines import JOBS_VARIABLE
 from tests.factories import ApiKeyFactory, TaskFactory
 from tests.fleet import Fleet
+from tests.stored_files import TaskFiles
 from tests.waiting import patient, wait_for
 from transcription.engines import demo_model
 from transcription.engines.base import ModelCall, SilentListener
@@ -24,7 +25,6 @@ from transcription.services.admission import Admission
 from transcription.services.execution import JobReporter
 from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.transitions import Lease
-from transcription.storage import TaskFolder
 from workers import watchdog as module
 from workers.watchdog import STUCK_STATUS, Watchdog, put_jobs_back
 
@@ -189,16 +189,16 @@ def test_a_call_of_an_unknown_kind_of_job_is_nobodys(model):
 
 def test_a_job_that_was_alone_in_the_stuck_call_fails_and_its_media_go(model):
     guilty = running(losses=2)
-    folder = TaskFolder(guilty.public_id)
-    folder.create()
-    folder.samples.write_bytes(b"samples")
+    files = TaskFiles(guilty.public_id)
+    files.create()
+    files.samples.write_bytes(b"samples")
     model.begin(1.0, job_of(guilty))
 
     put_jobs_back(model.model_call)
 
     assert counts(guilty) == ("failed", 1, 3)
     assert guilty.error_code == "worker_lost"
-    assert not folder.path.exists()
+    assert not files.exist()
 
 
 def test_a_job_that_is_to_be_cancelled_ends(model):

@@ -11,6 +11,29 @@ import pytest
 from tests.conftest import LONGEST
 
 ROOT = Path(__file__).resolve().parents[2]
+STORAGE = "transcription/storage/"
+# What is done with a path on a disk, by the name of the call.
+ON_PATHS = {"copyfile", "disk_usage", "iterdir", "memmap", "move", "rename", "rmdir"}
+ON_PATHS |= {"rmtree", "stat", "unlink"}
+# Who may, beside the storage, and with which files.
+WITH_FILES_OF_THEIR_OWN = {
+    # A local file that the storage, or a test, hands to them for a while.
+    "transcription/media/decode.py",
+    "transcription/media/decoder.py",
+    "transcription/media/limits.py",
+    "transcription/media/opening.py",
+    "transcription/media/recognition.py",
+    # The folder in which uploads grow: whether it has room.
+    "whisperhub/forms.py",
+    # Folders that the operator names, the secret key, the database, logs.
+    "whisperhub/checks.py",
+    "whisperhub/private_files.py",
+    "whisperhub/secrets.py",
+    # Models.
+    "transcription/engines/demo_model/installation.py",
+    # Signs of readiness.
+    "workers/stack.py",
+}
 # Who uses these looks at what differs between databases.
 TELLING = {"connection", "connections", "transaction", "CaptureQueriesContext"}
 TELLING |= {"PLANS_ONLY", "SERVERS_ONLY"}
@@ -70,6 +93,49 @@ def test_unit_tests_start_no_process():
 
 def test_the_files_that_begin_are_there():
     assert [name for name in LONGEST if not (ROOT / name).exists()] == []
+
+
+def product_modules() -> Iterator[tuple[str, ast.Module]]:
+    """Every module of the product outside the storage, by its path."""
+    for package in PRODUCT:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            if not name.startswith(STORAGE) and "/migrations/" not in name:
+                yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def is_done_with_a_path(node: ast.AST) -> bool:
+    """Whether a node is a call such as `path.stat()` or `path.replace(other)`."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    # That of a text has two arguments, those of dataclasses and times have keywords.
+    is_rename = (
+        node.func.attr == "replace" and len(node.args) == 1 and not node.keywords
+    )
+    return is_rename or node.func.attr in ON_PATHS
+
+
+def test_only_the_storage_handles_the_files_of_tasks():
+    handling = {
+        name
+        for name, module in product_modules()
+        if any(is_done_with_a_path(node) for node in ast.walk(module))
+    }
+
+    assert handling - WITH_FILES_OF_THEIR_OWN == set(), "ask the storage instead"
+
+
+def test_only_the_storage_knows_where_the_files_of_tasks_lie():
+    knowing = {
+        name
+        for name, module in product_modules()
+        for node in ast.walk(module)
+        if isinstance(node, ast.Attribute | ast.Name)
+        and ast.unparse(node).rpartition(".")[2]
+        in {"MEDIA_ROOT", "FILE_UPLOAD_TEMP_DIR", "LocalStorage"}
+    }
+
+    assert knowing == {"whisperhub/settings.py", "whisperhub/forms.py"}
 
 
 def test_one_module_connects_to_redis():

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -14,7 +14,8 @@ from typing import Final
 from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 
-from transcription.audio import SAMPLE_RATE
+from transcription import storage
+from transcription.audio import SAMPLE_RATE, Samples
 from transcription.database import persistently, will_pass
 from transcription.engines.abilities import check_abilities
 from transcription.engines.base import (
@@ -40,7 +41,7 @@ from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.progress import ProgressWriter
 from transcription.services.transitions import Lease, Outcome, Served
 from transcription.services.turns import Chosen
-from transcription.storage import TaskFolder
+from transcription.storage import samples_of
 from whisperhub.queues import PRIORITIES
 from whisperhub.request_id import current_request_id
 from whisperhub.sentences import Sentence
@@ -177,7 +178,8 @@ def _execute_held(task: TranscriptionTask, held: HeldLease, engine: Engine) -> O
     lease = held.lease
     began = time.perf_counter()
     try:
-        transcription = _transcribe(task, held, engine)
+        with _samples_of(task) as samples:
+            transcription = _transcribe(task, samples, held, engine)
     except TaskCancelledError:
         held.check_lost()
         return persistently(lambda: transitions.finish_cancelled(lease))
@@ -224,15 +226,29 @@ def _store(task: TranscriptionTask, held: HeldLease, result: spool.Result) -> Ou
     return persistently(complete, seconds=math.inf)
 
 
+@contextmanager
+def _samples_of(task: TranscriptionTask) -> Iterator[Samples]:
+    """The decoded audio of a task, mapped into memory for the body alone.
+
+    Raises:
+        EngineError: it cannot be read.
+    """
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(
+                storage.current().local_path(samples_of(task.public_id))
+            )
+            samples = load_samples(path)
+        except OSError as error:
+            raise EngineError(
+                Sentence("The prepared audio of the task cannot be read.")
+            ) from error
+        yield samples
+
+
 def _transcribe(
-    task: TranscriptionTask, held: HeldLease, engine: Engine
+    task: TranscriptionTask, samples: Samples, held: HeldLease, engine: Engine
 ) -> Transcription:
-    try:
-        samples = load_samples(TaskFolder(task.public_id).samples)
-    except OSError as error:
-        raise EngineError(
-            Sentence("The prepared audio of the task cannot be read.")
-        ) from error
     try:
         options = DecodeOptions.from_dict(
             {**task.options, "language": task.language, "task": task.task_type}

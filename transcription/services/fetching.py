@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from pathlib import Path
 from typing import BinaryIO, Final
 
 from django.conf import settings
@@ -18,8 +19,9 @@ from transcription.services.file_names import clean_file_name
 from transcription.services.leases import HeldLease
 from transcription.services.progress import ProgressWriter
 from transcription.services.retry_schedule import retry_after_seconds
+from transcription.storage import original_of
 from whisperhub.network.deadline import Deadline
-from whisperhub.network.downloads import DownloadError, download
+from whisperhub.network.downloads import Download, DownloadError, download
 from whisperhub.network.egress import configured_policy
 
 # A server that asks for more patience is asked again after this time.
@@ -82,7 +84,7 @@ def check_room(size_bytes: int) -> None:
     Raises:
         OSError: it does not.
     """
-    if storage.free_bytes() - size_bytes < settings.MIN_FREE_BYTES:
+    if storage.current().free_bytes() - size_bytes < settings.MIN_FREE_BYTES:
         raise OSError(errno.ENOSPC, "The media volume is nearly full")
 
 
@@ -97,26 +99,13 @@ def fetch(task: TranscriptionTask, held: HeldLease) -> None:
         LeaseLostError: another process owns it.
         OSError: it could not be stored.
     """
-    folder = storage.TaskFolder(task.public_id)
-    if folder.original.exists():
+    files, original = storage.current(), original_of(task.public_id)
+    if files.exists(original):
         return
-    folder.create()
-    folder.discard_parts()
+    files.discard_unfinished(task.public_id)
     check_room(0)
-    part = folder.new_part()
-    try:
-        with Deadline(settings.LINK_SECONDS) as deadline, part.open("wb") as file:
-            held.on_stop(deadline.cut)
-            digesting = DigestingFile(file)
-            done = download(
-                task.file_url,
-                digesting,
-                policy=configured_policy(),
-                deadline=deadline,
-                max_bytes=settings.MAX_LINK_BYTES,
-                min_bytes_per_second=settings.LINK_MIN_BYTES_PER_SECOND,
-                on_bytes=FetchReporter(held),
-            )
+    with files.scratch(original) as path:
+        done, digesting = _download(task, path, held)
         if is_web_page(digesting.head):
             raise LinkIsPageError
         task.media_sha256 = digesting.sha256
@@ -131,11 +120,29 @@ def fetch(task: TranscriptionTask, held: HeldLease) -> None:
                 sha256=task.media_sha256,
             )
         )
-        part.replace(folder.original)
+        files.keep(original, path)
+
+
+def _download(
+    task: TranscriptionTask, path: Path, held: HeldLease
+) -> tuple[Download, DigestingFile]:
+    """Write what a task's link gives to a file; see `fetch` for what it raises."""
+    try:
+        with Deadline(settings.LINK_SECONDS) as deadline, path.open("wb") as file:
+            held.on_stop(deadline.cut)
+            digesting = DigestingFile(file)
+            done = download(
+                task.file_url,
+                digesting,
+                policy=configured_policy(),
+                deadline=deadline,
+                max_bytes=settings.MAX_LINK_BYTES,
+                min_bytes_per_second=settings.LINK_MIN_BYTES_PER_SECOND,
+                on_bytes=FetchReporter(held),
+            )
     except DownloadError as error:
         # Who stops the job cuts the download.
         held.check()
         wait = min(retry_after_seconds(error.retry_after), LONGEST_WAIT_SECONDS)
         raise ERRORS[error.code](error.http_status, retry_after_seconds=wait) from error
-    finally:
-        part.unlink(missing_ok=True)
+    return done, digesting

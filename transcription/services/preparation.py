@@ -11,6 +11,7 @@ from typing import Final
 from django.conf import settings
 from django.db.models import Sum
 
+from transcription import storage
 from transcription.database import persistently
 from transcription.engines.languages import is_language
 from transcription.errors import (
@@ -22,14 +23,14 @@ from transcription.errors import (
 )
 from transcription.media.decode import DecodedAudio
 from transcription.media.decoder import Decoder
-from transcription.media.limits import Limits, occupied_bytes
+from transcription.media.limits import Limits
 from transcription.media.tracks import TrackChoice
 from transcription.models import TranscriptionTask
 from transcription.services import hints, places, retention, reuse, transitions, turns
 from transcription.services.fetching import fetch
 from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.transitions import Lease, Outcome, Served
-from transcription.storage import TaskFolder
+from transcription.storage import original_of, samples_of
 from whisperhub.request_id import current_request_id
 from whisperhub.sentences import Sentence
 
@@ -151,7 +152,7 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
                 message=Sentence("The server could not read or store the media."),
             )
         )
-    taken = occupied_bytes(TaskFolder(task.public_id).samples)
+    taken = storage.current().occupied_bytes(samples_of(task.public_id))
     outcome = persistently(
         lambda: transitions.finish_preparation(lease, decoded, samples_bytes=taken)
     )
@@ -174,26 +175,38 @@ def wanted_track(text: str) -> TrackChoice | None:
 
 
 def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
-    """Decode the original of a task to samples beside it."""
-    folder = TaskFolder(task.public_id)
-    # Media that are gone are the storage's fault: `open_media` would blame the client.
-    folder.original.stat()
-    return decoder.decode(
-        folder.original,
-        folder.samples,
-        max_seconds=settings.MAX_MEDIA_SECONDS,
-        choice=wanted_track(task.options.get("audio_track", "")),
-        limits=Limits(
-            memory_bytes=settings.DECODER_MEMORY_BYTES,
-            cpu_seconds=settings.DECODER_CPU_SECONDS,
-            cpu_seconds_per_minute=settings.DECODER_CPU_SECONDS_PER_MINUTE,
-            reserve_bytes=settings.MIN_FREE_BYTES,
-            held_bytes=persistently(lambda: samples_bytes_of(task.owner_id)),
-            owner_share=settings.OWNER_ROOM_SHARE,
-        ),
-        allowed=settings.ALLOWED_TYPES,
-        on_start=held.on_stop,
-    )
+    """Decode the original of a task, and keep its samples.
+
+    Raises:
+        MediaError: the original is at fault.
+        NoRoomError: there is no room for the samples.
+        DecoderLostError: the process that decodes was ended from outside.
+        OSError: the storage is at fault, or has lost the original.
+    """
+    files = storage.current()
+    samples = samples_of(task.public_id)
+    with (
+        files.local_path(original_of(task.public_id)) as original,
+        files.scratch(samples) as destination,
+    ):
+        decoded = decoder.decode(
+            original,
+            destination,
+            max_seconds=settings.MAX_MEDIA_SECONDS,
+            choice=wanted_track(task.options.get("audio_track", "")),
+            limits=Limits(
+                memory_bytes=settings.DECODER_MEMORY_BYTES,
+                cpu_seconds=settings.DECODER_CPU_SECONDS,
+                cpu_seconds_per_minute=settings.DECODER_CPU_SECONDS_PER_MINUTE,
+                reserve_bytes=settings.MIN_FREE_BYTES,
+                held_bytes=persistently(lambda: samples_bytes_of(task.owner_id)),
+                owner_share=settings.OWNER_ROOM_SHARE,
+            ),
+            allowed=settings.ALLOWED_TYPES,
+            on_start=held.on_stop,
+        )
+        files.keep(samples, destination)
+    return decoded
 
 
 def samples_bytes_of(owner_id: int) -> int:

@@ -25,6 +25,7 @@ from transcription.database import (
 from transcription.models import TranscriptionTask, TranscriptPart
 from transcription.retries import RETRYABLE
 from transcription.services import events, transitions
+from transcription.storage import FileKind, samples_of
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +92,8 @@ def _discard_rest(public_id: uuid.UUID, status: str, *, keep_original: bool) -> 
 
 def _discard_files_and_parts(public_id: uuid.UUID, *, keep_original: bool) -> None:
     TranscriptPart.objects.filter(task__public_id=public_id).delete()
-    folder = storage.TaskFolder(public_id)
-    if not keep_original:
-        folder.discard_original()
-    folder.discard_samples()
+    kept = {FileKind.ORIGINAL} if keep_original else set()
+    storage.current().discard(public_id, keep=kept)
 
 
 def discard_expired_media() -> int:
@@ -130,14 +129,14 @@ def discard_expired_media() -> int:
 def _is_room_short() -> bool:
     largest = settings.MAX_UPLOAD_BYTES or USUAL_UPLOAD_BYTES
     wanted = settings.MIN_FREE_BYTES + largest
-    return storage.free_bytes() < wanted
+    return storage.current().free_bytes() < wanted
 
 
 def _discard_kept(task: TranscriptionTask) -> bool:
     # The row first: from then on nobody starts the task again.
     if not transitions.let_media_go(task.pk):
         return False
-    storage.TaskFolder(task.public_id).discard()
+    storage.current().discard(task.public_id)
     return True
 
 
@@ -158,7 +157,7 @@ def delete_task(task: TranscriptionTask) -> None:
         task.delete()
     if was_running:
         events.announce_stop(public_id)
-    storage.TaskFolder(public_id).discard()
+    storage.current().discard(public_id)
 
 
 def sweep() -> int:
@@ -169,54 +168,49 @@ def sweep() -> int:
     """
     now = time.time()
     swept = 0
-    old: list[storage.TaskFolder] = [
-        folder
-        for folder, changed_at in storage.task_folders()
-        if now - changed_at > ORPHAN_SECONDS
+    old = [
+        stored.task_id
+        for stored in storage.current().tasks()
+        if now - stored.changed_at > ORPHAN_SECONDS
     ]
     for start in range(0, len(old), BATCH):
         batch = old[start : start + BATCH]
         found: dict[uuid.UUID, tuple[str, bool]] = {
             public_id: (status, settings.KEEP_ORIGINALS or expires_at is not None)
             for public_id, status, expires_at in TranscriptionTask.objects.filter(
-                public_id__in=[folder.public_id for folder in batch]
+                public_id__in=batch
             ).values_list("public_id", "status", "media_expires_at")
         }
-        for folder in batch:
-            with by_itself("sweeping folders", folder.public_id):
-                status, is_kept = found.get(folder.public_id, ("", False))
-                swept += _sweep_folder(folder, status, is_kept)
+        for public_id in batch:
+            with by_itself("sweeping folders", public_id):
+                status, is_kept = found.get(public_id, ("", False))
+                swept += _sweep_folder(public_id, status, is_kept)
     # Of a worker that died between a final state and `discard_media`.
     TranscriptPart.objects.filter(task__status__in=TranscriptionTask.FINAL).delete()
-    for upload in storage.incoming_root().iterdir():
-        with by_itself("sweeping uploads", upload.name):
-            try:
-                if now - upload.stat().st_mtime > INCOMING_SECONDS:
-                    upload.unlink()
-                    swept += 1
-            except FileNotFoundError:
-                continue
+    for upload in storage.unfinished_uploads():
+        with by_itself("sweeping uploads", upload.path.name):
+            swept += upload.discard_if_unchanged_since(now - INCOMING_SECONDS)
     if swept:
         logger.info("Swept %d leftover files and folders", swept)
     return swept
 
 
-def _sweep_folder(folder: storage.TaskFolder, status: str, is_kept: bool) -> bool:
-    """Delete what is left over in an old folder.
+def _sweep_folder(public_id: uuid.UUID, status: str, is_kept: bool) -> bool:
+    """Delete what is left over of a task whose files have not changed for a while.
 
     Args:
-        folder: whose task has not changed it for a while.
+        public_id: the task's.
         status: the task's; empty: there is none.
         is_kept: its original is.
     """
     if not status:
-        folder.discard()
+        storage.current().discard(public_id)
         return True
     if status not in TranscriptionTask.FINAL:
         return False
-    if is_kept and not folder.samples.exists():
+    if is_kept and not storage.current().exists(samples_of(public_id)):
         return False
-    return _discard_rest(folder.public_id, status, keep_original=is_kept)
+    return _discard_rest(public_id, status, keep_original=is_kept)
 
 
 def delete_old_celery_results() -> int:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from transcription import storage
 from transcription.engines.base import ModelInfo, Segment, Transcription, Word
 from transcription.models import TranscriptionTask
 from transcription.notices import Notice
-from transcription.storage import TaskFolder
+from transcription.storage import result_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,6 @@ class Result:
 
 def keep(task: TranscriptionTask, result: Result) -> None:
     """Write a result beside the samples; without success if the disk refuses."""
-    folder = TaskFolder(task.public_id)
     content = json.dumps(
         {
             "form": FORM,
@@ -54,13 +53,8 @@ def keep(task: TranscriptionTask, result: Result) -> None:
     ).encode()
     digest = hashlib.sha256(content).hexdigest().encode()
     try:
-        # No folder is made: without one the task was deleted.
-        with folder.unfinished_result.open("wb") as file:
-            file.write(digest + b"\n" + content)
-            file.flush()
-            os.fsync(file.fileno())
-        folder.unfinished_result.replace(folder.result)
-        _sync_folder(folder)
+        # Refused if the task was deleted meanwhile.
+        storage.current().write(result_of(task.public_id), digest + b"\n" + content)
     except OSError as error:
         logger.warning("Task %s: result not kept, %s", task.public_id, error.strerror)
         return
@@ -75,7 +69,8 @@ def find(task: TranscriptionTask, model: ModelInfo) -> Result | None:
         model: the one that would make it now; a result of another is none.
     """
     try:
-        stored = TaskFolder(task.public_id).result.read_bytes()
+        with storage.current().open(result_of(task.public_id)) as file:
+            stored = file.read()
     except OSError:
         return None
     try:
@@ -137,12 +132,3 @@ def _transcription(kept: dict[str, Any]) -> Transcription:
     ]
     notices = [Notice.from_dict(notice) for notice in kept["notices"]]
     return Transcription(**{**kept, "segments": segments, "notices": notices})
-
-
-def _sync_folder(folder: TaskFolder) -> None:
-    """Have the new name survive a loss of power."""
-    opened = os.open(folder.path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

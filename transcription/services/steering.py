@@ -8,12 +8,13 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from accounts.limits import Client
+from transcription import storage
 from transcription.database import despite_conflicts
 from transcription.errors import MediaGoneError, NotRetryableError, NotWaitingError
 from transcription.models import TranscriptionTask
 from transcription.retries import RETRYABLE
 from transcription.services import hints, quotas, transitions
-from transcription.storage import TaskFolder
+from transcription.storage import original_of
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +85,8 @@ def _not_retryable() -> NotRetryableError:
 
 def _has_media(task: TranscriptionTask) -> bool:
     # What came by a link can be fetched once more.
-    return (
-        task.source == TranscriptionTask.Source.LINK
-        or TaskFolder(task.public_id).original.exists()
+    return task.source == TranscriptionTask.Source.LINK or storage.current().exists(
+        original_of(task.public_id)
     )
 
 

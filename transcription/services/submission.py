@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 
 from accounts.limits import Client, client_without_key
 from accounts.models import User
+from transcription import storage
 from transcription.database import despite_conflicts
 from transcription.engines.options import unsupported_options
 from transcription.errors import (
@@ -31,7 +32,7 @@ from transcription.services.file_names import clean_file_name
 from transcription.services.publishing import breaker
 from transcription.services.reuse import question_digest
 from transcription.services.serving import check_model, resolve_model
-from transcription.storage import TaskFolder, sha256_of
+from transcription.storage import keep_upload, original_of, sha256_of
 from whisperhub.network.links import name_in
 from whisperhub.queues import PREPARE, queue_name
 from whisperhub.request_id import current_request_id
@@ -228,9 +229,9 @@ def submit_upload(
     asked = _asked(owner, request, client)
     asked["media_sha256"] = sha256_of(upload)
     public_id = uuid.uuid4()
-    folder = TaskFolder(public_id)
+    files = storage.current()
     try:
-        size = folder.take_upload(upload)
+        size = keep_upload(files, original_of(public_id), upload)
         task = _insert(
             client,
             also,
@@ -241,7 +242,7 @@ def submit_upload(
             file_size_bytes=size,
         )
     except BaseException:
-        folder.discard()
+        files.discard(public_id)
         raise
     logger.info("Task %s: accepted, %d bytes", public_id, size)
     return task

@@ -20,13 +20,14 @@ from tests.factories import ApiKeyFactory, UserFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.databases import in_threads
 from tests.problems import read_problem
+from tests.stored_files import TaskFiles
 from tests.waiting import patient
 from tests.web import running_web
+from transcription import storage
 from transcription.errors import KeyReusedError
 from transcription.models import IdempotencyKey, TranscriptionTask
-from transcription.services import idempotency
+from transcription.services import idempotency, submission
 from transcription.services.submission import TaskRequest, submit_once, submit_upload
-from transcription.storage import TaskFolder
 from workers.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db
@@ -74,7 +75,7 @@ def test_the_same_request_gets_the_first_answer_again(send, media_root):
     assert "Idempotency-Replayed" not in first.headers
     assert again.headers["Idempotency-Replayed"] == "true"
     task = TranscriptionTask.objects.get()
-    assert files_below(media_root) == [TaskFolder(task.public_id).original]
+    assert files_below(media_root) == [TaskFiles(task.public_id).original.path]
 
 
 def test_the_answer_shows_the_task_as_it_stands_now(send):
@@ -139,7 +140,7 @@ def test_another_request_with_the_key_is_refused(send, changes, media_root):
     read_problem(send("a key", **changes), 409, "idempotency_key_reused")
 
     task = TranscriptionTask.objects.get()
-    assert files_below(media_root) == [TaskFolder(task.public_id).original]
+    assert files_below(media_root) == [TaskFiles(task.public_id).original.path]
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "schlüssel", "a\tb", "a\x7fb"])
@@ -200,13 +201,13 @@ def test_the_dispatcher_deletes_old_keys_in_batches(send, settings, monkeypatch)
 def all_past_the_first_look(monkeypatch):
     """Nobody stores a row before everybody has found the key to be new."""
     gate = threading.Barrier(AT_ONCE)
-    take_upload = TaskFolder.take_upload
+    keep_upload = storage.keep_upload
 
-    def take(self: TaskFolder, upload: Any) -> int:
+    def keep(*arguments: Any) -> int:
         gate.wait(patient(30))
-        return take_upload(self, upload)
+        return keep_upload(*arguments)
 
-    monkeypatch.setattr(TaskFolder, "take_upload", take)
+    monkeypatch.setattr(submission, "keep_upload", keep)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -225,7 +226,7 @@ def test_of_requests_that_race_one_makes_the_task(no_hints, make_upload, media_r
     assert Counter(answer.replayed for answer in answers) == {False: 1, True: 7}
     task = TranscriptionTask.objects.get()
     assert {answer.task.pk for answer in answers} == {task.pk}
-    assert files_below(media_root) == [TaskFolder(task.public_id).original]
+    assert files_below(media_root) == [TaskFiles(task.public_id).original.path]
     assert no_hints == [task.pk]
 
 
@@ -311,7 +312,7 @@ def test_copies_of_a_request_to_a_running_server_make_one_task(media_root):
     assert {answer.json()["id"] for answer in answers} == {str(task.public_id)}
     replayed = [answer.headers.get("Idempotency-Replayed") for answer in answers]
     assert Counter(replayed) == {None: 1, "true": AT_ONCE - 1}
-    original = TaskFolder(task.public_id).original
+    original = TaskFiles(task.public_id).original.path
     assert files_below(media_root) == [original]
     assert original.read_bytes() == recording
 

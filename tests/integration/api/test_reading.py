@@ -13,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from tests.factories import SlotFactory, TaskFactory, TranscriptFactory, segment
 from tests.integration.api.conftest import TASKS
 from tests.problems import read_problem
+from tests.stored_files import TaskFiles
 from transcription.api import pagination
 from transcription.models import Transcript, TranscriptionTask
-from transcription.storage import TaskFolder
 
 pytestmark = pytest.mark.django_db
 
@@ -218,9 +218,9 @@ def test_another_owners_task_cannot_be_deleted(client):
 )
 def test_deleting_leaves_neither_row_nor_file(client, owner, state):
     task = TaskFactory(owner=owner, **{state: True})
-    folder = TaskFolder(task.public_id)
-    folder.create()
-    folder.original.write_bytes(b"media")
+    files = TaskFiles(task.public_id)
+    files.create()
+    files.original.write_bytes(b"media")
 
     response = client.delete(address(task))
 
@@ -228,7 +228,7 @@ def test_deleting_leaves_neither_row_nor_file(client, owner, state):
     assert response.content == b""
     assert not TranscriptionTask.objects.exists()
     assert not Transcript.objects.exists()
-    assert not folder.path.exists()
+    assert not files.exist()
     read_problem(client.delete(address(task)), 404, "not_found")
 
 

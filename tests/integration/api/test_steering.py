@@ -12,13 +12,15 @@ from django.utils import timezone
 from tests.factories import CallbackFactory, TaskFactory
 from tests.integration.api.test_reading import address
 from tests.problems import read_problem
+from tests.stored_files import TaskFiles
 from transcription.models import Callback, TranscriptionTask
 from transcription.services import ageing, events, leases, retention, transitions
-from transcription.storage import TaskFolder
 
 pytestmark = [
     pytest.mark.django_db,
-    pytest.mark.usefixtures("no_hints", "django_capture_on_commit_callbacks"),
+    pytest.mark.usefixtures(
+        "no_hints", "django_capture_on_commit_callbacks", "each_storage"
+    ),
 ]
 
 UNFINISHED = ["prepared", "leased", "queued", "processing"]
@@ -33,9 +35,9 @@ def stops(monkeypatch: pytest.MonkeyPatch) -> list[uuid.UUID]:
 
 
 def with_media(task: Any) -> Any:
-    folder = TaskFolder(task.public_id)
-    folder.create()
-    folder.original.write_bytes(b"media")
+    files = TaskFiles(task.public_id)
+    files.create()
+    files.original.write_bytes(b"media")
     return task
 
 
@@ -55,7 +57,7 @@ def test_a_waiting_task_is_cancelled_at_once(client, owner, state):
     assert response.status_code == 200
     assert response.json()["status"] == "cancelled"
     assert response.json()["finished_at"]
-    assert not TaskFolder(task.public_id).samples.exists()
+    assert not TaskFiles(task.public_id).samples.exists()
 
 
 @pytest.mark.parametrize("state", ["leased", "processing"])
@@ -293,7 +295,7 @@ def test_the_worker_of_a_deleted_task_stops_and_writes_nothing(
 
         assert held.should_stop()
     assert stops == [task.public_id]
-    assert not TaskFolder(task.public_id).path.exists()
+    assert not TaskFiles(task.public_id).exist()
     retention.discard_media(task, "cancelled")
     assert not TranscriptionTask.objects.exists()
 

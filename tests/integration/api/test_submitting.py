@@ -11,13 +11,14 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from tests.factories import SlotFactory
 from tests.integration.api.conftest import TASKS
 from tests.problems import read_problem
+from tests.stored_files import TaskFiles, tasks_root
 from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
-from transcription.storage import TaskFolder, tasks_root
 
 pytestmark = pytest.mark.django_db
 
 
+@pytest.mark.usefixtures("each_storage")
 def test_a_recording_becomes_a_task(submit, owner, client, settings):
     response = submit(b"sound", file_name="talk.mp3", language="en", platform="web")
 
@@ -34,7 +35,7 @@ def test_a_recording_becomes_a_task(submit, owner, client, settings):
     assert body["progress"] == {"share": 0.0, "seconds_done": None, "updated_at": None}
     assert response.headers["Location"] == body["links"]["self"]
     assert client.get(body["links"]["self"]).json()["id"] == body["id"]
-    assert TaskFolder(task.public_id).original.read_bytes() == b"sound"
+    assert TaskFiles(task.public_id).original.read_bytes() == b"sound"
     assert str(settings.MEDIA_ROOT) not in response.content.decode()
 
 

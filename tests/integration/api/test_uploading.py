@@ -19,11 +19,11 @@ import requests
 from tests.factories import ApiKeyFactory, TaskFactory
 from tests.integration.api.conftest import TASKS
 from tests.problems import check_problem
+from tests.stored_files import TaskFiles
 from tests.waiting import patient, wait_for
 from tests.web import running_web
 from tools.uploaders import BEGIN, END, FORM_TYPE, silent_wav, upload
 from transcription.models import TranscriptionTask
-from transcription.storage import TaskFolder
 from whisperhub.descriptors import MANY
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
@@ -195,7 +195,7 @@ def test_a_large_upload_is_written_once_and_held_in_no_memory(web, key, announce
     assert answer.status == 201, answer.body
     task = TranscriptionTask.objects.latest("id")
     assert task.file_size_bytes == LARGE_BYTES
-    assert TaskFolder(task.public_id).original.stat().st_size == LARGE_BYTES
+    assert TaskFiles(task.public_id).original.path.stat().st_size == LARGE_BYTES
     assert peak() - before < MOST_GROWTH_BYTES
     assert process.io_counters().write_chars - written < 1.05 * LARGE_BYTES
 
