@@ -35,7 +35,7 @@ from transcription.models import TranscriptionTask
 from transcription.services import (
     cancellation,
     events,
-    fetching,
+    progress,
     transitions,
 )
 from transcription.services.leases import heartbeat
@@ -163,7 +163,7 @@ def test_a_file_over_tls(linked, tone, tmp_path, settings):
 
 
 def test_the_share_that_has_come_is_shown(upstream, linked, tone, monkeypatch):
-    monkeypatch.setattr(fetching, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
     shown: list[tuple[float, int]] = []
     half, go_on = len(tone) // 2, threading.Event()
 
@@ -195,8 +195,8 @@ def test_the_share_that_has_come_is_shown(upstream, linked, tone, monkeypatch):
 def test_a_database_that_is_away_does_not_end_a_download(
     upstream, linked, tone, monkeypatch
 ):
-    monkeypatch.setattr(fetching, "PROGRESS_SECONDS", 0.0)
-    monkeypatch.setattr(fetching, "will_pass", lambda error: True)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "will_pass", lambda error: True)
     monkeypatch.setattr(connection, "close", lambda: None)
     record, calls = transitions.record_fetch, []
 

@@ -513,7 +513,7 @@ def test_a_task_that_is_deleted_while_it_runs_leaves_nothing(prepared):
 
 def test_progress_is_written_now_and_then(prepared, monkeypatch):
     task = prepared(media_duration_seconds=10.0)
-    monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("transcription.services.progress.PROGRESS_SECONDS", 0.0)
     seen: list[float] = []
 
     def report(listener: Any) -> None:

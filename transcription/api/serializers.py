@@ -33,8 +33,8 @@ from transcription.api.options import (
 from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import NoticeCode, shown
+from transcription.retries import can_retry
 from transcription.services.outlook import MAX_AHEAD, outlook_of
-from transcription.services.steering import can_retry
 from transcription.services.submission import Link, Media, TaskRequest
 from whisperhub.sentences import translated
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 
 from transcription import storage
@@ -38,6 +38,7 @@ from transcription.notices import Notice, NoticeCode
 from transcription.services import retention, spool, transitions, turns
 from transcription.services.admission import admission
 from transcription.services.leases import HeldLease, heartbeat
+from transcription.services.progress import ProgressWriter
 from transcription.services.transitions import Lease, Outcome, Served
 from transcription.services.turns import Chosen
 from transcription.storage import samples_of
@@ -47,8 +48,6 @@ from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
 
-# Often enough for a person who watches, rare enough for SQLite's single writer.
-PROGRESS_SECONDS = 1.0
 NO_SPEECH: Final = Notice(
     NoticeCode.NO_SPEECH,
     Sentence(
@@ -59,8 +58,6 @@ NO_SPEECH: Final = Notice(
 # Shorter recordings hold no word; a window costs the model 30 s of work all the same.
 MIN_SECONDS = 0.2
 MIN_SAMPLES = round(MIN_SECONDS * SAMPLE_RATE)
-# While the database is away each try may take seconds, which the engine waits.
-AWAY_SECONDS = 10.0
 
 
 class JobReporter:
@@ -78,7 +75,7 @@ class JobReporter:
         self.duration_seconds = task.media_duration_seconds or 0.0
         self._unwritten: list[Segment] = []
         self._part = 0
-        self._written_at = time.monotonic()
+        self._progress = ProgressWriter(at_once=False)
 
     def check(self) -> None:
         """Raise if the job is to stop."""
@@ -95,19 +92,10 @@ class JobReporter:
     def __call__(self, seconds_done: float) -> None:
         """Note how far the engine is; raises if the job is to stop."""
         self.check()
-        now = time.monotonic()
-        if now - self._written_at < PROGRESS_SECONDS or not self.duration_seconds:
-            return
-        self._written_at = now
-        try:
-            self._write(seconds_done / self.duration_seconds)
-        except (OperationalError, InterfaceError) as error:
-            if not will_pass(error):
-                raise
-            # The engine goes on; what was heard is written with a later report.
-            logger.warning("Database away (%s): progress is not noted", error)
-            connection.close()
-            self._written_at = now + AWAY_SECONDS
+        if self.duration_seconds:
+            share = seconds_done / self.duration_seconds
+            # What is not written now is written with a later report.
+            self._progress.write(lambda: self._write(share))
 
     def _write(self, share: float) -> None:
         segments = self._unwritten

@@ -23,6 +23,7 @@ from transcription.database import (
     persistently,
 )
 from transcription.models import TranscriptionTask, TranscriptPart
+from transcription.retries import RETRYABLE
 from transcription.services import events, transitions
 from transcription.storage import FileKind, samples_of
 
@@ -75,13 +76,13 @@ def _discard_rest(public_id: uuid.UUID, status: str, *, keep_original: bool) -> 
     Returns:
         False if it has started again, or is gone.
     """
-    if status not in transitions.RETRYABLE:
+    if status not in RETRYABLE:
         _discard_files_and_parts(public_id, keep_original=keep_original)
         return True
     with transaction.atomic():
         # Locked: whoever has it start again waits until its files are gone.
         ended = TranscriptionTask.objects.select_for_update().filter(
-            public_id=public_id, status__in=transitions.RETRYABLE
+            public_id=public_id, status__in=RETRYABLE
         )
         if ended.only("pk").first() is None:
             return False

@@ -26,6 +26,7 @@ from transcription.database import despite_conflicts
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
 from transcription.notices import Notice, appended
+from transcription.retries import RETRYABLE, retryable
 from transcription.services import callbacks, quotas, turns
 from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.storable import storable
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 Status = TranscriptionTask.Status
 
 # What may start again.
-RETRYABLE: Final = frozenset({Status.FAILED, Status.CANCELLED})
 # A task may lose this many workers. After that it runs alone in its process, so that
 # the next loss is its own fault and nobody else's.
 LOSSES_FORGIVEN: Final = 2
@@ -812,9 +812,7 @@ def start_again(task_id: int, *, key_line: int | None = None) -> bool:
         False if it is in another state, or it or its media are gone.
     """
     with transaction.atomic():
-        rows = TranscriptionTask.objects.filter(
-            has_media(), pk=task_id, status__in=RETRYABLE
-        )
+        rows = TranscriptionTask.objects.filter(retryable(), pk=task_id)
         task = _locked(rows)
         if task is None:
             return False
@@ -838,13 +836,6 @@ def start_again(task_id: int, *, key_line: int | None = None) -> bool:
         )
         callbacks.withdraw(task_id)
     return True
-
-
-def has_media() -> Q:
-    """A condition: an ended task's media are kept, or can be fetched."""
-    if settings.KEEP_ORIGINALS:
-        return Q()
-    return Q(source=TranscriptionTask.Source.LINK) | Q(media_expires_at__isnull=False)
 
 
 @despite_conflicts
