@@ -276,7 +276,7 @@ def test_what_may_pass_is_tried_again_and_then_fails(
     upstream, linked, settings, behaviour, code
 ):
     settings.MAX_ATTEMPTS = 2
-    settings.LINK_SECONDS = 0.3
+    settings.LINK_SECONDS = 0.3 if code == "timeout" else 30
     upstream.always(behaviour)
     task = linked(upstream.origin)
 
