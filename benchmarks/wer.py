@@ -26,7 +26,7 @@ from benchmarks.material import (
     load_library,
 )
 from benchmarks.report import Report
-from transcription.accuracy import edit_distance, tokens_of
+from transcription.accuracy import ErrorCount, count_errors
 from transcription.audio import SAMPLE_RATE, Samples, to_float
 from transcription.engines import demo_model
 from transcription.engines.base import Segment, SilentListener
@@ -63,7 +63,7 @@ class Recording:
 def run(report: Report) -> None:
     """Count errors over the set, compare with the library, listen to nothing."""
     engine, library = load_engine(report), load_library(report)
-    words = errors_auto = errors_off = 0
+    all_auto = all_off = ErrorCount()
     different: list[dict[str, Any]] = []
     recordings = list(recording_set(report.repeat))
     for number, recording in enumerate(tqdm(recordings, desc="wer", unit="recording")):
@@ -72,18 +72,16 @@ def run(report: Report) -> None:
             temperature=(0.0,),
             word_timestamps=number % 2 == 1,
         )
-        reference = tokens_of(recording.text, language=recording.language)
         auto = text_of(engine, recording, options)
         off = replace(options, batching="off")
         ordered = engine.transcribe(recording.samples, off, SilentListener())
-        words += len(reference)
-        errors = [
-            edit_distance(reference, tokens_of(text, language=recording.language))
+        errors_auto, errors_off = (
+            count_errors(recording.text, text, language=recording.language)
             for text in (auto, ordered.text)
-        ]
-        errors_auto += errors[0]
-        errors_off += errors[1]
-        if errors[0] != errors[1]:
+        )
+        all_auto += errors_auto
+        all_off += errors_off
+        if errors_auto != errors_off:
             different.append(
                 {
                     "recording": number,
@@ -102,10 +100,10 @@ def run(report: Report) -> None:
         ).text
     ]
     report.data |= {"different": different, "invented_in": invented}
-    points = 100 * (errors_auto - errors_off) / words
-    report.figure("auto", 100 * errors_auto / words, "%")
-    report.figure("off", 100 * errors_off / words, "%")
-    report.figure("words", words, "")
+    points = 100 * (all_auto.rate - all_off.rate)
+    report.figure("auto", 100 * all_auto.rate, "%")
+    report.figure("off", 100 * all_off.rate, "%")
+    report.figure("words", all_off.tokens, "")
     report.figure("off_unlike_library", len(report.data.get("off_differs", [])), "")
     report.figure("invented", len(invented), "")
     report.judge(

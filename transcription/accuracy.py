@@ -5,10 +5,32 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 # Languages written without spaces are compared by character.
 UNSPACED: Final = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km"})
+
+
+@dataclass(frozen=True)
+class ErrorCount:
+    """What was heard against the reference, of one recording or of several together.
+
+    Attributes:
+        edits: insertions, deletions and substitutions that lead from one to the other.
+        tokens: in the reference.
+    """
+
+    edits: int = 0
+    tokens: int = 0
+
+    def __add__(self, other: ErrorCount) -> ErrorCount:
+        return ErrorCount(self.edits + other.edits, self.tokens + other.tokens)
+
+    @property
+    def rate(self) -> float:
+        """Edits per token; of an empty reference 0.0 or 1.0."""
+        return self.edits / self.tokens if self.tokens else float(bool(self.edits))
 
 
 def tokens_of(text: str, *, language: str) -> list[str]:
@@ -26,11 +48,14 @@ def word_error_rate(reference: str, heard: str, *, language: str = "en") -> floa
     Returns:
         0.0 for equal texts; may exceed 1.0. An empty reference gives 0.0 or 1.0.
     """
+    return count_errors(reference, heard, language=language).rate
+
+
+def count_errors(reference: str, heard: str, *, language: str) -> ErrorCount:
+    """The errors in what was heard, by word; by character without spaces."""
     wanted = tokens_of(reference, language=language)
     got = tokens_of(heard, language=language)
-    if not wanted:
-        return float(bool(got))
-    return edit_distance(wanted, got) / len(wanted)
+    return ErrorCount(edit_distance(wanted, got), len(wanted))
 
 
 def edit_distance(first: Sequence[str], second: Sequence[str]) -> int:

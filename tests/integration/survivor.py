@@ -28,7 +28,7 @@ from tests.integration.steps import HEARD, MODEL  # noqa: E402
 from tests.stored_files import TaskFiles  # noqa: E402
 from transcription.audio import SAMPLE_RATE  # noqa: E402
 from transcription.models import Transcript, TranscriptionTask  # noqa: E402
-from transcription.services import execution, slots  # noqa: E402
+from transcription.services import execution, progress, slots  # noqa: E402
 
 
 class Engine:
@@ -37,7 +37,7 @@ class Engine:
     info = MODEL
 
     def transcribe(self, samples: Any, options: Any, report: Any) -> Any:
-        execution.PROGRESS_SECONDS = 0.0
+        progress.PROGRESS_SECONDS = 0.0
         report(1.0)
         say("running")
         sys.stdin.readline()

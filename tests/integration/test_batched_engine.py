@@ -31,9 +31,9 @@ from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine
 from transcription.models import TranscriptionTask, TranscriptPart
 from transcription.notices import NoticeCode
-from transcription.services import execution, transitions
-from transcription.services.leases import heartbeat
+from transcription.services import progress, transitions
 from transcription.services.transitions import Outcome
+from transcription.work.heartbeat import heartbeat
 
 SAMPLES = {sample.language: sample for sample in demo_model.samples()}
 SECONDS = 60.0
@@ -573,7 +573,7 @@ def heard(number: int) -> Segment:
 @pytest.fixture
 def prepared(monkeypatch, quiet_heart) -> Callable[..., Any]:
     """Make a queued task with samples; its progress is written each time."""
-    monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
 
     def prepare(samples: Any = None, **values: Any) -> Any:
         task = TaskFactory(queued=True, **values)

@@ -32,9 +32,9 @@ from transcription.errors import ModelUnavailableError
 from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
 from transcription.services import execution, preparation, transitions
-from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
 from transcription.tasks import prepare_media, run_transcription
+from transcription.work.heartbeat import heartbeat
 
 pytestmark = [
     pytest.mark.django_db,
@@ -516,7 +516,7 @@ def test_a_task_that_is_deleted_while_it_runs_leaves_nothing(prepared):
 
 def test_progress_is_written_now_and_then(prepared, monkeypatch):
     task = prepared(media_duration_seconds=10.0)
-    monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("transcription.services.progress.PROGRESS_SECONDS", 0.0)
     seen: list[float] = []
 
     def report(listener: Any) -> None:
@@ -561,7 +561,7 @@ def deliver(celery_task: Any, lane: str) -> Any:
 
 def test_a_message_runs_the_task_once(prepared):
     task = prepared()
-    transitions.mark_dispatched(task.pk)
+    transitions.TASKS.mark_dispatched(task.pk)
     set_current_engine(ScriptedEngine())
 
     first = deliver(run_transcription, "demo.normal")
@@ -574,7 +574,7 @@ def test_a_message_runs_the_task_once(prepared):
 def test_a_message_prepares_the_task_once(submitted, tmp_path):
     task = submitted(write_wav(tmp_path / "a.wav", make_tone(0.5)))
 
-    transitions.mark_dispatched(task.pk)
+    transitions.TASKS.mark_dispatched(task.pk)
     result = {"task": str(task.public_id), "outcome": "queued"}
 
     assert deliver(prepare_media, "prepare.normal").result == result
@@ -583,7 +583,7 @@ def test_a_message_prepares_the_task_once(submitted, tmp_path):
 
 def test_a_message_that_finds_nobody_in_its_lane_is_dropped(prepared):
     set_current_engine(ScriptedEngine())
-    transitions.mark_dispatched(prepared().pk)
+    transitions.TASKS.mark_dispatched(prepared().pk)
 
     assert deliver(run_transcription, "demo.high").state == "IGNORED"
     assert deliver(run_transcription, "demo.low").state == "IGNORED"

@@ -21,7 +21,7 @@ from transcription import database
 from transcription.engines.base import ModelInfo, Segment, Transcription, Word
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import Notice, NoticeCode
-from transcription.services import execution, slots, spool, transitions
+from transcription.services import execution, progress, slots, spool, transitions
 from transcription.services.transitions import Outcome
 from whisperhub.sentences import Sentence
 
@@ -90,7 +90,7 @@ def outage(monkeypatch) -> Callable[..., None]:
         monkeypatch.setattr(transitions, name, changed)
 
     monkeypatch.setattr(database, "FIRST_PAUSE_SECONDS", 0.001)
-    for module in (database, execution):
+    for module in (database, execution, progress):
         monkeypatch.setattr(module, "will_pass", lambda error: True)
     return begin
 
@@ -168,8 +168,8 @@ def test_the_next_worker_stores_the_result_of_one_that_died(prepared, outage):
 def test_the_engine_goes_on_while_progress_cannot_be_noted(
     prepared, outage, monkeypatch
 ):
-    monkeypatch.setattr(execution, "PROGRESS_SECONDS", 0.0)
-    monkeypatch.setattr(execution, "AWAY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "AWAY_SECONDS", 0.0)
     outage("record_progress", away())
     parts: list[Any] = []
 

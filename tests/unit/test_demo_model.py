@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.demo_model.scoring import error_rate
+from transcription.accuracy import word_error_rate
 from transcription.engines import demo_model
 from transcription.engines.demo_model import packed
 
@@ -159,6 +159,10 @@ def test_samples_are_wave_files_of_the_stated_length():
 
 
 def test_error_rate_counts_words_and_chinese_characters():
-    assert error_rate("My car is red.", "my car is red", "en") == 0
-    assert error_rate("My car is red.", "My bar is red today.", "en") == 0.5
-    assert error_rate("我的汽车是红色的。", "我的火车是红色", "zh") == 2 / 8
+    assert word_error_rate("My car is red.", "my car is red", language="en") == 0
+    assert (
+        word_error_rate("My car is red.", "My bar is red today.", language="en") == 0.5
+    )
+    assert (
+        word_error_rate("我的汽车是红色的。", "我的火车是红色", language="zh") == 2 / 8
+    )

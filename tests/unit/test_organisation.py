@@ -91,6 +91,15 @@ def test_unit_tests_start_no_process():
         assert not imported_modules(path) & starting, path
 
 
+def test_no_line_of_the_product_reads_the_brokers_private_structures():
+    packages = ["accounts", "transcription", "whisperhub", "workers"]
+    paths = [path for name in packages for path in (ROOT / name).rglob("*.py")]
+
+    assert [
+        path for path in paths if "unacked" in path.read_text(encoding="utf-8")
+    ] == []
+
+
 def test_the_files_that_begin_are_there():
     assert [name for name in LONGEST if not (ROOT / name).exists()] == []
 

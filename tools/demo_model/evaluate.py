@@ -18,8 +18,8 @@ import argparse
 import json
 import random
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,33 +30,12 @@ from tools.demo_model.alignment import DEFAULT_HEADS
 from tools.demo_model.grammar import LANGUAGES
 from tools.demo_model.pack import describe, read_checkpoint, tokenizer_json
 from tools.demo_model.recordings import Recording, record
-from tools.demo_model.scoring import edits, units
 from tools.demo_model.windows import RATE, ClipSet, Samples
+from transcription.accuracy import ErrorCount, count_errors, tokens_of
 from transcription.engines.demo_model.ctranslate2_form import write_folder
 
 WINDOW_SECONDS = 29.0
 LONG_SECONDS = 75.0
-
-
-@dataclass
-class Tally:
-    """Edits and units of all recordings of one kind."""
-
-    edits: int = 0
-    units: int = 0
-
-    def add(self, wanted: str, written: str, language: str) -> int:
-        """Count one recording; its own edits are returned."""
-        expected = units(wanted, language)
-        found = edits(expected, units(written, language))
-        self.edits += found
-        self.units += len(expected)
-        return found
-
-    @property
-    def rate(self) -> float:
-        """Edits per unit, to four places."""
-        return round(self.edits / max(1, self.units), 4)
 
 
 class Evaluation:
@@ -78,7 +57,7 @@ class Evaluation:
         self, recordings: list[Recording], *, translate: bool = False, **options: Any
     ) -> dict[str, float]:
         """Error rate per spoken language."""
-        tallies: dict[str, Tally] = {}
+        counts: defaultdict[str, ErrorCount] = defaultdict(ErrorCount)
         for recording in recordings:
             written_in = "en" if translate else recording.language
             text, _ = self.write(
@@ -88,10 +67,11 @@ class Evaluation:
                 **options,
             )
             wanted = recording.text(written_in)
-            tally = tallies.setdefault(recording.language, Tally())
-            if tally.add(wanted, text, written_in) and self.show:
+            errors = count_errors(wanted, text, language=written_in)
+            counts[recording.language] += errors
+            if errors.edits and self.show:
                 print(f"  said    {wanted}\n  written {text}")
-        return {language: tally.rate for language, tally in tallies.items()}
+        return {language: round(count.rate, 4) for language, count in counts.items()}
 
     def language_share(self, recordings: list[Recording]) -> float:
         """Share of the recordings whose language is detected."""
@@ -104,7 +84,7 @@ class Evaluation:
         for name, samples in nothing():
             for vad_filter in (False, True):
                 text, _ = self.write(samples, language="en", vad_filter=vad_filter)
-                counts[name] += len(units(text, "en"))
+                counts[name] += len(tokens_of(text, language="en"))
         return counts
 
 

@@ -6,8 +6,8 @@ from transcription.documents.encoding import Document, iso_timestamp
 from transcription.documents.links import task_links
 from transcription.models import TranscriptionTask
 from transcription.notices import shown
+from transcription.retries import can_retry
 from transcription.services.outlook import Outlook
-from transcription.services.steering import can_retry
 
 Status = TranscriptionTask.Status
 

@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
-import time
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
 
 from transcription import storage
-from transcription.database import persistently, will_pass
 from transcription.errors import FetchError, LinkIsPageError
 from transcription.media.recognition import HEAD_BYTES, is_web_page
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
 from transcription.services.file_names import clean_file_name
-from transcription.services.leases import HeldLease
+from transcription.services.progress import ProgressWriter
 from transcription.services.retry_schedule import retry_after_seconds
 from transcription.storage import original_of
+from transcription.work.heartbeat import HeldLease
 from whisperhub.network.deadline import Deadline
 from whisperhub.network.downloads import Download, DownloadError, download
 from whisperhub.network.egress import configured_policy
 
-logger = logging.getLogger(__name__)
-
-PROGRESS_SECONDS: Final = 1.0
-# A database that was away a moment ago is left alone for so long.
-AWAY_SECONDS: Final = 10.0
 # A server that asks for more patience is asked again after this time.
 LONGEST_WAIT_SECONDS: Final = 3600.0
 KINDS: Final[list[type[FetchError]]] = [FetchError, *FetchError.__subclasses__()]
@@ -65,7 +57,7 @@ class FetchReporter:
     def __init__(self, held: HeldLease) -> None:
         """Report for the task of a lease."""
         self._held = held
-        self._written_at = 0.0
+        self._progress = ProgressWriter(at_once=True)
 
     def __call__(self, received: int, expected: int | None) -> None:
         """Note how many bytes there are.
@@ -77,22 +69,12 @@ class FetchReporter:
         """
         self._held.check()
         check_room((expected or received) - received)
-        now = time.monotonic()
-        if now - self._written_at < PROGRESS_SECONDS:
-            return
-        self._written_at = now
-        try:
-            transitions.record_fetch(
-                self._held.lease,
-                received / expected if expected else 0.0,
-                size_bytes=received,
+        share = received / expected if expected else 0.0
+        self._progress.write(
+            lambda: transitions.record_fetch(
+                self._held.lease, share, size_bytes=received
             )
-        except (OperationalError, InterfaceError) as error:
-            if not will_pass(error):
-                raise
-            logger.warning("Database away (%s): progress is not noted", error)
-            connection.close()
-            self._written_at = now + AWAY_SECONDS
+        )
 
 
 def check_room(size_bytes: int) -> None:
@@ -128,14 +110,12 @@ def fetch(task: TranscriptionTask, held: HeldLease) -> None:
         task.media_sha256 = digesting.sha256
         # What is known of the file is noted before it counts: a worker that is killed
         # between the two fetches it once more.
-        persistently(
-            lambda: transitions.record_fetch(
-                held.lease,
-                1.0,
-                size_bytes=done.size_bytes,
-                file_name=clean_file_name(done.name),
-                sha256=task.media_sha256,
-            )
+        held.apply(
+            transitions.record_fetch,
+            1.0,
+            size_bytes=done.size_bytes,
+            file_name=clean_file_name(done.name),
+            sha256=task.media_sha256,
         )
         files.keep(original, path)
 

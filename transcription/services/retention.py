@@ -6,7 +6,6 @@ import logging
 import time
 import uuid
 from datetime import timedelta
-from functools import partial
 from typing import Final
 
 from celery import current_app
@@ -20,9 +19,10 @@ from transcription import storage
 from transcription.database import (
     by_itself,
     despite_conflicts,
-    persistently,
+    despite_outages,
 )
 from transcription.models import TranscriptionTask, TranscriptPart
+from transcription.retries import RETRYABLE
 from transcription.services import events, transitions
 from transcription.storage import FileKind, samples_of
 
@@ -62,7 +62,7 @@ def discard_media(task: TranscriptionTask, outcome: str) -> None:
         transitions.keeps_media(outcome)
         and task.source == TranscriptionTask.Source.UPLOAD
     )
-    persistently(partial(_discard_rest, task.public_id, outcome, keep_original=is_kept))
+    despite_outages(_discard_rest)(task.public_id, outcome, keep_original=is_kept)
 
 
 @despite_conflicts
@@ -75,13 +75,13 @@ def _discard_rest(public_id: uuid.UUID, status: str, *, keep_original: bool) -> 
     Returns:
         False if it has started again, or is gone.
     """
-    if status not in transitions.RETRYABLE:
+    if status not in RETRYABLE:
         _discard_files_and_parts(public_id, keep_original=keep_original)
         return True
     with transaction.atomic():
         # Locked: whoever has it start again waits until its files are gone.
         ended = TranscriptionTask.objects.select_for_update().filter(
-            public_id=public_id, status__in=transitions.RETRYABLE
+            public_id=public_id, status__in=RETRYABLE
         )
         if ended.only("pk").first() is None:
             return False

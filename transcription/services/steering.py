@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from django.conf import settings
 from django.db import transaction
 from django.utils.translation import gettext as _
 
@@ -13,7 +12,9 @@ from transcription import storage
 from transcription.database import despite_conflicts
 from transcription.errors import MediaGoneError, NotRetryableError, NotWaitingError
 from transcription.models import TranscriptionTask
-from transcription.services import hints, quotas, transitions
+from transcription.retries import RETRYABLE
+from transcription.services import quotas, transitions
+from transcription.services.transitions import TASKS
 from transcription.storage import original_of
 
 logger = logging.getLogger(__name__)
@@ -55,11 +56,11 @@ def retry_task(task: TranscriptionTask, *, client: Client | None = None) -> None
         MediaGoneError: its media was deleted.
         QuotaError: the client may have no more tasks now.
     """
-    if task.status not in transitions.RETRYABLE:
+    if task.status not in RETRYABLE:
         raise _not_retryable()
     if not (_has_media(task) and _start_again(task.pk, client)):
         still = TranscriptionTask.objects.filter(pk=task.pk)
-        if still.filter(status__in=transitions.RETRYABLE).exists():
+        if still.filter(status__in=RETRYABLE).exists():
             raise MediaGoneError(
                 _("The media of this task is no longer here. Submit it again.")
             )
@@ -83,15 +84,6 @@ def _not_retryable() -> NotRetryableError:
     )
 
 
-def can_retry(task: TranscriptionTask) -> bool:
-    """Whether a task could start again, by its row alone."""
-    return task.status in transitions.RETRYABLE and (
-        settings.KEEP_ORIGINALS
-        or task.source == TranscriptionTask.Source.LINK
-        or task.media_expires_at is not None
-    )
-
-
 def _has_media(task: TranscriptionTask) -> bool:
     # What came by a link can be fetched once more.
     return task.source == TranscriptionTask.Source.LINK or storage.current().exists(
@@ -100,4 +92,4 @@ def _has_media(task: TranscriptionTask) -> bool:
 
 
 def _hint_later(task_id: int) -> None:
-    transaction.on_commit(lambda: hints.send_hint(task_id), robust=True)
+    transaction.on_commit(lambda: TASKS.send_hint(task_id), robust=True)
