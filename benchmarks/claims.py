@@ -108,7 +108,7 @@ def measure(rows: int, repeat: int) -> dict[str, Any]:
             status=TranscriptionTask.Status.PROCESSING,
             lease_token=uuid.uuid4(),
             lease_owner="bench",
-            lease_expires_at=transitions.lease_end(),
+            lease_expires_at=transitions.TASKS.lease_end(),
             started_at=Now(),
             attempts=F("attempts") + 1,
         )

@@ -100,7 +100,7 @@ def fresh_state() -> Iterator[None]:
     """What a process remembers between requests starts empty for each test."""
     from transcription.engines import registry
     from transcription.services.health import recent_readiness
-    from transcription.services.publishing import breaker
+    from transcription.work.publishing import breaker
     from whisperhub import edges, places, rates
     from whisperhub.request_id import current_request_id
 

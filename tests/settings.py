@@ -48,7 +48,11 @@ os.environ |= {
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from whisperhub.settings import *  # noqa: E402, F403
-from whisperhub.settings import DATABASES  # noqa: E402
+from whisperhub.settings import DATABASES, INSTALLED_APPS  # noqa: E402
+
+# A kind of held work that the product does not know. It has no migrations: only test
+# databases have its table.
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.held_work"]
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     # A file, so that worker processes share it.

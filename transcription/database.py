@@ -7,9 +7,13 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import Final, ParamSpec, TypeVar
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import DurationField, ExpressionWrapper, Value
+from django.db.models.functions import Now
 
 from whisperhub.edges import Edge, Passage, guarded
 
@@ -18,6 +22,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 P = ParamSpec("P")
 
+# How long work waits for a database that is away.
+PATIENCE_SECONDS: Final = 300.0
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 3.0
 
@@ -122,7 +128,25 @@ def despite_conflicts(action: Callable[P, T]) -> Callable[P, T]:
     return changed
 
 
-def persistently(action: Callable[[], T], *, seconds: float = 300.0) -> T:
+def after_now(delay: timedelta) -> Any:
+    """An expression: the database's present plus a delay."""
+    return Now() + ExpressionWrapper(Value(delay), output_field=DurationField())
+
+
+def despite_outages(action: Callable[P, T]) -> Callable[P, T]:
+    """Decorate what workers read or claim: while the database is away, do it again.
+
+    Not for what a request calls: its client gets an answer at once, if only a refusal.
+    """
+
+    @functools.wraps(action)
+    def tried(*args: P.args, **kwargs: P.kwargs) -> T:
+        return persistently(partial(action, *args, **kwargs))
+
+    return tried
+
+
+def persistently(action: Callable[[], T], *, seconds: float = PATIENCE_SECONDS) -> T:
     """Run one database action, again on a fresh connection while the server is away.
 
     Inside a long job Django never replaces a broken connection by itself, and the

@@ -19,9 +19,13 @@ class Leased(models.Model):
     """A row that one process at a time works on, for as long as its lease lasts.
 
     While `lease_token` is set, the process that holds this token, and no other, may
-    write to the row.
+    write to the row. Empty `dispatched_at`: no hint is on its way, the dispatcher sends
+    one when the row may start; `transcription.work` has the rules.
     """
 
+    # The only name that clients and receivers know a row by; 122 random bits.
+    public_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
+    dispatched_at = models.DateTimeField(null=True, blank=True)
     lease_token = models.UUIDField(null=True, blank=True, editable=False)
     lease_owner = models.CharField(max_length=200, blank=True, editable=False)
     lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -77,8 +81,6 @@ class TranscriptionTask(Leased):
         {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
     )
 
-    # The only name a client knows a task by; 122 random bits.
-    public_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="tasks"
     )
@@ -177,11 +179,10 @@ class TranscriptionTask(Leased):
         null=True, blank=True, help_text="The engine's own time."
     )
 
-    # The queue. Empty `dispatched_at`: no hint is on its way, the dispatcher sends one.
+    # The queue.
     effective_priority = models.CharField(
         max_length=6, choices=Priority, default=Priority.NORMAL
     )
-    dispatched_at = models.DateTimeField(null=True, blank=True)
     not_before = models.DateTimeField(null=True, blank=True)
     turn = models.BigIntegerField(
         default=0, editable=False, help_text="Its place in its lane: the least is next."
@@ -392,7 +393,8 @@ class Callback(Leased):
     """The news that a task has ended, on its way to the address its client gave.
 
     Made by `services.callbacks` in the transaction that ends the task; what it says is
-    read from the task's row whenever it is sent. A test event has no task.
+    read from the task's row whenever it is sent. A test event has no task. Receivers
+    know the event by `public_id`, however often it is sent.
     """
 
     class Event(models.TextChoices):
@@ -411,8 +413,6 @@ class Callback(Leased):
         DELIVERED = "delivered"
         UNDELIVERABLE = "undeliverable"
 
-    # Receivers know the event by it, however often it is sent.
-    public_id = models.UUIDField(unique=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
@@ -438,10 +438,7 @@ class Callback(Leased):
         null=True, blank=True, help_text="When it was delivered, or given up."
     )
 
-    # The queue. Empty `dispatched_at`: no hint is on its way, the dispatcher sends one
-    # when `next_attempt_at` has come.
     next_attempt_at = models.DateTimeField()
-    dispatched_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0, help_text="Of all times.")
     failures = models.PositiveSmallIntegerField(
         default=0, help_text="Attempts that failed since it last began: its schedule."

@@ -14,8 +14,8 @@ from django.conf import settings
 from transcription.api.callbacks import event_body
 from transcription.engines.registry import current_engine
 from transcription.services import delivery, events, execution, preparation
-from transcription.services.leases import heartbeat
 from transcription.services.transitions import Served
+from transcription.work.heartbeat import heartbeat
 
 # Far above what decoding the longest media takes, beside fetching it; a child that
 # hangs is killed.

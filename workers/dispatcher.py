@@ -12,42 +12,32 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
-from django.db.models import Case, IntegerField, Value, When
-from django.db.models.functions import Now
 
 from accounts import usage
-from transcription.database import by_itself, is_outage
+from transcription.database import is_outage
 from transcription.models import TranscriptionTask
 from transcription.services import (
     ageing,
     callback_secrets,
     callbacks,
     health,
-    hints,
     idempotency,
-    lost_hints,
-    publishing,
     retention,
     transitions,
     turns,
 )
+from transcription.services.callbacks import CALLBACKS
+from transcription.services.transitions import TASKS
+from transcription.work.kinds import WorkKind
 from whisperhub.edges import Edge, failure_count, guarded
-from whisperhub.queues import PRIORITIES
 from whisperhub.redis import REDIS_ERRORS
 
 logger = logging.getLogger(__name__)
 
-Status = TranscriptionTask.Status
-
-# Rows handled by one step: a long backlog must not keep the other steps waiting.
-BATCH: Final = 500
 SWEEP_SECONDS: Final = 600.0
-# How often callbacks are compared with their messages one by one; if there are fewer
-# messages than callbacks, that is done in every round.
-SEARCH_SECONDS: Final = 30.0
 # Ageing looks at every waiting task, and minutes are what it counts in.
 AGEING_LOOK_SECONDS: Final = 10.0
 # So do gaps between turns.
@@ -57,13 +47,8 @@ EXPIRY_SECONDS: Final = 10.0
 # A step that failed does not rest as long as one that has done its work.
 REPEAT_SECONDS: Final = 30.0
 
-PRIORITY_RANK: Final = Case(
-    *(
-        When(effective_priority=priority, then=Value(rank))
-        for rank, priority in enumerate(PRIORITIES)
-    ),
-    output_field=IntegerField(),
-)
+# What is claimed, held and hinted.
+KINDS: Final[tuple[WorkKind[Any], ...]] = (TASKS, CALLBACKS)
 
 
 @dataclass
@@ -101,7 +86,6 @@ class Dispatcher:
         """Make a dispatcher that has not ticked yet."""
         self.stop = Event()
         self._expire_from = 0.0
-        self._search_at = time.monotonic()
         self._steps = self._all_steps()
         # The steps that failed when they last ran.
         self._failing: set[str] = set()
@@ -111,7 +95,7 @@ class Dispatcher:
             Step("take_back", lambda: self.unless_away(self.take_back_expired)),
             Step(
                 "take_callbacks_back",
-                lambda: self.unless_away(callbacks.take_back_expired),
+                lambda: self.unless_away(CALLBACKS.take_back_expired),
             ),
             Step(
                 "raise_aged",
@@ -121,7 +105,7 @@ class Dispatcher:
             Step("close_gaps", turns.close_gaps, GAPS_LOOK_SECONDS),
             Step("find_lost_hints", lambda: self.find_lost_hints()),
             Step("send_held_back", lambda: self.send_held_back()),
-            Step("send_callbacks", callbacks.send_due),
+            Step("send_callbacks", CALLBACKS.send_unsent),
             Step(
                 "discard_media",
                 retention.discard_expired_media,
@@ -183,63 +167,21 @@ class Dispatcher:
 
     def find_lost_hints(self) -> int:
         """Look for rows whose hint is nowhere any more; returns how many."""
-        thoroughly = time.monotonic() >= self._search_at
-        if thoroughly:
-            self._search_at = time.monotonic() + SEARCH_SECONDS
         try:
-            return lost_hints.forget_lost_hints(thoroughly=thoroughly)
+            return sum(kind.forget_lost_hints() for kind in KINDS)
         except REDIS_ERRORS as error:
             logger.debug("Lost hints cannot be looked for: %s", error)
             return 0
 
     def take_back_expired(self) -> int:
         """Put the tasks of silent workers back; returns how many."""
-        expired = TranscriptionTask.objects.filter(lease_expires_at__lt=Now()).order_by(
-            "lease_expires_at"
-        )[:BATCH]
-        taken = 0
-        columns = ("pk", "public_id", "source", "lease_token", "lease_owner")
-        for task in expired.only(*columns):
-            with by_itself("taking tasks back", task.public_id):
-                outcome = task.lease_token and transitions.take_back(
-                    task.pk, task.lease_token
-                )
-                if not outcome:
-                    continue
-                taken += 1
-                logger.warning(
-                    "Task %s: lease of %s expired, %s",
-                    task.public_id,
-                    task.lease_owner,
-                    outcome.value,
-                )
-                if outcome is not transitions.Outcome.RETRIED:
-                    retention.conclude(task, outcome)
-        return taken
+        return TASKS.take_back_expired(then=_conclude)
 
     def send_held_back(self) -> int:
         """Send hints for waiting tasks that have none on the way; returns how many."""
-        waiting = TranscriptionTask.objects.filter(
-            turns.MAY_START,
-            status__in=[Status.PREPARING, Status.QUEUED],
-            dispatched_at=None,
-            lease_token=None,
-        )
-        kinds = list(
-            waiting.order_by(PRIORITY_RANK)
-            .values("status", "model", "effective_priority")
-            .distinct()
-        )
-        sent, left = 0, BATCH
-        for position, kind in enumerate(kinds):
-            # Turns of different lanes do not compare: each has its share of a batch.
-            share = -(-left // (len(kinds) - position))
-            # Who is next comes first: without a hint nobody is served.
-            task_ids = waiting.filter(**kind).order_by("turn", "id")[:share]
-            for task_id in task_ids.values_list("pk", flat=True):
-                if publishing.breaker.is_open():
-                    return sent
-                with by_itself("sending hints", task_id):
-                    sent += hints.send_hint(task_id)
-                left -= 1
-        return sent
+        return TASKS.send_unsent()
+
+
+def _conclude(task: TranscriptionTask, outcome: str) -> None:
+    if outcome != transitions.Outcome.RETRIED:
+        retention.conclude(task, outcome)

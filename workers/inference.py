@@ -15,7 +15,7 @@ from transcription.engines.plan import SlotPlan
 from transcription.engines.registry import create_engine, set_current_engine
 from transcription.errors import ModelUnavailableError
 from transcription.services import events, slots
-from transcription.services.leases import heartbeat
+from transcription.work.heartbeat import heartbeat
 from whisperhub.celery import app
 from whisperhub.queues import queue_names, queues
 from workers.watchdog import Watchdog

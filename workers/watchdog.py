@@ -25,11 +25,12 @@ from transcription.database import by_itself, persistently
 from transcription.engines.base import Engine, ModelCall
 from transcription.errors import LeaseLostError
 from transcription.models import TranscriptionTask
-from transcription.services import lost_hints, retention, transitions, turns
+from transcription.services import retention, transitions, turns
 from transcription.services.admission import admission
 from transcription.services.execution import JobReporter
-from transcription.services.leases import heartbeat
-from transcription.services.transitions import Lease, Outcome
+from transcription.services.transitions import TASKS, Outcome
+from transcription.work.heartbeat import heartbeat
+from transcription.work.kinds import Lease
 from whisperhub.edges import Edge, guarded
 
 logger = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ def put_jobs_back(stuck: ModelCall) -> None:
     )
     tasks: list[Any] = _in_time(partial(list, held))
     for task in tasks:
-        lease = Lease(task.pk, task.lease_token)
+        lease = TASKS.lease(task.pk, task.lease_token)
         # A call that is nobody's may be anybody's.
         is_guilty = not guilty or lease.token in guilty
         outcome = _in_time(partial(_convict if is_guilty else _acquit, lease))
@@ -134,12 +135,11 @@ def put_jobs_back(stuck: ModelCall) -> None:
     unused = Counter(_lanes_of_messages())
     unused.subtract(turns.lane_of(task) for task in tasks)
     for lane, hints in (+unused).items():
-        _in_time(partial(lost_hints.forget_in_lane, lane, hints))
+        _in_time(partial(TASKS.forget_hints, lane, hints))
 
 
 def _convict(lease: Lease) -> Outcome:
-    taken = transitions.take_back(lease.task_id, lease.token, only_expired=False)
-    return taken or Outcome.LOST
+    return transitions.count_loss(lease) or Outcome.LOST
 
 
 def _acquit(lease: Lease) -> Outcome:

@@ -25,7 +25,7 @@ from tests.recordings import RECORDINGS, read_recording, silence, to_wav
 from tests.waiting import patient, wait_for
 from transcription.accuracy import word_error_rate
 from transcription.models import Transcript, TranscriptionTask
-from transcription.services import hints
+from transcription.services import transitions
 from whisperhub.queues import PREPARE, queue
 
 pytestmark = pytest.mark.e2e
@@ -317,8 +317,8 @@ def send_doubles(service: Service) -> None:
     """Messages that wake workers for nobody, several times."""
     for _ in range(5):
         for name, kind in (
-            (hints.PREPARE_TASK, PREPARE),
-            (hints.INFERENCE_TASK, "demo"),
+            (transitions.PREPARE_TASK, PREPARE),
+            (transitions.INFERENCE_TASK, "demo"),
         ):
             lane = f"{kind}.normal"
             service.celery.send_task(name, args=[lane], queue=queue(lane))

@@ -23,7 +23,8 @@ from transcription.engines.base import Engine
 from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine
 from transcription.models import TranscriptionTask
-from transcription.services.leases import heartbeat
+from transcription.services.transitions import TASKS
+from transcription.work.heartbeat import heartbeat
 from whisperhub import redis as connections_to_redis
 from whisperhub.broker import to_redis_url
 from whisperhub.celery import app as celery_app
@@ -113,10 +114,8 @@ def no_hints(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sent.append(task_id)
         return True
 
-    monkeypatch.setattr("transcription.services.hints.send_hint", note)
-    monkeypatch.setattr(
-        "transcription.services.hints.send_marked", lambda task: note(task.pk)
-    )
+    monkeypatch.setattr(TASKS, "send_hint", note)
+    monkeypatch.setattr(TASKS, "send_marked", lambda task: note(task.pk))
     return sent
 
 

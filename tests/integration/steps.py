@@ -11,7 +11,8 @@ from transcription.engines.base import Engine, ModelInfo, Segment, Transcription
 from transcription.media.facts import DecodedAudio, MediaFacts
 from transcription.models import TranscriptionTask
 from transcription.services import execution, preparation, transitions, turns
-from transcription.services.transitions import Lease, Outcome
+from transcription.services.transitions import TASKS, Outcome
+from transcription.work.kinds import Lease
 
 DECODED = DecodedAudio(
     facts=MediaFacts(
@@ -42,7 +43,7 @@ MODEL = ModelInfo("demo", "r1", "faster-whisper", "cpu", "int8", notice="small")
 
 def lease_of(task: TranscriptionTask) -> Lease:
     """The lease that stands in the row, or one that never did."""
-    return Lease(task.pk, task.lease_token or uuid.uuid4())
+    return TASKS.lease(task.pk, task.lease_token or uuid.uuid4())
 
 
 def finish_preparation(task: TranscriptionTask) -> Any:
@@ -79,7 +80,7 @@ def execute(
 
 def _hinted(task_id: int) -> str:
     """The lane of a task, after its hint is noted as sent."""
-    transitions.mark_dispatched(task_id)
+    transitions.TASKS.mark_dispatched(task_id)
     return turns.lane_of(TranscriptionTask.objects.get(pk=task_id))
 
 
@@ -115,7 +116,7 @@ STEPS: dict[str, Callable[[TranscriptionTask], Any]] = {
     "take_back": lambda task: transitions.take_back(
         task.pk, lease_of(task).token, only_expired=False
     ),
-    "mark_dispatched": lambda task: transitions.mark_dispatched(task.pk),
+    "mark_dispatched": lambda task: transitions.TASKS.mark_dispatched(task.pk),
     "change_priority": lambda task: transitions.change_priority(task.pk, "low"),
     "start_again": lambda task: transitions.start_again(task.pk),
     "raise_priority": lambda task: transitions.raise_priority(

@@ -12,7 +12,8 @@ from django.utils import timezone
 from tests.factories import TaskFactory
 from tests.integration.databases import in_threads
 from transcription.models import TranscriptionTask
-from transcription.services import ageing, hints, transitions, turns
+from transcription.services import ageing, transitions, turns
+from transcription.services.transitions import TASKS
 from whisperhub.queues import queue_names
 from workers.dispatcher import Dispatcher
 
@@ -169,7 +170,7 @@ def test_a_task_of_low_priority_is_served_under_endless_urgent_load(
 
     done: list[int | None] = []
     for _ in range(30):
-        hints.send_hint(TaskFactory(queued=True, priority="high", turn=1).pk)
+        TASKS.send_hint(TaskFactory(queued=True, priority="high", turn=1).pk)
         TranscriptionTask.objects.update(
             queued_at=F("queued_at") - timedelta(minutes=1)
         )

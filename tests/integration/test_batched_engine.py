@@ -32,8 +32,8 @@ from transcription.engines.registry import create_engine
 from transcription.models import TranscriptionTask, TranscriptPart
 from transcription.notices import NoticeCode
 from transcription.services import progress, transitions
-from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
+from transcription.work.heartbeat import heartbeat
 
 SAMPLES = {sample.language: sample for sample in demo_model.samples()}
 SECONDS = 60.0

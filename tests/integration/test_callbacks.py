@@ -33,13 +33,12 @@ from transcription.models import (
 )
 from transcription.services import (
     callbacks,
-    hints,
-    lost_hints,
     retention,
     transitions,
 )
-from transcription.services.callbacks import Claim, Reply
-from transcription.services.publishing import breaker
+from transcription.services.callbacks import CALLBACKS, Claim, Reply
+from transcription.work import kinds
+from transcription.work.publishing import breaker
 from workers.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db
@@ -223,7 +222,9 @@ def test_a_claim_begins_an_attempt_under_a_lease(settings):
 
     row = the_row()
     assert row.lease_token is not None
-    assert claimed == Claim(row.pk, row.lease_token, number=1, failures=0)
+    assert claimed == Claim(
+        CALLBACKS.lease(row.pk, row.lease_token), number=1, failures=0
+    )
     assert (row.state, row.attempts) == (State.DELIVERING, 1)
     # Longer than an attempt can take: nobody renews it.
     assert 30 < seconds_until(row.lease_expires_at) <= 35.5
@@ -247,8 +248,8 @@ def test_what_is_not_due_is_neither_claimed_nor_hinted(broker, traits):
     before = Callback.objects.values().get()
 
     assert callbacks.claim(callback.pk, owner="callbacks@tests/2") is None
-    assert callbacks.send_hint(callback.pk) is False
-    assert callbacks.send_due() == 0
+    assert CALLBACKS.send_hint(callback.pk) is False
+    assert CALLBACKS.send_unsent() == 0
 
     assert Callback.objects.values().get() == before
     assert not CallbackAttempt.objects.exists()
@@ -363,7 +364,7 @@ def test_a_test_event_whose_deliverer_died_is_sent_all_the_same():
     claim(callback)
     Callback.objects.update(lease_expires_at=Now() - timedelta(seconds=1))
 
-    callbacks.take_back_expired()
+    CALLBACKS.take_back_expired()
 
     assert the_row().state == State.PENDING
 
@@ -427,7 +428,7 @@ def test_a_deliverer_whose_lease_has_run_out_writes_nothing():
     callback = CallbackFactory()
     claimed = claim(callback)
     Callback.objects.update(lease_expires_at=Now() - timedelta(seconds=1))
-    callbacks.take_back_expired()
+    CALLBACKS.take_back_expired()
     before = Callback.objects.values().get()
 
     assert callbacks.settle(claimed, Reply(0.1, http_status=204)) is None
@@ -497,7 +498,7 @@ def test_an_absent_broker_is_asked_once():
     CallbackFactory.create_batch(3)
     began = time.monotonic()
 
-    assert callbacks.send_due() == 0
+    assert CALLBACKS.send_unsent() == 0
 
     assert breaker.is_open()
     assert time.monotonic() - began < patient(3)
@@ -505,16 +506,15 @@ def test_an_absent_broker_is_asked_once():
 
 
 def test_lost_hints_are_found_and_sent_again(broker, monkeypatch):
-    monkeypatch.setattr(lost_hints, "LEAST_AGE", timedelta(0))
+    monkeypatch.setattr(kinds, "LEAST_AGE", timedelta(0))
     lost, kept = CallbackFactory.create_batch(2)
-    callbacks.send_due()
+    CALLBACKS.send_unsent()
     broker.client.rpop("callbacks")
     dispatcher = Dispatcher()
 
-    # Fewer messages than callbacks are seen without a thorough search.
-    assert lost_hints.forget_lost_hints(thoroughly=False) == 1
+    assert CALLBACKS.forget_lost_hints() == 1
 
-    assert callbacks.send_due() == 1
+    assert CALLBACKS.send_unsent() == 1
 
     assert sorted(hint.args for hint in broker.hints("callbacks")) == [
         [lost.pk],
@@ -524,24 +524,24 @@ def test_lost_hints_are_found_and_sent_again(broker, monkeypatch):
 
 
 def test_an_emptied_broker_loses_no_callback(broker, monkeypatch):
-    monkeypatch.setattr(lost_hints, "LEAST_AGE", timedelta(0))
+    monkeypatch.setattr(kinds, "LEAST_AGE", timedelta(0))
     CallbackFactory.create_batch(3)
     task = TaskFactory(queued=True)
-    callbacks.send_due()
-    hints.send_hint(task.pk)
+    CALLBACKS.send_unsent()
+    transitions.TASKS.send_hint(task.pk)
     broker.client.flushall()
 
     assert Dispatcher().find_lost_hints() == 4
 
-    assert callbacks.send_due() == 3
+    assert CALLBACKS.send_unsent() == 3
 
 
 def test_a_hint_that_is_young_or_in_good_hands_is_not_lost(broker):
     CallbackFactory.create_batch(2)
-    callbacks.send_due()
+    CALLBACKS.send_unsent()
     broker.client.flushall()
 
-    assert lost_hints.forget_lost_hints(thoroughly=True) == 0
+    assert CALLBACKS.forget_lost_hints() == 0
 
 
 @pytest.mark.parametrize(
@@ -582,7 +582,7 @@ def test_callbacks_go_with_their_task():
 
     assert not Callback.objects.exists()
     assert not CallbackAttempt.objects.exists()
-    assert callbacks.send_hint(callback.pk) is False
+    assert CALLBACKS.send_hint(callback.pk) is False
 
 
 @pytest.mark.django_db(transaction=True)

@@ -33,7 +33,7 @@ CHANGES: dict[str, Callable[[TranscriptionTask], Any]] = {
     **STEPS,
     "set_aside": lambda task: transitions.set_aside(task.pk, only_if=Q()),
     "let_media_go": lambda task: transitions.let_media_go(task.pk),
-    "mark_undispatched": lambda task: transitions.mark_undispatched(task.pk),
+    "mark_undispatched": lambda task: transitions.TASKS.mark_undispatched(task.pk),
 }
 # What the change works on, and for each of its conditions a row that breaks only that.
 CONDITIONS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
@@ -147,7 +147,7 @@ def test_a_beat_renews_the_leases_of_its_process_only():
     mine, other = TaskFactory(processing=True), TaskFactory(processing=True)
     before = columns(other)
 
-    transitions.renew_leases([mine.lease_token])
+    transitions.TASKS.renew([lease_of(mine)])
 
     assert columns(other) == before
 

@@ -14,10 +14,10 @@ from django.utils import timezone
 
 from tests.factories import TaskFactory
 from tests.integration.databases import SERVERS_ONLY, is_mysql
+from transcription.database import after_now
 from transcription.models import TranscriptionTask
 from transcription.services import serving, transitions
-from transcription.services.lease_columns import after_now
-from transcription.services.transitions import Lease
+from transcription.services.transitions import TASKS
 from workers.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db
@@ -89,7 +89,7 @@ def test_each_retry_waits_longer(attempts, seconds, settings):
     task = TaskFactory(processing=True, attempts=attempts)
 
     transitions.retry_or_fail(
-        Lease(task.pk, task.lease_token), code="storage_error", message="Again."
+        TASKS.lease(task.pk, task.lease_token), code="storage_error", message="Again."
     )
 
     waits = the_row().not_before - timezone.now()
@@ -102,9 +102,8 @@ def test_tasks_that_fail_together_do_not_come_back_together(settings):
     tasks = TaskFactory.create_batch(8, processing=True)
 
     for task in tasks:
-        transitions.retry_or_fail(
-            Lease(task.pk, task.lease_token), code="storage_error", message="Again."
-        )
+        lease = TASKS.lease(task.pk, task.lease_token)
+        transitions.retry_or_fail(lease, code="storage_error", message="Again.")
 
     moments: list[Any] = [task.not_before for task in TranscriptionTask.objects.all()]
     # Eight draws out of 2,500 s within one minute: less than one in a billion.

@@ -24,7 +24,7 @@ from transcription.errors import LeaseLostError
 from transcription.models import OwnerInLane, Transcript, TranscriptionTask
 from transcription.services import retention, transitions, turns
 from transcription.services.submission import Link, TaskRequest, submit_link
-from transcription.services.transitions import Lease
+from transcription.work.kinds import Lease
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -169,8 +169,7 @@ def test_leases_are_renewed_while_their_jobs_come_and_go():
 
     def renew() -> None:
         while not done.is_set():
-            tokens = [lease.token for lease in list(held.values())]
-            transitions.renew_leases(tokens)
+            transitions.TASKS.renew(list(held.values()))
 
     in_threads([work_all, renew])
 

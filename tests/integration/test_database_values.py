@@ -13,7 +13,8 @@ from tests.factories import TaskFactory
 from tests.integration.steps import HEARD, MODEL
 from transcription.models import Transcript, TranscriptionTask, WorkerSlot
 from transcription.services import transitions
-from transcription.services.transitions import Lease, Outcome
+from transcription.services.transitions import TASKS, Outcome
+from transcription.work.kinds import Lease
 
 pytestmark = pytest.mark.django_db
 
@@ -24,7 +25,7 @@ Status = TranscriptionTask.Status
 
 def lease_of(task: TranscriptionTask) -> Lease:
     assert task.lease_token is not None
-    return Lease(task.pk, task.lease_token)
+    return TASKS.lease(task.pk, task.lease_token)
 
 
 def test_four_byte_characters_are_kept_everywhere():

@@ -49,10 +49,11 @@ from transcription.api.callbacks import event_body
 from transcription.models import Callback, CallbackAttempt, TranscriptionTask
 from transcription.services import callback_secrets, callbacks, delivery
 from transcription.services.delivery import deliver
+from transcription.work.heartbeat import heartbeat
 from whisperhub.network.posting import PostError, post
 from workers.dispatcher import Dispatcher
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("quiet_heart")]
 
 State = Callback.State
 
@@ -554,6 +555,32 @@ def test_a_task_deleted_before_its_callback_is_read_sends_nothing(
 
     assert deliver(due.pk, owner="w", describe=event_body) is None
     assert receiver.received == []
+
+
+def test_an_event_that_is_withdrawn_before_it_is_sent_stays_here(receiver, due):
+    def withdraw(callback: Callback) -> bytes:
+        body = event_body(callback)
+        Callback.objects.all().delete()
+        heartbeat.beat()
+        return body
+
+    assert deliver(due.pk, owner="w", describe=withdraw) is None
+    assert receiver.received == []
+
+
+def test_an_attempt_that_takes_long_keeps_its_lease(due, monkeypatch):
+    """A look-up of a name ends when it ends."""
+
+    def send(*_: Any) -> callbacks.Reply:
+        Callback.objects.update(lease_expires_at=Now())
+        heartbeat.beat()
+        Dispatcher().tick()
+        return callbacks.Reply(60.0, http_status=204)
+
+    monkeypatch.setattr(delivery, "send", send)
+
+    assert attempt(due) is State.DELIVERED
+    assert due.attempts == 1
 
 
 def test_a_task_deleted_while_its_event_is_sent_is_no_error(due, monkeypatch):

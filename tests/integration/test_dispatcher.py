@@ -18,11 +18,12 @@ from transcription.models import DispatcherTick, TranscriptionTask
 from transcription.services import (
     callbacks,
     events,
-    hints,
-    publishing,
     retention,
     transitions,
 )
+from transcription.services.callbacks import CALLBACKS
+from transcription.services.transitions import TASKS
+from transcription.work import kinds, publishing
 from workers import dispatcher as module
 from workers.dispatcher import Dispatcher
 
@@ -87,7 +88,7 @@ def test_only_waiting_tasks_without_a_hint_are_sent(no_hints, past):
 
 
 def test_one_step_handles_a_limited_number(no_hints, monkeypatch):
-    monkeypatch.setattr(module, "BATCH", 3)
+    monkeypatch.setattr(kinds, "BATCH", 3)
     TaskFactory.create_batch(5, queued=True)
 
     assert Dispatcher().send_held_back() == 3
@@ -102,7 +103,7 @@ def test_an_absent_broker_is_not_asked_again_and_again(monkeypatch):
         publishing.breaker.trip()
         return False
 
-    monkeypatch.setattr(hints, "send_hint", fail)
+    monkeypatch.setattr(TASKS, "send_hint", fail)
 
     assert Dispatcher().send_held_back() == 0
     assert len(asked) == 1
@@ -272,11 +273,11 @@ def test_a_row_that_fails_keeps_no_other_row_of_a_step_from_being_handled(
         sent.append(callback_id)
         return True
 
-    monkeypatch.setattr(callbacks, "send_hint", send)
+    monkeypatch.setattr(CALLBACKS, "send_hint", send)
     failing_at(monkeypatch, transitions, "take_back", lost[0].pk)
-    failing_at(monkeypatch, hints, "send_hint", waiting[0].pk)
+    failing_at(monkeypatch, TASKS, "send_hint", waiting[0].pk)
     failing_at(monkeypatch, transitions, "raise_priority", aged[0].pk)
-    failing_at(monkeypatch, callbacks, "send_hint", unsent[0].pk)
+    failing_at(monkeypatch, CALLBACKS, "send_hint", unsent[0].pk)
     failing_at(monkeypatch, callbacks, "take_back", sending[0].pk)
 
     dispatcher = Dispatcher()

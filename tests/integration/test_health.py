@@ -15,7 +15,9 @@ from django.utils import timezone
 from tests.factories import TaskFactory
 from tests.integration.databases import in_threads
 from transcription.models import DispatcherTick
-from transcription.services import health, hints, publishing
+from transcription.services import health
+from transcription.services.transitions import TASKS
+from transcription.work import publishing
 from workers.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db
@@ -211,7 +213,7 @@ def test_a_row_that_fails_is_told_as_its_step(no_hints, monkeypatch):
     def send(task_id: int) -> bool:
         raise ValueError("no")
 
-    monkeypatch.setattr(hints, "send_hint", send)
+    monkeypatch.setattr(TASKS, "send_hint", send)
 
     Dispatcher().tick()
 

@@ -29,9 +29,9 @@ from transcription.errors import ModelUnavailableError
 from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
 from transcription.services import execution, preparation, transitions
-from transcription.services.leases import heartbeat
 from transcription.services.transitions import Outcome
 from transcription.tasks import prepare_media, run_transcription
+from transcription.work.heartbeat import heartbeat
 
 pytestmark = [
     pytest.mark.django_db,
@@ -558,7 +558,7 @@ def deliver(celery_task: Any, lane: str) -> Any:
 
 def test_a_message_runs_the_task_once(prepared):
     task = prepared()
-    transitions.mark_dispatched(task.pk)
+    transitions.TASKS.mark_dispatched(task.pk)
     set_current_engine(ScriptedEngine())
 
     first = deliver(run_transcription, "demo.normal")
@@ -571,7 +571,7 @@ def test_a_message_runs_the_task_once(prepared):
 def test_a_message_prepares_the_task_once(submitted, tmp_path):
     task = submitted(write_wav(tmp_path / "a.wav", make_tone(0.5)))
 
-    transitions.mark_dispatched(task.pk)
+    transitions.TASKS.mark_dispatched(task.pk)
     result = {"task": str(task.public_id), "outcome": "queued"}
 
     assert deliver(prepare_media, "prepare.normal").result == result
@@ -580,7 +580,7 @@ def test_a_message_prepares_the_task_once(submitted, tmp_path):
 
 def test_a_message_that_finds_nobody_in_its_lane_is_dropped(prepared):
     set_current_engine(ScriptedEngine())
-    transitions.mark_dispatched(prepared().pk)
+    transitions.TASKS.mark_dispatched(prepared().pk)
 
     assert deliver(run_transcription, "demo.high").state == "IGNORED"
     assert deliver(run_transcription, "demo.low").state == "IGNORED"

@@ -16,8 +16,9 @@ from tests.waiting import patient, wait_for
 from transcription.errors import LeaseLostError, TaskCancelledError
 from transcription.models import TranscriptionTask
 from transcription.services import events, transitions
-from transcription.services.leases import Heartbeat, HeldLease
-from transcription.services.transitions import Lease
+from transcription.services.transitions import TASKS
+from transcription.work.heartbeat import Heartbeat, HeldLease
+from transcription.work.kinds import Lease
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +42,7 @@ def beating_heart() -> Iterator[Heartbeat]:
 
 def held_task(**traits: Any) -> tuple[Any, Lease]:
     task = TaskFactory(processing=True, **traits)
-    return task, Lease(task.pk, task.lease_token)
+    return task, TASKS.lease(task.pk, task.lease_token)
 
 
 def test_a_beat_prolongs_every_held_lease(heart):
@@ -104,7 +105,7 @@ def test_a_cancellation_is_noticed(heart):
 
 
 def test_a_loss_weighs_more_than_a_cancellation():
-    held = HeldLease(Lease(1, uuid.uuid4()))
+    held = HeldLease(TASKS.lease(1, uuid.uuid4()))
     held.cancel_requested.set()
     held.lost.set()
 
@@ -155,14 +156,14 @@ def test_the_heart_beats_on_after_the_database_was_away(
 ):
     settings.HEARTBEAT_SECONDS = 0.05
     failures = iter([True, True])
-    renew = transitions.renew_leases
+    renew = TASKS.renew
 
-    def renew_or_fail(tokens: list[uuid.UUID]) -> dict[uuid.UUID, bool]:
+    def renew_or_fail(leases: list[Lease]) -> dict[uuid.UUID, bool]:
         if next(failures, False):
             raise DatabaseError("the server is restarting")
-        return renew(tokens)
+        return renew(leases)
 
-    monkeypatch.setattr(transitions, "renew_leases", renew_or_fail)
+    monkeypatch.setattr(TASKS, "renew", renew_or_fail)
     _, lease = held_task()
     TranscriptionTask.objects.update(lease_token=uuid.uuid4())
 
@@ -218,10 +219,10 @@ def test_what_beats_along_and_fails_stops_no_lease_from_being_renewed(heart):
 def test_leases_that_cannot_be_renewed_stop_nothing_else_from_beating(
     heart, monkeypatch
 ):
-    def fail(tokens: list[uuid.UUID]) -> dict[uuid.UUID, bool]:
+    def fail(leases: list[Lease]) -> dict[uuid.UUID, bool]:
         raise DatabaseError("away")
 
-    monkeypatch.setattr(transitions, "renew_leases", fail)
+    monkeypatch.setattr(TASKS, "renew", fail)
     _, lease = held_task()
     beats: list[int] = []
     heart.also(lambda: beats.append(1))

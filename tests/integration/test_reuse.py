@@ -29,7 +29,7 @@ from transcription.services.submission import (
     submit_link,
     submit_upload,
 )
-from transcription.services.transitions import Outcome
+from transcription.services.transitions import TASKS, Outcome
 
 pytestmark = [
     pytest.mark.django_db,
@@ -127,9 +127,7 @@ def test_a_result_is_there_at_once(finished, again):
 
 def test_no_hint_for_the_model_is_sent(finished, again, monkeypatch):
     first = finished()
-    monkeypatch.setattr(
-        "transcription.services.hints.send_hint", lambda pk: pytest.fail("a hint")
-    )
+    monkeypatch.setattr(TASKS, "send_hint", lambda pk: pytest.fail("a hint"))
 
     assert again(first.owner).status == "completed"
 

@@ -21,11 +21,11 @@ from transcription.errors import (
 from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
 from transcription.services.file_names import clean_file_name
-from transcription.services.publishing import breaker
 from transcription.services.submission import (
     TaskRequest,
     submit_upload,
 )
+from transcription.work.publishing import breaker
 from whisperhub.request_id import current_request_id
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("each_storage")]
@@ -104,7 +104,7 @@ def test_a_hint_that_fails_does_not_fail_the_request(make_upload, monkeypatch, c
     def fail(task: TranscriptionTask) -> bool:
         raise RuntimeError("no")
 
-    monkeypatch.setattr("transcription.services.hints.send_marked", fail)
+    monkeypatch.setattr("transcription.services.transitions.TASKS.send_marked", fail)
 
     submit_upload(UserFactory(), make_upload(b"sound"), TaskRequest())
 

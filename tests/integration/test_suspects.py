@@ -199,7 +199,7 @@ def test_a_suspect_whose_process_died_is_back_after_a_lease(waiting, no_hints):
     assert dispatcher.send_held_back() == 1
     assert no_hints == [suspect.pk]
     # Whoever froze meanwhile has lost it.
-    transitions.mark_dispatched(suspect.pk)
+    transitions.TASKS.mark_dispatched(suspect.pk)
     assert not transitions.set_aside(suspect.pk, only_if=chosen.still_aside)
 
 

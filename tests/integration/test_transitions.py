@@ -33,8 +33,8 @@ from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import Notice, NoticeCode
 from transcription.services import transitions
-from transcription.services.lease_columns import NO_LEASE
-from transcription.services.transitions import Lease, Outcome
+from transcription.services.transitions import TASKS, Outcome
+from transcription.work.kinds import NO_LEASE
 from whisperhub.sentences import Sentence
 
 pytestmark = pytest.mark.django_db
@@ -141,7 +141,7 @@ def test_a_claim_starts_a_lease_and_counts_an_attempt():
     lease = transitions.claim_inference(task.pk, owner="cpu-0@here/1")
 
     row = reload(task)
-    assert lease == Lease(task.pk, row.lease_token)
+    assert lease == TASKS.lease(task.pk, row.lease_token)
     assert (row.status, row.lease_owner) == (Status.PROCESSING, "cpu-0@here/1")
     assert row.attempts == 1
     assert row.started_at is not None
@@ -211,10 +211,10 @@ def test_a_task_is_not_claimed_before_its_time(trait, claim):
     task = TaskFactory(**{trait: True}, not_before=moment)
 
     assert claim(task.pk, owner="w") is None
-    assert not transitions.mark_dispatched(task.pk)
+    assert not transitions.TASKS.mark_dispatched(task.pk)
 
     TranscriptionTask.objects.update(not_before=Now() - timedelta(seconds=1))
-    assert transitions.mark_dispatched(task.pk)
+    assert transitions.TASKS.mark_dispatched(task.pk)
     assert claim(task.pk, owner="w") is not None
 
 
@@ -271,7 +271,7 @@ def test_a_worker_without_its_lease_adds_no_notice():
 
     with pytest.raises(LeaseLostError):
         transitions.complete(
-            Lease(task.pk, uuid.uuid4()),
+            TASKS.lease(task.pk, uuid.uuid4()),
             replace(HEARD, notices=[SHORT]),
             model=MODEL,
             inference_seconds=1.5,
@@ -392,7 +392,7 @@ def test_the_parts_of_an_error_do_not_outlive_it():
     said = Sentence("The engine failed on this audio ({reason}).", reason="MemoryError")
     transitions.retry_or_fail(lease_of(task), code="engine_error", message=said)
 
-    again = transitions.Lease(task.pk, uuid.uuid4())
+    again = transitions.TASKS.lease(task.pk, uuid.uuid4())
     TranscriptionTask.objects.update(status="processing", lease_token=again.token)
     transitions.fail(again, code="engine_error", message="Something else.")
 
@@ -471,7 +471,7 @@ def test_a_running_task_is_asked_to_stop(state):
     row = reload(task)
     assert not row.is_finished
     assert row.cancel_requested_at is not None
-    assert transitions.renew_leases([task.lease_token]) == {task.lease_token: True}
+    assert transitions.TASKS.renew([lease_of(task)]) == {task.lease_token: True}
 
 
 @pytest.mark.parametrize("state", ["completed", "failed", "cancelled"])

@@ -152,7 +152,7 @@ def test_prepared_tasks_are_in_the_order_of_their_preparation(owners):
     first, second, third, of_b = TranscriptionTask.objects.order_by("pk")
     for task in (third, second, first, of_b):
         finish_preparation(task)
-        transitions.mark_dispatched(task.pk)
+        transitions.TASKS.mark_dispatched(task.pk)
 
     lane = TranscriptionTask.objects.filter(lane=f"{first.model}.normal")
 
@@ -166,7 +166,7 @@ def test_a_task_without_a_hint_of_its_own_takes_none(owners):
     a, b, _ = owners
     (first,) = submit(a)
     submit(b)
-    transitions.mark_undispatched(first)
+    transitions.TASKS.mark_undispatched(first)
 
     assert start_all() == "b"
 
@@ -180,7 +180,7 @@ def test_a_pause_after_a_failure_holds_nobody_up_and_costs_no_turn(owners):
 
     assert start_all(3) == "bab"
     TranscriptionTask.objects.filter(pk=first).update(not_before=Now())
-    transitions.mark_dispatched(first)
+    transitions.TASKS.mark_dispatched(first)
 
     assert start() == first
     assert start_all() == "abab"
@@ -193,7 +193,7 @@ def test_a_task_that_comes_back_does_not_turn_the_clock_back(owners):
     token = TranscriptionTask.objects.get(pk=first).lease_token
     assert token is not None
     transitions.take_back(first, token, only_expired=False)
-    transitions.mark_dispatched(first)
+    transitions.TASKS.mark_dispatched(first)
 
     submit(b, 5)
 
@@ -205,7 +205,7 @@ def test_a_task_that_starts_again_goes_to_the_end_of_its_owners(owners):
     first, *others = submit(owners[0], 3)
     transitions.cancel(first)
     transitions.start_again(first)
-    transitions.mark_dispatched(first)
+    transitions.TASKS.mark_dispatched(first)
 
     assert [start() for _ in range(3)] == [*others, first]
 
@@ -219,7 +219,7 @@ def test_another_priority_is_another_place(owners):
     submit(a, 3)
     submit(b, 3)
     transitions.change_priority(low, "normal")
-    transitions.mark_dispatched(low)
+    transitions.TASKS.mark_dispatched(low)
 
     assert start_all(6) == "ababab"
     assert start() == low
@@ -230,7 +230,7 @@ def test_a_task_that_left_its_lane_meanwhile_is_not_taken_from_there(owners):
     chosen = turns.first_in(LANE)
     assert chosen is not None
     transitions.change_priority(task_id, "high")
-    transitions.mark_dispatched(task_id)
+    transitions.TASKS.mark_dispatched(task_id)
 
     lease = transitions.claim_preparation(
         task_id, owner="media", only_if=chosen.still_first
@@ -244,7 +244,7 @@ def test_the_same_priority_is_the_same_place(owners):
     ids = submit(owners[0], 3)
 
     transitions.change_priority(ids[0], "normal")
-    transitions.mark_dispatched(ids[0])
+    transitions.TASKS.mark_dispatched(ids[0])
 
     assert [start() for _ in range(3)] == ids
 
@@ -254,7 +254,7 @@ def test_a_task_that_rises_takes_its_turn(owners):
     submit(a, 5, "normal")
     (low,) = submit(b, 1, "low")
     transitions.raise_priority(low, former="low", higher="normal")
-    transitions.mark_dispatched(low)
+    transitions.TASKS.mark_dispatched(low)
 
     assert start_all() == "abaaaa"
 

@@ -23,8 +23,9 @@ from transcription.models import TranscriptionTask
 from transcription.services import transitions
 from transcription.services.admission import Admission
 from transcription.services.execution import JobReporter
-from transcription.services.leases import HeldLease, heartbeat
-from transcription.services.transitions import Lease
+from transcription.services.transitions import TASKS
+from transcription.work.heartbeat import HeldLease, heartbeat
+from transcription.work.kinds import Lease
 from workers import watchdog as module
 from workers.watchdog import STUCK_STATUS, Watchdog, put_jobs_back
 
@@ -69,7 +70,7 @@ def this_process(monkeypatch, admission) -> None:
 
 
 def job_of(task: Any) -> JobReporter:
-    return JobReporter(task, HeldLease(Lease(task.pk, task.lease_token)))
+    return JobReporter(task, HeldLease(TASKS.lease(task.pk, task.lease_token)))
 
 
 def running(**values: Any) -> Any:

@@ -18,6 +18,7 @@ ON_PATHS |= {"rmtree", "stat", "unlink"}
 # Who may, beside the storage, and with which files.
 WITH_FILES_OF_THEIR_OWN = {
     # A local file that the storage, or a test, hands to them for a while.
+    "transcription/audio.py",
     "transcription/media/decode.py",
     "transcription/media/decoder.py",
     "transcription/media/limits.py",
@@ -89,6 +90,15 @@ def test_unit_tests_start_no_process():
 
     for path in (ROOT / "tests" / "unit").rglob("*.py"):
         assert not imported_modules(path) & starting, path
+
+
+def test_no_line_of_the_product_reads_the_brokers_private_structures():
+    packages = ["accounts", "transcription", "whisperhub", "workers"]
+    paths = [path for name in packages for path in (ROOT / name).rglob("*.py")]
+
+    assert [
+        path for path in paths if "unacked" in path.read_text(encoding="utf-8")
+    ] == []
 
 
 def test_the_files_that_begin_are_there():

@@ -18,10 +18,9 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max, Q, QuerySet
 from django.db.models.functions import Now
 
-from transcription.database import despite_conflicts
+from transcription.database import after_now, despite_conflicts
 from transcription.errors import TooManySecretsError
 from transcription.models import CallbackSecret
-from transcription.services.lease_columns import after_now
 from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)

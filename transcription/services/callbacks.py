@@ -7,7 +7,6 @@ the task has ended. The arrows are drawn in docs/architecture.md.
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,17 +15,17 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from accounts.models import User
-from transcription.database import by_itself, despite_conflicts
+from transcription.database import after_now, despite_conflicts, despite_outages
 from transcription.errors import DeliveryUnderWayError, TooManyTestsError
 from transcription.models import Callback, CallbackAttempt, TranscriptionTask
-from transcription.services.lease_columns import NO_LEASE, after_now
-from transcription.services.publishing import breaker, publish
 from transcription.services.retry_schedule import delay_after
-from whisperhub.queues import CALLBACKS
+from transcription.work.kinds import NO_LEASE, Lease, WorkKind
+from transcription.work.publishing import Hint
+from whisperhub import queues
 from whisperhub.request_id import current_request_id, named_by_request
 from whisperhub.sentences import Sentence
 
@@ -53,13 +52,13 @@ class Claim:
     """The right to send one callback once; made by `claim`, ended by `settle`.
 
     Attributes:
+        lease: of the row; the heartbeat renews it.
         number: which attempt this is, from 1.
         failures: how many before it failed since the callback last began.
         is_test: somebody waits for what comes of it: it is not tried again.
     """
 
-    callback_id: int
-    token: uuid.UUID
+    lease: Lease
     number: int
     failures: int
     is_test: bool = False
@@ -92,6 +91,43 @@ class Reply:
         return self.http_status == HTTPStatus.GONE or self.error_code in FINAL_CODES
 
 
+class CallbackWork(WorkKind[Callback]):
+    """Callbacks as held work: deliverers hold them. A hint names its row."""
+
+    name = "callback"
+    model = Callback
+    queue_name = queues.CALLBACKS
+    hint_columns = ("public_id", "attempts")
+    order = ("next_attempt_at",)
+
+    def may_start(self) -> Q:
+        """A condition: it waits, and its next attempt has come."""
+        return Q(state=State.PENDING, next_attempt_at__lte=Now())
+
+    def hint(self, row: Callback) -> Hint:
+        """The message that wakes a deliverer for a callback."""
+        return Hint(
+            task=DELIVERY_TASK,
+            args=[row.pk],
+            message_id=f"{row.public_id}-c{row.attempts + 1}",
+            queue_name=self.queue_name,
+        )
+
+    def take_back(self, row: Callback) -> str | None:
+        """Take a callback, as it was read, from a deliverer that was silent."""
+        return take_back(row)
+
+    def lease_length(self) -> timedelta:
+        """How long a claim or a renewal holds: longer than an attempt may take.
+
+        So a deliverer whose heartbeat comes late sends nothing twice. The renewals are
+        for what the deadline of an attempt does not cut: the look-up of a name, and a
+        database that is away.
+        """
+        return timedelta(seconds=settings.CALLBACK_SECONDS + settings.LEASE_SECONDS)
+
+
+CALLBACKS: Final = CallbackWork()
 GIVEN_UP: Final[dict[str, Any]] = {"state": State.UNDELIVERABLE, "ended_at": Now()}
 
 
@@ -121,7 +157,7 @@ def record(task_id: int, status: str) -> None:
         request_id=wanted.request_id,
         next_attempt_at=Now(),
     )
-    transaction.on_commit(lambda: send_hint(callback.pk), robust=True)
+    transaction.on_commit(lambda: CALLBACKS.send_hint(callback.pk), robust=True)
 
 
 @despite_conflicts
@@ -148,7 +184,7 @@ def send_test(owner: User, url: str, headers: Mapping[str, str]) -> Callback:
             request_id=current_request_id.get(),
             next_attempt_at=Now(),
         )
-        transaction.on_commit(lambda: send_hint(test.pk), robust=True)
+        transaction.on_commit(lambda: CALLBACKS.send_hint(test.pk), robust=True)
     test.refresh_from_db()
     return test
 
@@ -188,37 +224,30 @@ def withdraw(task_id: int) -> None:
 # --- Attempts ------------------------------------------------------------------------
 
 
+@despite_outages
 @despite_conflicts
 def claim(callback_id: int, *, owner: str) -> Claim | None:
     """Take a callback that is due, for one attempt. None: another was first."""
-    token = uuid.uuid4()
     with transaction.atomic():
-        row = Callback.objects.filter(pk=callback_id)
-        if not row.filter(state=State.PENDING, next_attempt_at__lte=Now()).update(
+        lease = CALLBACKS.claim(
+            callback_id,
+            Q(state=State.PENDING, next_attempt_at__lte=Now()),
+            owner=owner,
             state=State.DELIVERING,
             attempts=F("attempts") + 1,
-            lease_token=token,
-            lease_owner=owner,
-            lease_expires_at=after_now(lease_length()),
-        ):
+        )
+        if lease is None:
             return None
-        number, failures, event = row.values_list("attempts", "failures", "event").get()
+        number, failures, event = lease.rows.values_list(
+            "attempts", "failures", "event"
+        ).get()
         CallbackAttempt.objects.create(
             callback_id=callback_id, number=number, started_at=Now()
         )
-    return Claim(callback_id, token, number, failures, is_test=event == Event.TEST)
+    return Claim(lease, number, failures, is_test=event == Event.TEST)
 
 
-def lease_length() -> timedelta:
-    """How long a claim holds.
-
-    Nobody renews it: an attempt ends by its own deadline, and this is the time for what
-    comes before and after. One that takes longer all the same, in a look-up of a name,
-    writes nothing, and the event goes out twice under the same id.
-    """
-    return timedelta(seconds=settings.CALLBACK_SECONDS + settings.LEASE_SECONDS)
-
-
+@despite_outages
 @despite_conflicts
 def settle(claim: Claim, reply: Reply) -> State | None:
     """Note what came of an attempt, and what is next.
@@ -242,11 +271,10 @@ def settle(claim: Claim, reply: Reply) -> State | None:
         }
     answer = {"http_status": reply.http_status, "error_code": reply.error_code}
     with transaction.atomic():
-        held = Callback.objects.filter(pk=claim.callback_id, lease_token=claim.token)
-        if not held.update(**changes, **answer, **NO_LEASE):
+        if not claim.lease.rows.update(**changes, **answer, **NO_LEASE):
             return None
         CallbackAttempt.objects.filter(
-            callback_id=claim.callback_id, number=claim.number
+            callback_id=claim.lease.row_id, number=claim.number
         ).update(duration_seconds=reply.duration_seconds, **answer)
     return State(changes["state"])
 
@@ -266,27 +294,6 @@ def _next_attempt(count: int, *, at_least_seconds: float = 0.0) -> dict[str, Any
 # --- From outside --------------------------------------------------------------------
 
 
-def take_back_expired() -> int:
-    """Put the callbacks of silent deliverers back; returns how many."""
-    expired = Callback.objects.filter(lease_expires_at__lt=Now()).order_by(
-        "lease_expires_at"
-    )[:BATCH]
-    taken = 0
-    for callback in expired:
-        with by_itself("taking callbacks back", callback.public_id):
-            state = take_back(callback)
-            if state is None:
-                continue
-            taken += 1
-            logger.warning(
-                "Callback %s: lease of %s expired, %s",
-                callback.public_id,
-                callback.lease_owner,
-                state.value,
-            )
-    return taken
-
-
 @despite_conflicts
 def take_back(callback: Callback) -> State | None:
     """Take a callback, as it was read, from a deliverer whose lease has run out.
@@ -302,11 +309,7 @@ def take_back(callback: Callback) -> State | None:
     answer = {"http_status": None, "error_code": WORKER_LOST}
     changes = {"losses": losses, **_next_attempt(losses), **answer}
     with transaction.atomic():
-        if not Callback.objects.filter(
-            pk=callback.pk,
-            lease_token=callback.lease_token,
-            lease_expires_at__lt=Now(),
-        ).update(**changes, **NO_LEASE):
+        if not CALLBACKS.expired(callback).update(**changes, **NO_LEASE):
             return None
         CallbackAttempt.objects.filter(
             callback_id=callback.pk, number=callback.attempts
@@ -325,7 +328,7 @@ def begin_again(callback_id: int) -> bool:
         **_beginning()
     )
     if begun:
-        send_hint(callback_id)
+        CALLBACKS.send_hint(callback_id)
     return bool(begun)
 
 
@@ -380,74 +383,3 @@ def _beginning() -> dict[str, Any]:
         "next_attempt_at": Now(),
         "dispatched_at": None,
     }
-
-
-# --- Hints ---------------------------------------------------------------------------
-
-
-def send_due() -> int:
-    """Send hints for callbacks that are due and have none on the way; returns how many.
-
-    Those whose next attempt has come, and those whose hint was not sent.
-    """
-    due = (
-        Callback.objects.filter(
-            state=State.PENDING, next_attempt_at__lte=Now(), dispatched_at=None
-        )
-        .order_by("next_attempt_at")
-        .values_list("pk", flat=True)[:BATCH]
-    )
-    sent = 0
-    for callback_id in due:
-        if breaker.is_open():
-            break
-        with by_itself("sending hints of callbacks", callback_id):
-            sent += send_hint(callback_id)
-    return sent
-
-
-def send_hint(callback_id: int) -> bool:
-    """Tell a deliverer of a callback that is due; never raises for a broker away.
-
-    Returns:
-        Whether a message is on its way. If not, the dispatcher will try again.
-    """
-    if breaker.is_open() or not mark_dispatched(callback_id):
-        return False
-    callback = (
-        Callback.objects.filter(pk=callback_id).only("public_id", "attempts").first()
-    )
-    if callback is None:
-        return False  # Deleted with its task a moment ago.
-    error = publish(
-        DELIVERY_TASK,
-        args=[callback_id],
-        message_id=f"{callback.public_id}-c{callback.attempts + 1}",
-        queue_name=CALLBACKS,
-    )
-    if error is not None:
-        mark_undispatched(callback_id)
-        logger.warning("Callback %s: hint not sent (%s)", callback.public_id, error)
-        return False
-    return True
-
-
-@despite_conflicts
-def mark_dispatched(callback_id: int) -> bool:
-    """Note that a hint is about to be sent. False: not due, or sent already."""
-    return bool(
-        Callback.objects.filter(
-            pk=callback_id,
-            state=State.PENDING,
-            next_attempt_at__lte=Now(),
-            dispatched_at=None,
-        ).update(dispatched_at=Now())
-    )
-
-
-@despite_conflicts
-def mark_undispatched(callback_id: int) -> None:
-    """Note that the hint was not sent after all, or is lost."""
-    Callback.objects.filter(pk=callback_id, state=State.PENDING).update(
-        dispatched_at=None
-    )

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from django.conf import settings
 from standardwebhooks import Webhook
 
-from transcription.database import persistently
+from transcription.database import despite_outages
+from transcription.errors import LeaseLostError
 from transcription.models import Callback
 from transcription.services import callback_secrets, callbacks
-from transcription.services.callbacks import Reply, State
+from transcription.services.callbacks import Claim, Reply, State
 from transcription.services.retry_schedule import retry_after_seconds
+from transcription.work.heartbeat import HeldLease, heartbeat
 from whisperhub.network.client_headers import may_be_chosen
 from whisperhub.network.posting import PostError, post
 from whisperhub.request_id import current_request_id
@@ -23,6 +26,15 @@ logger = logging.getLogger(__name__)
 
 # What receivers get: a callback, its task with it, as the bytes of a document.
 Describe = Callable[[Callback], bytes]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What one attempt sends."""
+
+    callback: Callback
+    body: bytes
+    secrets: list[str]
 
 
 def deliver(callback_id: int, *, owner: str, describe: Describe) -> State | None:
@@ -38,28 +50,47 @@ def deliver(callback_id: int, *, owner: str, describe: Describe) -> State | None
         Where the callback stands now; None if there was nothing to claim, or it was
         claimed and then lost or deleted.
     """
-    claim = persistently(lambda: callbacks.claim(callback_id, owner=owner))
+    claim = callbacks.claim(callback_id, owner=owner)
     if claim is None:
         return None
-    callback = persistently(
-        lambda: Callback.objects.select_related("task").filter(pk=callback_id).first()
-    )
-    if callback is None:
+    with heartbeat.hold(claim.lease) as held:
+        try:
+            return _deliver_claimed(claim, held, describe)
+        except LeaseLostError:
+            logger.warning("Callback %d: lease lost before it was sent", callback_id)
+            return None
+
+
+def _deliver_claimed(claim: Claim, held: HeldLease, describe: Describe) -> State | None:
+    event = _read(claim.lease.row_id, describe)
+    if event is None:
         return None
-    current_request_id.set(callback.request_id)
-    body = persistently(lambda: describe(callback))
-    secrets = persistently(lambda: callback_secrets.secrets_of(callback.owner_id))
-    reply = send(callback, body, [row.secret for row in secrets])
-    state = persistently(lambda: callbacks.settle(claim, reply))
+    # Its task may have started again meanwhile; then the event is no longer true.
+    held.check_lost()
+    reply = send(event.callback, event.body, event.secrets)
+    state = callbacks.settle(claim, reply)
     logger.info(
         "Callback %s: attempt %d, %s in %.2f s, %s",
-        callback.public_id,
+        event.callback.public_id,
         claim.number,
         reply.http_status or reply.error_code,
         reply.duration_seconds,
         state.value if state else "its lease lost meanwhile",
     )
     return state
+
+
+@despite_outages
+def _read(callback_id: int, describe: Describe) -> Event | None:
+    """What is to be sent now; None: it was deleted a moment ago."""
+    rows = Callback.objects.select_related("task")
+    callback = rows.filter(pk=callback_id).first()
+    if callback is None:
+        return None
+    current_request_id.set(callback.request_id)
+    body = describe(callback)
+    secrets = callback_secrets.secrets_of(callback.owner_id)
+    return Event(callback, body, [row.secret for row in secrets])
 
 
 def send(callback: Callback, body: bytes, secrets: Iterable[str]) -> Reply:

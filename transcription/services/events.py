@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
-from transcription.services.publishing import breaker
+from transcription.work.publishing import breaker
 from whisperhub.edges import Edge, guarded
 from whisperhub.redis import NEWS, REDIS_ERRORS, redis_client
 

@@ -16,7 +16,7 @@ from django.db.models import Q
 
 from transcription import storage
 from transcription.audio import SAMPLE_RATE, Samples, load_samples
-from transcription.database import persistently, will_pass
+from transcription.database import will_pass
 from transcription.engines.abilities import check_abilities
 from transcription.engines.base import (
     Engine,
@@ -36,11 +36,12 @@ from transcription.models import TranscriptionTask
 from transcription.notices import Notice, NoticeCode
 from transcription.services import retention, spool, transitions, turns
 from transcription.services.admission import admission
-from transcription.services.leases import HeldLease, heartbeat
 from transcription.services.progress import ProgressWriter
-from transcription.services.transitions import Lease, Outcome, Served
+from transcription.services.transitions import TASKS, Outcome, Served
 from transcription.services.turns import Chosen
 from transcription.storage import samples_of
+from transcription.work.heartbeat import HeldLease, heartbeat
+from transcription.work.kinds import Lease
 from whisperhub.queues import PRIORITIES
 from whisperhub.request_id import current_request_id
 from whisperhub.sentences import Sentence
@@ -111,15 +112,10 @@ def execute(lane: str, *, engine: Engine, owner: str) -> Served | None:
     Returns:
         What became of it; None if there was nothing to claim.
     """
-    while chosen := persistently(lambda: turns.first_in(lane)):
+    while chosen := turns.first_in(lane):
         with _admitted(chosen) as claimable:
-            lease = claimable is not None and persistently(
-                partial(
-                    transitions.claim_inference,
-                    chosen.task_id,
-                    owner=owner,
-                    only_if=claimable,
-                )
+            lease = claimable is not None and transitions.claim_inference(
+                chosen.task_id, owner=owner, only_if=claimable
             )
             if lease:
                 return _execute_claimed(lease, engine)
@@ -142,20 +138,18 @@ def _admitted(chosen: Chosen) -> Iterator[Q | None]:
             yield chosen.still_first
         return
 
-    def set_aside(only_if: Q) -> bool:
-        return persistently(
-            lambda: transitions.set_aside(chosen.task_id, only_if=only_if)
-        )
-
-    if not set_aside(chosen.still_first):
+    if not transitions.set_aside(chosen.task_id, only_if=chosen.still_first):
         yield None
         return
-    with admission.enter_alone(lambda: set_aside(chosen.still_aside)) as entered:
+    stay_aside = partial(
+        transitions.set_aside, chosen.task_id, only_if=chosen.still_aside
+    )
+    with admission.enter_alone(stay_aside) as entered:
         yield chosen.still_aside if entered else None
 
 
 def _execute_claimed(lease: Lease, engine: Engine) -> Served | None:
-    task = persistently(TranscriptionTask.objects.filter(pk=lease.task_id).first)
+    task = TASKS.read(lease.row_id)
     if task is None:
         return None  # Deleted a moment ago.
     current_request_id.set(task.request_id)
@@ -174,19 +168,18 @@ def _execute_held(task: TranscriptionTask, held: HeldLease, engine: Engine) -> O
     if kept := spool.find(task, engine.info):
         logger.info("Task %s: was decoded before, its result is kept", task.public_id)
         return _store(task, held, kept)
-    lease = held.lease
     began = time.perf_counter()
     try:
         with _samples_of(task) as samples:
             transcription = _transcribe(task, samples, held, engine)
     except TaskCancelledError:
         held.check_lost()
-        return persistently(lambda: transitions.finish_cancelled(lease))
+        return held.apply(transitions.finish_cancelled)
     except WhisperHubError as error:
         settle = transitions.retry_or_fail if error.retryable else transitions.fail
         code, message = error.code, error.message
         logger.warning("Task %s: %s, %s", task.public_id, code, message)
-        return persistently(lambda: settle(lease, code=code, message=message))
+        return held.apply(settle, code=code, message=message)
     seconds = time.perf_counter() - began
     logger.info(
         "Task %s: %.1f s of audio in %.2f s",
@@ -207,9 +200,9 @@ def _store(task: TranscriptionTask, held: HeldLease, result: spool.Result) -> Ou
         LeaseLostError: the lease is no longer ours.
     """
 
-    def complete() -> Outcome:
+    def complete(lease: Lease) -> Outcome:
         transitions.complete(
-            held.lease,
+            lease,
             result.transcription,
             model=result.model,
             inference_seconds=result.inference_seconds,
@@ -217,12 +210,12 @@ def _store(task: TranscriptionTask, held: HeldLease, result: spool.Result) -> Ou
         return Outcome.COMPLETED
 
     try:
-        return complete()
+        return complete(held.lease)
     except (OperationalError, InterfaceError) as error:
         if not will_pass(error):
             raise
         spool.keep(task, result)
-    return persistently(complete, seconds=math.inf)
+    return held.apply_within(math.inf, complete)
 
 
 @contextmanager

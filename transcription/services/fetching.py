@@ -10,16 +10,15 @@ from typing import BinaryIO, Final
 from django.conf import settings
 
 from transcription import storage
-from transcription.database import persistently
 from transcription.errors import FetchError, LinkIsPageError
 from transcription.media.recognition import HEAD_BYTES, is_web_page
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
 from transcription.services.file_names import clean_file_name
-from transcription.services.leases import HeldLease
 from transcription.services.progress import ProgressWriter
 from transcription.services.retry_schedule import retry_after_seconds
 from transcription.storage import original_of
+from transcription.work.heartbeat import HeldLease
 from whisperhub.network.deadline import Deadline
 from whisperhub.network.downloads import Download, DownloadError, download
 from whisperhub.network.egress import configured_policy
@@ -111,14 +110,12 @@ def fetch(task: TranscriptionTask, held: HeldLease) -> None:
         task.media_sha256 = digesting.sha256
         # What is known of the file is noted before it counts: a worker that is killed
         # between the two fetches it once more.
-        persistently(
-            lambda: transitions.record_fetch(
-                held.lease,
-                1.0,
-                size_bytes=done.size_bytes,
-                file_name=clean_file_name(done.name),
-                sha256=task.media_sha256,
-            )
+        held.apply(
+            transitions.record_fetch,
+            1.0,
+            size_bytes=done.size_bytes,
+            file_name=clean_file_name(done.name),
+            sha256=task.media_sha256,
         )
         files.keep(original, path)
 

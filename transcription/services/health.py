@@ -25,7 +25,7 @@ from django.db.models.functions import Now
 
 from transcription.database import despite_conflicts
 from transcription.models import DispatcherTick
-from transcription.services.publishing import breaker
+from transcription.work.publishing import breaker
 from whisperhub.redis import NEWS, REDIS_ERRORS, redis_client
 
 logger = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from django.conf import settings
 from django.db.models.functions import Now
 
+from transcription.database import despite_outages
 from transcription.models import TranscriptionTask
 
 
@@ -41,6 +42,7 @@ def choosing() -> Iterator[None]:
         os.close(descriptor)
 
 
+@despite_outages
 def owner_at_limit(worker: str) -> int | None:
     """The owner who may get no further place on a worker's machine now.
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import Sum
 
 from transcription import storage
-from transcription.database import persistently
+from transcription.database import despite_outages
 from transcription.engines.languages import is_language
 from transcription.errors import (
     DecoderLostError,
@@ -25,11 +25,12 @@ from transcription.media.decoder import Decoder
 from transcription.media.facts import DecodedAudio, TrackChoice
 from transcription.media.limits import Limits
 from transcription.models import TranscriptionTask
-from transcription.services import hints, places, retention, reuse, transitions, turns
+from transcription.services import places, retention, reuse, transitions, turns
 from transcription.services.fetching import fetch
-from transcription.services.leases import HeldLease, heartbeat
-from transcription.services.transitions import Lease, Outcome, Served
+from transcription.services.transitions import TASKS, Outcome, Served
 from transcription.storage import original_of, samples_of
+from transcription.work.heartbeat import HeldLease, heartbeat
+from transcription.work.kinds import Lease
 from whisperhub.request_id import current_request_id
 from whisperhub.sentences import Sentence
 
@@ -53,15 +54,10 @@ def prepare(lane: str, *, owner: str) -> Served | None:
     """
     while True:
         with places.choosing():
-            at_limit = persistently(lambda: places.owner_at_limit(owner))
-            chosen = persistently(partial(turns.first_in, lane, passing_over=at_limit))
-            lease = chosen and persistently(
-                partial(
-                    transitions.claim_preparation,
-                    chosen.task_id,
-                    owner=owner,
-                    only_if=chosen.still_first,
-                )
+            at_limit = places.owner_at_limit(owner)
+            chosen = turns.first_in(lane, passing_over=at_limit)
+            lease = chosen and transitions.claim_preparation(
+                chosen.task_id, owner=owner, only_if=chosen.still_first
             )
         if lease:
             return _prepare_claimed(lease)
@@ -79,17 +75,17 @@ def _give_hint_back(lane: str) -> None:
     It is sent before the pause: a sibling whose job ends takes it at once. The pause
     keeps this process, for which there is nothing else to do, from asking all the time.
     """
-    passed_over = persistently(lambda: turns.first_in(lane))
+    passed_over = turns.first_in(lane)
     if passed_over is None:
         return
     task = TranscriptionTask.objects.filter(pk=passed_over.task_id).first()
     if task is not None:
-        hints.send_marked(task)
+        TASKS.send_marked(task)
     time.sleep(PASSED_OVER_SECONDS)
 
 
 def _prepare_claimed(lease: Lease) -> Served | None:
-    task = persistently(TranscriptionTask.objects.filter(pk=lease.task_id).first)
+    task = TASKS.read(lease.row_id)
     if task is None:
         return None  # Deleted a moment ago.
     current_request_id.set(task.request_id)
@@ -100,7 +96,7 @@ def _prepare_claimed(lease: Lease) -> Served | None:
             logger.warning("Task %s: lease lost in preparation", task.public_id)
             return Served(task.public_id, Outcome.LOST)
     if outcome is Outcome.QUEUED:
-        hints.send_hint(task.pk)
+        TASKS.send_hint(task.pk)
     elif outcome is not Outcome.RETRIED:
         retention.conclude(task, outcome)
     return Served(task.public_id, outcome)
@@ -108,7 +104,6 @@ def _prepare_claimed(lease: Lease) -> Served | None:
 
 def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
     began = time.perf_counter()
-    lease = held.lease
     try:
         if task.source == TranscriptionTask.Source.LINK:
             fetch(task, held)
@@ -119,42 +114,37 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
         raise
     except TaskCancelledError:
         held.check_lost()
-        return persistently(lambda: transitions.finish_cancelled(lease))
+        return held.apply(transitions.finish_cancelled)
     except DecoderLostError:
         # Whoever stops the job ends its process.
         if held.should_stop():
             held.check_lost()
-            return persistently(lambda: transitions.finish_cancelled(lease))
+            return held.apply(transitions.finish_cancelled)
         logger.warning("Task %s: its decoder process was ended", task.public_id)
-        return _count_loss(lease)
+        return _count_loss(held)
     except NoRoomError as error:
-        return _wait_for_room(task, lease, error)
+        return _wait_for_room(task, held, error)
     except WhisperHubError as error:
         code, message = error.code, error.message
         wait = error.retry_after_seconds
         logger.info("Task %s: no media, %s", task.public_id, code)
         if not error.retryable:
-            return persistently(
-                lambda: transitions.fail(lease, code=code, message=message)
-            )
-        return persistently(
-            lambda: transitions.retry_or_fail(
-                lease, code=code, message=message, at_least_seconds=wait
-            )
+            return held.apply(transitions.fail, code=code, message=message)
+        return held.apply(
+            transitions.retry_or_fail,
+            code=code,
+            message=message,
+            at_least_seconds=wait,
         )
     except OSError as error:
         logger.warning("Task %s: storage failed, %s", task.public_id, error.strerror)
-        return persistently(
-            lambda: transitions.retry_or_fail(
-                lease,
-                code="storage_error",
-                message=Sentence("The server could not read or store the media."),
-            )
+        return held.apply(
+            transitions.retry_or_fail,
+            code="storage_error",
+            message=Sentence("The server could not read or store the media."),
         )
     taken = storage.current().occupied_bytes(samples_of(task.public_id))
-    outcome = persistently(
-        lambda: transitions.finish_preparation(lease, decoded, samples_bytes=taken)
-    )
+    outcome = held.apply(transitions.finish_preparation, decoded, samples_bytes=taken)
     logger.info(
         "Task %s: %.1f s of audio prepared in %.2f s",
         task.public_id,
@@ -198,7 +188,7 @@ def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
                 cpu_seconds=settings.DECODER_CPU_SECONDS,
                 cpu_seconds_per_minute=settings.DECODER_CPU_SECONDS_PER_MINUTE,
                 reserve_bytes=settings.MIN_FREE_BYTES,
-                held_bytes=persistently(lambda: samples_bytes_of(task.owner_id)),
+                held_bytes=samples_bytes_of(task.owner_id),
                 owner_share=settings.OWNER_ROOM_SHARE,
             ),
             allowed=settings.ALLOWED_TYPES,
@@ -208,34 +198,29 @@ def decode(task: TranscriptionTask, held: HeldLease) -> DecodedAudio:
     return decoded
 
 
+@despite_outages
 def samples_bytes_of(owner_id: int) -> int:
     """What the samples of an owner's tasks take on the media volume."""
     held = TranscriptionTask.objects.filter(owner_id=owner_id, samples_bytes__gt=0)
     return held.aggregate(total=Sum("samples_bytes"))["total"] or 0
 
 
-def _count_loss(lease: Lease) -> Outcome:
+def _count_loss(held: HeldLease) -> Outcome:
     """Put a task back whose decoder process was ended from outside."""
-    outcome = persistently(
-        lambda: transitions.take_back(lease.task_id, lease.token, only_expired=False)
-    )
+    outcome = held.apply(transitions.count_loss)
     if outcome is None:
-        raise LeaseLostError(f"The lease of task {lease.task_id} is lost.")
+        raise held.lease.lost_error()
     return outcome
 
 
 def _wait_for_room(
-    task: TranscriptionTask, lease: Lease, error: NoRoomError
+    task: TranscriptionTask, held: HeldLease, error: NoRoomError
 ) -> Outcome:
     """Have a task wait for the end of its owner's others, if they take the room."""
     code, message = error.code, error.message
-    if persistently(lambda: samples_bytes_of(task.owner_id)):
+    if samples_bytes_of(task.owner_id):
         logger.info("Task %s: waits for room", task.public_id)
-        return persistently(
-            lambda: transitions.postpone(
-                lease, code=code, message=message, seconds=NO_ROOM_SECONDS
-            )
+        return held.apply(
+            transitions.postpone, code=code, message=message, seconds=NO_ROOM_SECONDS
         )
-    return persistently(
-        lambda: transitions.retry_or_fail(lease, code=code, message=message)
-    )
+    return held.apply(transitions.retry_or_fail, code=code, message=message)

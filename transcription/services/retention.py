@@ -6,7 +6,6 @@ import logging
 import time
 import uuid
 from datetime import timedelta
-from functools import partial
 from typing import Final
 
 from celery import current_app
@@ -20,7 +19,7 @@ from transcription import storage
 from transcription.database import (
     by_itself,
     despite_conflicts,
-    persistently,
+    despite_outages,
 )
 from transcription.models import TranscriptionTask, TranscriptPart
 from transcription.retries import RETRYABLE
@@ -63,7 +62,7 @@ def discard_media(task: TranscriptionTask, outcome: str) -> None:
         transitions.keeps_media(outcome)
         and task.source == TranscriptionTask.Source.UPLOAD
     )
-    persistently(partial(_discard_rest, task.public_id, outcome, keep_original=is_kept))
+    despite_outages(_discard_rest)(task.public_id, outcome, keep_original=is_kept)
 
 
 @despite_conflicts

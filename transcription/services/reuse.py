@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any, Final
 
-from transcription.database import persistently
+from transcription.database import despite_outages
 from transcription.engines.options import DecodeOptions
 from transcription.models import TranscriptionTask
 from transcription.services import serving, transitions
-from transcription.services.leases import HeldLease
 from transcription.services.transitions import Outcome
+from transcription.work.heartbeat import HeldLease
 
 logger = logging.getLogger(__name__)
 
@@ -50,21 +49,20 @@ def answer(task: TranscriptionTask, held: HeldLease) -> Outcome | None:
     Raises:
         LeaseLostError: another process owns the task.
     """
-    for pk in persistently(lambda: list(_candidates(task))):
-        outcome = persistently(
-            lambda pk=pk: transitions.complete_from(held.lease, pk)  # type: ignore[misc]
-        )
+    for pk in _candidates(task):
+        outcome = held.apply(transitions.complete_from, pk)
         if outcome is not None:
             logger.info("Task %s: has its result from another task", task.public_id)
             return outcome
     return None
 
 
-def _candidates(task: TranscriptionTask) -> Iterator[int]:
+@despite_outages
+def _candidates(task: TranscriptionTask) -> list[int]:
     """Completed tasks of this owner with the same media, question and model."""
     revisions = serving.current_revisions(task.model, task.engine)
     if not task.media_sha256 or not revisions:
-        return
+        return []
     same = TranscriptionTask.objects.filter(
         owner_id=task.owner_id,
         media_sha256=task.media_sha256,
@@ -72,6 +70,8 @@ def _candidates(task: TranscriptionTask) -> Iterator[int]:
         status=TranscriptionTask.Status.COMPLETED,
     )
     newest = same.order_by("-id").values_list("pk", "transcript__model")
-    for pk, made_by in newest[:MOST_CANDIDATES]:
-        if made_by is not None and made_by.get("revision") in revisions:
-            yield pk
+    return [
+        pk
+        for pk, made_by in newest[:MOST_CANDIDATES]
+        if made_by is not None and made_by.get("revision") in revisions
+    ]

@@ -16,13 +16,13 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from transcription.database import by_itself, persistently
+from transcription.database import by_itself, despite_outages
 from transcription.engines.base import ModelInfo
 from transcription.engines.plan import SlotPlan
 from transcription.models import TranscriptionTask, WorkerSlot
-from transcription.services import hints, retention, transitions
-from transcription.services.leases import heartbeat
-from transcription.services.transitions import Outcome
+from transcription.services import retention, transitions
+from transcription.services.transitions import TASKS, Outcome
+from transcription.work.heartbeat import heartbeat
 from whisperhub.sentences import Sentence, parts_of
 
 logger = logging.getLogger(__name__)
@@ -74,22 +74,22 @@ class SlotRecord:
         self._write(state=State.DRAINING, **_message(reason))
         os.kill(os.getpid(), signal.SIGTERM)
 
+    @despite_outages
     def ready(self, info: ModelInfo) -> None:
         """Say that the model is loaded and jobs are taken."""
-        persistently(
-            lambda: self._write(
-                state=State.READY,
-                model_revision=info.revision,
-                compute_type=info.compute_type,
-                notice=str(info.notice),
-                languages=list(info.languages),
-                **_message(""),
-            )
+        self._write(
+            state=State.READY,
+            model_revision=info.revision,
+            compute_type=info.compute_type,
+            notice=str(info.notice),
+            languages=list(info.languages),
+            **_message(""),
         )
 
+    @despite_outages
     def fail(self, message: str) -> None:
         """Say why the model cannot be served."""
-        persistently(lambda: self._write(state=State.FAILED, **_message(message)))
+        self._write(state=State.FAILED, **_message(message))
 
     def stop(self) -> None:
         """Say that the process ends by itself."""
@@ -121,15 +121,8 @@ def register(plan: SlotPlan) -> SlotRecord:
     """
     name, boot_id = slot_name(plan.name), uuid.uuid4()
 
-    def enter() -> None:
-        try:
-            _enter(name, _present(plan, boot_id))
-        except IntegrityError:
-            # Another process has made the row in this moment.
-            _enter(name, _present(plan, boot_id))
-
-    persistently(enter)
-    persistently(lambda: release_jobs(f"{name}/"))
+    _enter(name, _present(plan, boot_id))
+    despite_outages(release_jobs)(f"{name}/")
     return SlotRecord(name, boot_id)
 
 
@@ -155,12 +148,21 @@ def _present(plan: SlotPlan, boot_id: uuid.UUID) -> dict[str, Any]:
     }
 
 
+@despite_outages
 def _enter(name: str, present: dict[str, Any]) -> None:
     """Write the row of a slot.
 
     Raises:
         SlotTakenError: its process lives.
     """
+    try:
+        _insert_or_replace(name, present)
+    except IntegrityError:
+        # Another process has made the row in this moment.
+        _insert_or_replace(name, present)
+
+
+def _insert_or_replace(name: str, present: dict[str, Any]) -> None:
     with transaction.atomic():
         # Of two that start at once the second waits here, and finds the first.
         row = WorkerSlot.objects.select_for_update().filter(name=name)
@@ -207,7 +209,7 @@ def release_jobs(owner_prefix: str) -> int:
                 continue
             released += 1
             if outcome is Outcome.RETRIED:
-                hints.send_hint(task.pk)
+                TASKS.send_hint(task.pk)
             else:
                 retention.conclude(task, outcome)
     if released:

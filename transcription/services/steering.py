@@ -13,7 +13,8 @@ from transcription.database import despite_conflicts
 from transcription.errors import MediaGoneError, NotRetryableError, NotWaitingError
 from transcription.models import TranscriptionTask
 from transcription.retries import RETRYABLE
-from transcription.services import hints, quotas, transitions
+from transcription.services import quotas, transitions
+from transcription.services.transitions import TASKS
 from transcription.storage import original_of
 
 logger = logging.getLogger(__name__)
@@ -91,4 +92,4 @@ def _has_media(task: TranscriptionTask) -> bool:
 
 
 def _hint_later(task_id: int) -> None:
-    transaction.on_commit(lambda: hints.send_hint(task_id), robust=True)
+    transaction.on_commit(lambda: TASKS.send_hint(task_id), robust=True)

@@ -27,12 +27,13 @@ from transcription.errors import (
 )
 from transcription.media.types import ACCEPTED, REFUSED, extension_of
 from transcription.models import TranscriptionTask
-from transcription.services import hints, idempotency, quotas, turns
+from transcription.services import idempotency, quotas, turns
 from transcription.services.file_names import clean_file_name
-from transcription.services.publishing import breaker
 from transcription.services.reuse import question_digest
 from transcription.services.serving import check_model, resolve_model
+from transcription.services.transitions import TASKS
 from transcription.storage import keep_upload, original_of, sha256_of
+from transcription.work.publishing import breaker
 from whisperhub.network.links import name_in
 from whisperhub.queues import PREPARE, queue_name
 from whisperhub.request_id import current_request_id
@@ -344,7 +345,7 @@ def _insert(
         task = _insert_row(also, **values, dispatched_at=Now())
         # No partial: Django reports a hook that raised by its name, which a partial
         # has not, and then raises itself.
-        transaction.on_commit(lambda: hints.send_marked(task), robust=True)
+        transaction.on_commit(lambda: TASKS.send_marked(task), robust=True)
     return task
 
 

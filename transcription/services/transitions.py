@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -19,18 +19,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, DateTimeField, F, Q, Value, When
+from django.db.models import (
+    Case,
+    Count,
+    DateTimeField,
+    F,
+    IntegerField,
+    Q,
+    QuerySet,
+    Value,
+    When,
+)
 from django.db.models.functions import Now
 
-from transcription.database import despite_conflicts
-from transcription.errors import LeaseLostError
+from transcription.database import after_now, despite_conflicts, despite_outages
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
 from transcription.notices import Notice, appended
 from transcription.retries import RETRYABLE, retryable
 from transcription.services import callbacks, quotas, turns
-from transcription.services.lease_columns import NO_LEASE, after_now
 from transcription.services.storable import storable
 from transcription.services.turns import MAY_START
+from transcription.work.kinds import NO_LEASE, Lease, WorkKind
+from transcription.work.publishing import Hint
+from whisperhub.queues import PRIORITIES
 from whisperhub.request_id import named_by_request
 from whisperhub.sentences import Sentence, parts_of
 
@@ -52,6 +63,15 @@ RETRY_JITTER: Final = 0.25
 # from every other expired lease.
 ATTEMPT_GIVEN_BACK: Final = Case(
     When(attempts__gt=0, then=F("attempts") - 1), default=Value(0)
+)
+PREPARE_TASK: Final = "transcription.tasks.prepare_media"
+INFERENCE_TASK: Final = "transcription.tasks.run_transcription"
+PRIORITY_RANK: Final = Case(
+    *(
+        When(effective_priority=priority, then=Value(rank))
+        for rank, priority in enumerate(PRIORITIES)
+    ),
+    output_field=IntegerField(),
 )
 # What is known of the media; the same for every task with the same bytes.
 MEDIA_FACTS: Final = (
@@ -81,6 +101,8 @@ MOMENTS_OF_AN_ATTEMPT: Final = (
     "cancel_requested_at",
     "media_expires_at",
 )
+# What waits, whether its time has come or not.
+WAITING: Final = (Status.PREPARING, Status.QUEUED)
 WORKER_LOST: Final = "worker_lost"
 WORKER_LOST_MESSAGE: Final = Sentence(
     "The worker process died each time it worked on this file. Convert the file to "
@@ -111,22 +133,94 @@ class Served:
     outcome: Outcome
 
 
-@dataclass(frozen=True)
-class Lease:
-    """The right to write to one task; made by a claim, renewed by the heartbeat."""
+class TaskWork(WorkKind[TranscriptionTask]):
+    """Tasks as held work: media workers and inference workers hold them.
 
-    task_id: int
-    token: uuid.UUID
+    A hint is for a lane, and wakes a worker for the task of that lane whose turn it is.
+    So there are as many hints in a lane as tasks wait there for one.
+    """
+
+    name = "task"
+    model = TranscriptionTask
+    cancel_column = "cancel_requested_at"
+    hint_columns = (
+        "public_id",
+        "status",
+        "model",
+        "effective_priority",
+        "attempts",
+        "losses",
+    )
+
+    def may_start(self) -> Q:
+        """A condition: it waits, nobody holds it, and its pause is over."""
+        return MAY_START & Q(status__in=WAITING, lease_token=None)
+
+    def hint(self, row: TranscriptionTask) -> Hint:
+        """The message that wakes a worker for the lane of a task."""
+        preparing = row.status == Status.PREPARING
+        start = row.attempts + row.losses + 1
+        lane = turns.lane_of(row)
+        return Hint(
+            task=PREPARE_TASK if preparing else INFERENCE_TASK,
+            args=[lane],
+            message_id=f"{row.public_id}-{'p' if preparing else 'a'}{start}",
+            queue_name=lane,
+        )
+
+    def take_back(self, row: TranscriptionTask) -> str | None:
+        """Take a task, as it was read, from a worker whose lease has run out."""
+        token = row.lease_token
+        return None if token is None else take_back(row.pk, token)
+
+    def put_back(self) -> dict[str, Any]:
+        """The changes that return a claimed task to where it waited."""
+        status = Case(
+            When(status=Status.PROCESSING, then=Value(Status.QUEUED.value)),
+            default=F("status"),
+        )
+        return {**super().put_back(), "status": status, "progress": 0.0}
+
+    def unsent(self, limit: int) -> Iterator[int]:
+        """The tasks that may start and have no hint: of each lane who is next."""
+        waiting = self.rows.filter(self.may_start(), dispatched_at=None)
+        lanes = list(
+            waiting.order_by(PRIORITY_RANK)
+            .values("status", "model", "effective_priority")
+            .distinct()
+        )
+        left = limit
+        for position, lane in enumerate(lanes):
+            # Turns of different lanes do not compare: each has its share of a batch.
+            share = -(-left // (len(lanes) - position))
+            # Who is next comes first: without a hint nobody is served.
+            ids = waiting.filter(**lane).order_by("turn", "id")[:share]
+            for task_id in ids.values_list("pk", flat=True):
+                left -= 1
+                yield task_id
+
+    def waiting_in_queues(self) -> dict[str, int]:
+        """How many tasks wait in each lane, with a hint or without."""
+        waiting = TranscriptionTask.objects.filter(lane__isnull=False).order_by()
+        return dict(waiting.values_list("lane").annotate(Count("pk")))
+
+    def hinted_in(self, queue_name: str) -> QuerySet[TranscriptionTask]:
+        """The tasks of a lane whose hints were sent, those with the last turns first.
+
+        The others keep theirs meanwhile, and nobody is served without.
+        """
+        return TranscriptionTask.objects.filter(
+            lane=queue_name, dispatched_at__isnull=False
+        ).order_by("-turn", "-id")
 
 
-def lease_end() -> Any:
-    """An expression: when a lease taken or renewed now runs out."""
-    return after_now(timedelta(seconds=settings.LEASE_SECONDS))
+TASKS: Final = TaskWork()
 
 
 # --- Claims --------------------------------------------------------------------------
 
 
+@despite_outages
 @despite_conflicts
 def claim_preparation(
     task_id: int, *, owner: str, only_if: Q = MAY_START
@@ -147,6 +241,7 @@ def claim_preparation(
     )
 
 
+@despite_outages
 @despite_conflicts
 def claim_inference(
     task_id: int, *, owner: str, only_if: Q = MAY_START
@@ -171,26 +266,20 @@ def claim_inference(
 def _claim(
     task_id: int, only_if: Q, *, owner: str, waiting: str, **changes: Any
 ) -> Lease | None:
-    lease = Lease(task_id, uuid.uuid4())
     with transaction.atomic():
-        claimed = TranscriptionTask.objects.filter(
-            only_if,
-            pk=task_id,
-            status=waiting,
-            lease_token=None,
-            cancel_requested_at=None,
-        ).update(
-            lease_token=lease.token,
-            lease_owner=owner,
-            lease_expires_at=lease_end(),
+        lease = TASKS.claim(
+            task_id,
+            only_if & Q(status=waiting, lease_token=None, cancel_requested_at=None),
+            owner=owner,
             attempts=F("attempts") + 1,
             **changes,
         )
-        if claimed:
+        if lease:
             turns.note_start(task_id)
-    return lease if claimed else None
+    return lease
 
 
+@despite_outages
 @despite_conflicts
 def set_aside(task_id: int, *, only_if: Q) -> bool:
     """Keep a queued task from other workers until this one can run it.
@@ -208,29 +297,11 @@ def set_aside(task_id: int, *, only_if: Q) -> bool:
             status=Status.QUEUED,
             lease_token=None,
             cancel_requested_at=None,
-        ).update(dispatched_at=None, not_before=lease_end())
+        ).update(dispatched_at=None, not_before=TASKS.lease_end())
     )
 
 
 # --- While the lease is held ---------------------------------------------------------
-
-
-@despite_conflicts
-def renew_leases(tokens: list[uuid.UUID]) -> dict[uuid.UUID, bool]:
-    """Prolong the leases that still stand.
-
-    Returns:
-        For each lease that still stands, whether its task is to be cancelled.
-    """
-    held = TranscriptionTask.objects.filter(lease_token__in=tokens)
-    held.update(lease_expires_at=lease_end())
-    return {
-        token: cancel_requested_at is not None
-        for token, cancel_requested_at in held.values_list(
-            "lease_token", "cancel_requested_at"
-        )
-        if token is not None
-    }
 
 
 @despite_conflicts
@@ -249,14 +320,14 @@ def record_progress(
         LeaseLostError: the lease is no longer ours; nothing was written.
     """
     with transaction.atomic():
-        _write(lease, progress=min(max(share, 0.0), 1.0), progress_at=Now())
+        lease.write(progress=min(max(share, 0.0), 1.0), progress_at=Now())
         if not segments:
             return
         if part == 0:
             # What an earlier attempt had heard.
-            TranscriptPart.objects.filter(task_id=lease.task_id).delete()
+            TranscriptPart.objects.filter(task_id=lease.row_id).delete()
         TranscriptPart.objects.update_or_create(
-            task_id=lease.task_id,
+            task_id=lease.row_id,
             number=part,
             defaults={
                 "segments": storable([segment.as_dict() for segment in segments])
@@ -286,8 +357,7 @@ def record_fetch(
         LeaseLostError: the lease is no longer ours; nothing was written.
     """
     known = {"file_name": file_name, "media_sha256": sha256}
-    _write(
-        lease,
+    lease.write(
         progress=min(max(share, 0.0), 1.0),
         progress_at=Now(),
         file_size_bytes=size_bytes,
@@ -315,7 +385,7 @@ def finish_preparation(
     """
     facts = decoded.facts
     with transaction.atomic():
-        held = _held(lease).filter(cancel_requested_at=None)
+        held = lease.rows.filter(cancel_requested_at=None)
         task = _locked(held)
         if task is not None:
             task.status = Status.QUEUED
@@ -347,7 +417,7 @@ def finish_preparation(
                 **_with_notices(lease, decoded.notices),
                 **NO_LEASE,
             )
-            quotas.charge(lease.task_id, decoded.duration_seconds)
+            quotas.charge(lease.row_id, decoded.duration_seconds)
             return Outcome.QUEUED
     return finish_cancelled(lease)
 
@@ -378,7 +448,7 @@ def complete(
             **_with_notices(lease, transcription.notices),
         )
         Transcript.objects.create(
-            task_id=lease.task_id,
+            task_id=lease.row_id,
             text=storable(transcription.text),
             language=transcription.language or "",
             language_probability=storable(transcription.language_probability),
@@ -392,7 +462,7 @@ def complete(
             model=model.as_dict(),
             notices=[str(model.notice)] if model.notice else [],
         )
-        TranscriptPart.objects.filter(task_id=lease.task_id).delete()
+        TranscriptPart.objects.filter(task_id=lease.row_id).delete()
 
 
 @despite_conflicts
@@ -422,8 +492,8 @@ def complete_from(lease: Lease, source_id: int) -> Outcome | None:
         if source is None:
             return None
         if _end(
-            lease.task_id,
-            _held(lease).filter(cancel_requested_at=None),
+            lease.row_id,
+            lease.rows.filter(cancel_requested_at=None),
             Status.COMPLETED,
             progress=1.0,
             progress_at=Now(),
@@ -436,7 +506,7 @@ def complete_from(lease: Lease, source_id: int) -> Outcome | None:
         ):
             found = Transcript.objects.get(task_id=source_id)
             Transcript.objects.create(
-                task_id=lease.task_id,
+                task_id=lease.row_id,
                 **{name: getattr(found, name) for name in TRANSCRIPT_FIELDS},
             )
             return Outcome.COMPLETED
@@ -460,14 +530,18 @@ def retry_or_fail(
     Raises:
         LeaseLostError: the lease is no longer ours.
     """
-    wanted = _held(lease).filter(cancel_requested_at=None)
     error = _error(code, message)
-    if wanted.filter(attempts__lt=settings.MAX_ATTEMPTS).update(
-        **_put_back(), not_before=_next_attempt(at_least_seconds), **error
+    if TASKS.hand_back(
+        lease,
+        Q(cancel_requested_at=None, attempts__lt=settings.MAX_ATTEMPTS),
+        not_before=_next_attempt(at_least_seconds),
+        **error,
     ):
         return Outcome.RETRIED
-    spent = wanted.filter(attempts__gte=settings.MAX_ATTEMPTS)
-    if _end(lease.task_id, spent, Status.FAILED, **error):
+    spent = lease.rows.filter(
+        cancel_requested_at=None, attempts__gte=settings.MAX_ATTEMPTS
+    )
+    if _end(lease.row_id, spent, Status.FAILED, **error):
         return Outcome.FAILED
     return finish_cancelled(lease)
 
@@ -552,8 +626,8 @@ def keeps_media(status: str) -> bool:
 
 
 def _end_held(lease: Lease, status: str, **changes: Any) -> None:
-    if not _end(lease.task_id, _held(lease), status, **changes):
-        raise LeaseLostError(f"The lease of task {lease.task_id} is lost.")
+    if not _end(lease.row_id, lease.rows, status, **changes):
+        raise lease.lost_error()
 
 
 @despite_conflicts
@@ -565,11 +639,7 @@ def hand_back(lease: Lease) -> Outcome:
     Raises:
         LeaseLostError: the lease is no longer ours.
     """
-    if (
-        _held(lease)
-        .filter(cancel_requested_at=None)
-        .update(**_put_back(), attempts=ATTEMPT_GIVEN_BACK)
-    ):
+    if TASKS.hand_back(lease, Q(cancel_requested_at=None), attempts=ATTEMPT_GIVEN_BACK):
         return Outcome.RETRIED
     return finish_cancelled(lease)
 
@@ -587,15 +657,12 @@ def postpone(lease: Lease, *, code: str, message: str, seconds: float) -> Outcom
     Raises:
         LeaseLostError: the lease is no longer ours.
     """
-    if (
-        _held(lease)
-        .filter(cancel_requested_at=None)
-        .update(
-            **_put_back(),
-            attempts=ATTEMPT_GIVEN_BACK,
-            not_before=after_now(timedelta(seconds=seconds)),
-            **_error(code, message),
-        )
+    if TASKS.hand_back(
+        lease,
+        Q(cancel_requested_at=None),
+        attempts=ATTEMPT_GIVEN_BACK,
+        not_before=after_now(timedelta(seconds=seconds)),
+        **_error(code, message),
     ):
         return Outcome.RETRIED
     return finish_cancelled(lease)
@@ -630,12 +697,8 @@ def _with_notices(lease: Lease, new: Sequence[Notice]) -> dict[str, Any]:
     """
     if not new:
         return {}
-    kept = _held(lease).values_list("notices", flat=True).first()
+    kept = lease.rows.values_list("notices", flat=True).first()
     return {"notices": storable(appended(kept or [], new))}
-
-
-def _held(lease: Lease) -> Any:
-    return TranscriptionTask.objects.filter(pk=lease.task_id, lease_token=lease.token)
 
 
 def _locked(rows: Any) -> TranscriptionTask | None:
@@ -646,24 +709,6 @@ def _locked(rows: Any) -> TranscriptionTask | None:
         .first()
     )
     return task
-
-
-def _write(lease: Lease, **changes: Any) -> None:
-    if not _held(lease).update(**changes):
-        raise LeaseLostError(f"The lease of task {lease.task_id} is lost.")
-
-
-def _put_back() -> dict[str, Any]:
-    """The changes that return a claimed task to where it waited."""
-    return {
-        "status": Case(
-            When(status=Status.PROCESSING, then=Value(Status.QUEUED.value)),
-            default=F("status"),
-        ),
-        "dispatched_at": None,
-        "progress": 0.0,
-        **NO_LEASE,
-    }
 
 
 # --- From outside --------------------------------------------------------------------
@@ -678,9 +723,7 @@ def cancel(task_id: int) -> bool:
     """
     task = TranscriptionTask.objects.filter(pk=task_id)
     while True:
-        waiting = task.filter(
-            status__in=[Status.PREPARING, Status.QUEUED], lease_token=None
-        )
+        waiting = task.filter(status__in=WAITING, lease_token=None)
         if _end(task_id, waiting, Status.CANCELLED, cancel_requested_at=Now()):
             return True
         if task.filter(
@@ -723,7 +766,7 @@ def take_back(
         if _end(task_id, cancelled, Status.CANCELLED):
             return Outcome.CANCELLED
         if wanted.filter(losses__lt=LOSSES_FORGIVEN).update(
-            **_put_back(), losses=F("losses") + 1, attempts=ATTEMPT_GIVEN_BACK
+            **TASKS.put_back(), losses=F("losses") + 1, attempts=ATTEMPT_GIVEN_BACK
         ):
             return Outcome.RETRIED
         if _end(
@@ -739,6 +782,15 @@ def take_back(
         # Between two of the updates its client cancelled it, or its lease ran out.
 
 
+def count_loss(lease: Lease) -> Outcome | None:
+    """Take a task from a process of this worker that has died over it.
+
+    Returns:
+        What became of the task; None if it is no longer under this lease.
+    """
+    return take_back(lease.row_id, lease.token, only_expired=False)
+
+
 @despite_conflicts
 def raise_priority(task_id: int, *, former: str, higher: str) -> bool:
     """Have a waiting task served with a higher priority; it needs a new hint then.
@@ -751,7 +803,7 @@ def raise_priority(task_id: int, *, former: str, higher: str) -> bool:
     with transaction.atomic():
         rows = TranscriptionTask.objects.filter(
             pk=task_id,
-            status__in=[Status.PREPARING, Status.QUEUED],
+            status__in=WAITING,
             lease_token=None,
             effective_priority=former,
         )
@@ -775,7 +827,7 @@ def change_priority(task_id: int, priority: str) -> bool:
     with transaction.atomic():
         rows = TranscriptionTask.objects.filter(
             pk=task_id,
-            status__in=[Status.PREPARING, Status.QUEUED],
+            status__in=WAITING,
             cancel_requested_at=None,
         )
         task = _locked(rows)
@@ -849,32 +901,4 @@ def let_media_go(task_id: int) -> bool:
         TranscriptionTask.objects.filter(
             pk=task_id, status__in=RETRYABLE, media_expires_at__isnull=False
         ).update(media_expires_at=None)
-    )
-
-
-@despite_conflicts
-def mark_dispatched(task_id: int) -> bool:
-    """Note that a hint is about to be sent. False: not waiting, or sent already."""
-    return bool(
-        TranscriptionTask.objects.filter(
-            Q(not_before=None) | Q(not_before__lte=Now()),
-            pk=task_id,
-            status__in=[Status.PREPARING, Status.QUEUED],
-            lease_token=None,
-            dispatched_at=None,
-        ).update(dispatched_at=Now())
-    )
-
-
-@despite_conflicts
-def mark_undispatched(*task_ids: int) -> int:
-    """Note of waiting tasks that no hint is on its way; returns of how many."""
-    return (
-        TranscriptionTask.objects.filter(
-            pk__in=task_ids,
-            status__in=[Status.PREPARING, Status.QUEUED],
-            lease_token=None,
-        )
-        .exclude(dispatched_at=None)
-        .update(dispatched_at=None)
     )

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.models import F, Min, Q
 from django.db.models.functions import Greatest, Now
 
-from transcription.database import by_itself, despite_conflicts
+from transcription.database import by_itself, despite_conflicts, despite_outages
 from transcription.models import OwnerInLane, TranscriptionTask
 from whisperhub.queues import PREPARE, queue_name
 
@@ -73,6 +73,7 @@ def lane_of(task: TranscriptionTask, *, priority: str | None = None) -> str:
     )
 
 
+@despite_outages
 def first_in(lane: str, *, passing_over: int | None = None) -> Chosen | None:
     """The task of a lane that may start and whose turn it is; None if there is none.
 

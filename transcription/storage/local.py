@@ -52,10 +52,12 @@ class LocalStorage:
 
     def keep(self, key: FileKey, path: Path) -> int:
         """Rename a file, or copy one that lies on another volume."""
-        # Before the folder is made: the scratch file of a deleted task went with it.
         size = path.stat().st_size
-        self._make_folder(key.task_id)
         target = self.path_of(key)
+        # The scratch file of a deleted task went with its folder, which is not to
+        # come back.
+        if path.parent != target.parent:
+            self._make_folder(key.task_id)
         try:
             path.replace(target)
         except OSError as error:

@@ -14,7 +14,8 @@ from tests.integration.api.test_reading import address
 from tests.problems import read_problem
 from tests.stored_files import TaskFiles
 from transcription.models import Callback, TranscriptionTask
-from transcription.services import ageing, events, leases, retention, transitions
+from transcription.services import ageing, events, retention, transitions
+from transcription.work.heartbeat import Heartbeat
 
 pytestmark = [
     pytest.mark.django_db,
@@ -287,9 +288,9 @@ def test_the_worker_of_a_deleted_task_stops_and_writes_nothing(
     client, owner, stops, state
 ):
     task = with_media(TaskFactory(owner=owner, **{state: True}))
-    heart = leases.Heartbeat()
+    heart = Heartbeat()
 
-    with heart.hold(transitions.Lease(task.pk, task.lease_token)) as held:
+    with heart.hold(transitions.TASKS.lease(task.pk, task.lease_token)) as held:
         assert client.delete(address(task)).status_code == 204
         heart.beat()
 

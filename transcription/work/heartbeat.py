@@ -1,4 +1,4 @@
-"""The leases this process holds, all renewed by one thread."""
+"""The leases this process holds, of all kinds of work, renewed by one thread."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ import os
 import socket
 import threading
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from django.conf import settings
 from django.db import connection
 
-from transcription.errors import LeaseLostError, TaskCancelledError
-from transcription.services import transitions
-from transcription.services.transitions import Lease
+from transcription.database import PATIENCE_SECONDS, persistently
+from transcription.errors import TaskCancelledError
+from transcription.work.kinds import Lease, WorkKind
 from whisperhub.edges import Edge, guarded
 from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class HeldLease:
@@ -54,7 +60,7 @@ class HeldLease:
             callbacks = list(self._callbacks)
         for callback in callbacks:
             # The heartbeat calls it, and has other leases to renew.
-            with guarded(Edge.STOP_CALLBACK, about=f"task {self.lease.task_id}"):
+            with guarded(Edge.STOP_CALLBACK, about=self.lease):
                 callback()
 
     def should_stop(self) -> bool:
@@ -62,24 +68,57 @@ class HeldLease:
         return self.lost.is_set() or self.cancel_requested.is_set()
 
     def check_lost(self) -> None:
-        """Stop the job if another process owns the task.
+        """Stop the job if its row is no longer ours.
 
         Raises:
-            LeaseLostError: it does.
+            LeaseLostError: it is not.
         """
         if self.lost.is_set():
-            raise LeaseLostError(f"The lease of task {self.lease.task_id} is lost.")
+            raise self.lease.lost_error()
 
     def check(self) -> None:
         """Go on, or stop the job.
 
         Raises:
-            LeaseLostError: another process owns the task.
+            LeaseLostError: its row is no longer ours.
             TaskCancelledError: its client withdrew it.
         """
         self.check_lost()
         if self.cancel_requested.is_set():
             raise TaskCancelledError(Sentence("The task was cancelled."))
+
+    def apply(
+        self,
+        arrow: Callable[Concatenate[Lease, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Change the row under this lease, however often the database is restarted.
+
+        Args:
+            arrow: a change that carries the lease in its WHERE, so that repeating it
+                is safe.
+            args: of the arrow, behind the lease.
+            kwargs: likewise.
+
+        Raises:
+            LeaseLostError: the lease is no longer ours.
+        """
+        return self.apply_within(PATIENCE_SECONDS, arrow, *args, **kwargs)
+
+    def apply_within(
+        self,
+        seconds: float,
+        arrow: Callable[Concatenate[Lease, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """The same, and give up when the database was away for so long."""
+        return persistently(
+            partial(arrow, self.lease, *args, **kwargs), seconds=seconds
+        )
 
 
 class Heartbeat:
@@ -131,22 +170,28 @@ class Heartbeat:
 
         A lease outlives several beats.
         """
-        with guarded(Edge.BEAT, "of leases"):
-            self._renew()
+        self._renew_all()
         for extra in self._extras:
             with guarded(Edge.BEAT, f"of {extra.__qualname__}"):
                 extra()
 
-    def _renew(self) -> None:
+    def _renew_all(self) -> None:
         with self._lock:
-            held = dict(self._held)
-        if not held:
-            return
-        standing = transitions.renew_leases(list(held))
-        for token, holder in held.items():
-            if token not in standing:
+            held = list(self._held.values())
+        kinds: defaultdict[WorkKind[Any], list[HeldLease]] = defaultdict(list)
+        for holder in held:
+            kinds[holder.lease.kind].append(holder)
+        for kind, holders in kinds.items():
+            # What cannot be renewed is tried again with the next beat.
+            with guarded(Edge.BEAT, "of leases", about=kind.name):
+                self._renew(kind, holders)
+
+    def _renew(self, kind: WorkKind[Any], held: list[HeldLease]) -> None:
+        standing = kind.renew([holder.lease for holder in held])
+        for holder in held:
+            if holder.lease.token not in standing:
                 holder.stop(holder.lost)
-            elif standing[token]:
+            elif standing[holder.lease.token]:
                 holder.stop(holder.cancel_requested)
 
     def _start(self) -> None:

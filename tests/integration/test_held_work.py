@@ -1,0 +1,178 @@
+"""What `transcription.work` promises, kept for a kind of work that it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db.models import Q
+from django.utils import timezone
+
+from tests.factories import TaskFactory
+from tests.held_work import models
+from tests.held_work.models import ERRANDS, Errand, cancel, claim, finish
+from tests.integration.test_interleavings import interrupted
+from transcription.errors import LeaseLostError, TaskCancelledError
+from transcription.services.transitions import TASKS
+from transcription.work import kinds
+from transcription.work.heartbeat import Heartbeat
+from transcription.work.kinds import Lease
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def heart(monkeypatch: pytest.MonkeyPatch) -> Heartbeat:
+    """A heart that beats only when it is told to."""
+    monkeypatch.setattr(Heartbeat, "_start", lambda self: None)
+    return Heartbeat()
+
+
+def claimed(errand: Errand) -> Lease:
+    lease = claim(errand.pk)
+    assert lease is not None
+    return lease
+
+
+def expire(errand: Errand) -> None:
+    """As time does when the worker of a row was killed."""
+    long_ago = timezone.now() - timedelta(seconds=1)
+    Errand.objects.filter(pk=errand.pk).update(lease_expires_at=long_ago)
+
+
+def hand_back_or_finish(lease: Lease) -> None:
+    if not ERRANDS.hand_back(lease, Q(cancel_requested_at=None)):
+        finish(lease)
+
+
+def test_a_third_kind_takes_a_page():
+    written = Path(models.__file__).read_text(encoding="utf-8")
+
+    assert len(written.splitlines()) <= 60
+
+
+def test_the_work_of_a_killed_worker_is_done_by_another(broker):
+    errand = Errand.objects.create()
+    former = claimed(errand)
+    assert claim(errand.pk) is None
+    assert ERRANDS.take_back_expired() == 0
+    expire(errand)
+
+    assert ERRANDS.take_back_expired() == 1
+    assert ERRANDS.send_unsent() == 1
+    (hint,) = broker.hints("errands")
+    later = claimed(Errand.objects.get(pk=hint.args[0]))
+    with pytest.raises(LeaseLostError):
+        finish(former)
+    finish(later)
+
+    errand.refresh_from_db()
+    assert (errand.state, errand.losses, errand.lease_token) == ("done", 1, None)
+
+
+def test_a_lost_hint_is_sent_again(broker, monkeypatch):
+    monkeypatch.setattr(kinds, "LEAST_AGE", timedelta(0))
+    lost, kept = Errand.objects.create(), Errand.objects.create()
+    assert ERRANDS.send_unsent() == 2
+    broker.client.rpop("errands")
+
+    assert ERRANDS.forget_lost_hints() == 1
+    assert ERRANDS.send_unsent() == 1
+
+    assert {hint.args[0] for hint in broker.hints("errands")} == {lost.pk, kept.pk}
+    assert ERRANDS.forget_lost_hints() == 0
+
+
+def test_without_a_broker_a_row_waits_for_its_hint():
+    errand = Errand.objects.create()
+
+    assert ERRANDS.send_hint(errand.pk) is False
+
+    errand.refresh_from_db()
+    assert (errand.state, errand.dispatched_at) == ("waiting", None)
+
+
+def test_one_heart_renews_leases_of_all_kinds(heart):
+    errand, task = Errand.objects.create(), TaskFactory(leased=True)
+    soon = timezone.now() + timedelta(seconds=0.5)
+    lease = claimed(errand)
+    rows: tuple[Any, ...] = (errand, task)
+    for row in rows:
+        type(row).objects.filter(pk=row.pk).update(lease_expires_at=soon)
+
+    with (
+        heart.hold(lease),
+        heart.hold(TASKS.lease(task.pk, task.lease_token)) as of_task,
+    ):
+        cancel(errand.pk)
+        heart.beat()
+
+    for row in rows:
+        row.refresh_from_db()
+        assert row.lease_expires_at > soon
+    assert not of_task.should_stop()
+
+
+def test_a_kind_that_cannot_be_renewed_keeps_no_other_from_it(heart, monkeypatch):
+    def fail(leases: list[Lease]) -> dict[object, bool]:
+        raise ValueError("no")
+
+    monkeypatch.setattr(ERRANDS, "renew", fail)
+    task = TaskFactory(leased=True)
+    with (
+        heart.hold(claimed(Errand.objects.create())),
+        heart.hold(TASKS.lease(task.pk, task.lease_token)) as of_task,
+    ):
+        type(task).objects.filter(pk=task.pk).update(lease_token=None)
+        heart.beat()
+
+    assert of_task.lost.is_set()
+
+
+def test_a_wish_to_cancel_reaches_the_worker(heart):
+    errand = Errand.objects.create()
+
+    with heart.hold(claimed(errand)) as held:
+        cancel(errand.pk)
+        heart.beat()
+        with pytest.raises(TaskCancelledError):
+            held.check()
+        held.apply(finish)
+
+    errand.refresh_from_db()
+    assert (errand.state, errand.lease_token) == ("cancelled", None)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda errand, lease: finish(lease),
+        lambda errand, lease: ERRANDS.take_back(Errand.objects.get(pk=errand.pk)),
+        lambda errand, lease: hand_back_or_finish(lease),
+    ],
+    ids=["finish", "take_back", "hand_back"],
+)
+def test_a_cancellation_between_two_statements_leaves_no_work_half_done(
+    step: Callable[[Errand, Lease], object],
+):
+    for moment in count():
+        errand = Errand.objects.create()
+        lease = claimed(errand)
+        expire(errand)
+
+        with interrupted(moment, partial(cancel, errand.pk)) as happened:
+            step(errand, lease)
+
+        if not happened:
+            break
+        # What is still held is taken back with the next look.
+        ERRANDS.take_back_expired()
+        errand.refresh_from_db()
+        assert errand.state in {"cancelled", "done"}
+        assert errand.lease_token is None
+    assert moment > 0
