@@ -19,9 +19,8 @@ from tqdm import tqdm
 
 from benchmarks.material import OPTIONS, load_engine, model_path, speech
 from benchmarks.report import Report
-from transcription.audio import SAMPLE_RATE
+from transcription.audio import SAMPLE_RATE, load_samples
 from transcription.engines.base import SilentListener
-from transcription.media.decode import load_samples
 
 SHORT_JOBS: Final = 8
 SHORT_SECONDS: Final = 39.0

@@ -12,6 +12,7 @@ from django.contrib.auth.models import Permission
 from django.utils import timezone
 
 from accounts.models import KEY_MARK, PREFIX_LENGTH, ApiKey, User, digest_of
+from transcription.engines.spec import DEFAULT_ENGINE
 from transcription.models import (
     Callback,
     CallbackAttempt,
@@ -145,7 +146,7 @@ class TaskFactory(factory.django.DjangoModelFactory):
         )
 
     owner = factory.SubFactory(UserFactory)
-    engine = TranscriptionTask.Engine.FASTER_WHISPER
+    engine = DEFAULT_ENGINE
     model = "demo"
     priority = TranscriptionTask.Priority.NORMAL
     effective_priority = factory.SelfAttribute("priority")
@@ -283,7 +284,7 @@ class SlotFactory(factory.django.DjangoModelFactory):
     boot_id = factory.LazyFunction(uuid.uuid4)
     device = "cpu"
     compute_type = "int8"
-    engine = TranscriptionTask.Engine.FASTER_WHISPER
+    engine = DEFAULT_ENGINE
     model = "demo"
     state = WorkerSlot.State.READY
     started_at = ago(60)

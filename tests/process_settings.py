@@ -6,11 +6,14 @@ What else they need comes in WHISPERHUB_* variables; see tests/fleet.py.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
-from transcription.engines import registry
+from transcription.engines.spec import ENGINES
 from whisperhub.settings import *  # noqa: F403
 from whisperhub.settings import DATABASES
 
 DATABASES["default"]["NAME"] = os.environ["TESTS_DATABASE_NAME"]
 
-registry.FACTORIES["faster-whisper"] = "tests.engines.create_held"
+ENGINES["faster-whisper"] = replace(
+    ENGINES["faster-whisper"], factory="tests.engines.create_held"
+)

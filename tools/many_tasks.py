@@ -18,12 +18,12 @@ from django.db import connection, models, transaction
 from django.utils import timezone
 
 from accounts.models import User
+from transcription.engines.spec import DEFAULT_ENGINE
 from transcription.models import TranscriptionTask
 
 Status = TranscriptionTask.Status
 Priority = TranscriptionTask.Priority
 TaskType = TranscriptionTask.TaskType
-Engine = TranscriptionTask.Engine
 
 SPAN: Final = timedelta(days=365)
 # The newest of all tasks still wait or run.
@@ -31,7 +31,7 @@ UNFINISHED_SHARE: Final = 0.015
 CHUNK_ROWS: Final = 5000
 # Value to weight.
 MODELS: Final = {"large-v3": 60, "small": 25, "turbo": 10, "base": 5}
-ENGINES: Final = {"base": Engine.OPENAI_WHISPER.value}
+ENGINES: Final = {"base": "openai-whisper"}
 PRIORITIES: Final = {Priority.NORMAL: 80, Priority.LOW: 15, Priority.HIGH: 5}
 TASK_TYPES: Final = {
     TaskType.TRANSCRIBE: 85,
@@ -116,7 +116,7 @@ def _rows(
             "effective_priority": asked,
             "task_type": next(task_type),
             "model": (name := next(model)),
-            "engine": ENGINES.get(name, Engine.FASTER_WHISPER.value),
+            "engine": ENGINES.get(name, DEFAULT_ENGINE),
             "platform": next(platform),
             "created_at": moment,
             "file_size_bytes": 1_000_000,

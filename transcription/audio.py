@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,9 +12,24 @@ from numpy.typing import NDArray
 SAMPLE_RATE: Final = 16_000
 WINDOW_SAMPLES: Final = 30 * SAMPLE_RATE  # what Whisper hears at once
 INT16_SCALE: Final = 32_768.0
+# As they lie in samples files, without a header.
+SAMPLE_DTYPE: Final = np.dtype("<i2")
+SAMPLE_BYTES: Final = SAMPLE_DTYPE.itemsize
 
 # Shape (n_samples,).
 Samples = NDArray[np.int16]
+
+
+def load_samples(path: Path) -> Samples:
+    """Map a samples file into memory.
+
+    Returns:
+        Read-only samples, shape (n_samples,).
+    """
+    if path.stat().st_size == 0:
+        # An empty file cannot be mapped.
+        return np.empty(0, SAMPLE_DTYPE)
+    return np.memmap(path, SAMPLE_DTYPE, mode="r")
 
 
 def to_float(samples: Samples) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Concat
 
+from transcription.engines.spec import ENGINE_CHOICES
 from whisperhub.queues import PREPARE
 from whisperhub.sentences import Sentence
 
@@ -70,12 +71,6 @@ class TranscriptionTask(Leased):
         TRANSLATE = "translate"
         DETECT_LANGUAGE = "detect_language"
 
-    class Engine(models.TextChoices):
-        """The implementations of Whisper."""
-
-        FASTER_WHISPER = "faster-whisper", "faster-whisper"
-        OPENAI_WHISPER = "openai-whisper", "openai-whisper"
-
     class Source(models.TextChoices):
         """How the media reached us."""
 
@@ -112,7 +107,7 @@ class TranscriptionTask(Leased):
     task_type = models.CharField(
         max_length=15, choices=TaskType, default=TaskType.TRANSCRIBE
     )
-    engine = models.CharField(max_length=20, choices=Engine)
+    engine = models.CharField(max_length=20, choices=ENGINE_CHOICES)
     model = models.CharField(max_length=100, help_text="The model's name in the API.")
     language = models.CharField(
         max_length=10, blank=True, help_text="Empty: detected from the speech."
@@ -598,7 +593,7 @@ class WorkerSlot(models.Model):
     boot_id = models.UUIDField(help_text="New at every start of the process.")
     device = models.CharField(max_length=50)
     compute_type = models.CharField(max_length=20, blank=True)
-    engine = models.CharField(max_length=20, choices=TranscriptionTask.Engine)
+    engine = models.CharField(max_length=20, choices=ENGINE_CHOICES)
     model = models.CharField(max_length=100)
     model_revision = models.CharField(max_length=100, blank=True)
     notice = models.CharField(

@@ -10,6 +10,7 @@ from typing import Any
 import django_stubs_ext
 from django.core.exceptions import ImproperlyConfigured
 
+from transcription.engines.spec import DEFAULT_ENGINE, ENGINES
 from transcription.media.types import parse_allowed_types
 from whisperhub import databases, env, private_files, secrets
 from whisperhub.logging import logging_config
@@ -260,7 +261,7 @@ PUBLIC_URL = env.web_address("PUBLIC_URL")
 
 SLOTS = env.text("SLOTS")
 DEFAULT_MODEL = env.text("DEFAULT_MODEL")
-ENGINE = env.choice("ENGINE", "faster-whisper", ["faster-whisper", "openai-whisper"])
+ENGINE = env.choice("ENGINE", DEFAULT_ENGINE, list(ENGINES))
 # A slot above this many resident bytes ends its jobs and starts anew; 0: no limit.
 SLOT_MEMORY_BYTES = env.size("SLOT_MEMORY_LIMIT", "0")
 # 0: a call of the model may take for ever.
@@ -377,7 +378,7 @@ SPECTACULAR_SETTINGS = {
         "TaskSource": "transcription.models.TranscriptionTask.Source",
         "CallbackState": "transcription.models.Callback.State",
         "CallbackEvent": "transcription.models.Callback.Event",
-        "EngineName": "transcription.models.TranscriptionTask.Engine",
+        "EngineName": "transcription.engines.spec.ENGINE_CHOICES",
         "Batching": "transcription.engines.options.BATCHING",
         "ServedModelState": "transcription.api.serializers.MODEL_STATES",
         "KeyScope": "accounts.scopes.Scope",

@@ -5,9 +5,13 @@ What else it needs comes in WHISPERHUB_* variables; see tests/chaos/service.py.
 
 from __future__ import annotations
 
-from transcription.engines import registry
+from dataclasses import replace
+
+from transcription.engines.spec import ENGINES
 from transcription.media import decoder
 from whisperhub.settings import *  # noqa: F403
 
-registry.FACTORIES["faster-whisper"] = "tests.chaos.deadly.create_engine"
+ENGINES["faster-whisper"] = replace(
+    ENGINES["faster-whisper"], factory="tests.chaos.deadly.create_engine"
+)
 decoder.PROGRAM = "tests.chaos.decoder_process"

@@ -8,8 +8,7 @@ from typing import Any
 
 from tests.factories import TaskFactory
 from transcription.engines.base import Engine, ModelInfo, Segment, Transcription
-from transcription.media.decode import DecodedAudio
-from transcription.media.probe import MediaFacts
+from transcription.media.facts import DecodedAudio, MediaFacts
 from transcription.models import TranscriptionTask
 from transcription.services import execution, preparation, transitions, turns
 from transcription.services.transitions import TASKS, Outcome

@@ -59,6 +59,21 @@ loaded = [
 ]
 print(loaded)
 """
+# Settings read the table of file types.
+OF_INFERENCE = """
+import sys, django
+django.setup()
+import transcription.engines.registry, transcription.services.execution
+print(sorted(name for name in sys.modules if name.startswith("transcription.media.")))
+"""
+# As Celery loads its tasks; faster-whisper, which imports PyAV, comes with the model.
+OF_WORKERS = """
+import sys, django
+django.setup()
+import workers.inference, workers.launcher, workers.dispatcher
+workers.inference.app.loader.import_default_modules()
+print("transcription.services.preparation" in sys.modules, "av" in sys.modules)
+"""
 
 
 @pytest.mark.parametrize(
@@ -196,3 +211,15 @@ def test_workers_load_neither_the_api_nor_what_builds_its_document(tmp_path):
     ended = start("", WITHOUT_API, tmp_path)
 
     assert ended.stdout.strip() == "[]", ended.stderr
+
+
+def test_inference_loads_nothing_that_opens_media(tmp_path):
+    ended = start("", OF_INFERENCE, tmp_path)
+
+    assert ended.stdout.strip() == "['transcription.media.types']", ended.stderr
+
+
+def test_no_worker_loads_a_decoder(tmp_path):
+    ended = start("", OF_WORKERS, tmp_path)
+
+    assert ended.stdout.strip() == "True False", ended.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from faster_whisper.tokenizer import _LANGUAGE_CODES
 
 from tests.factories import segment
+from transcription.api.options import DecodeOptionsSerializer
 from transcription.engines.base import (
     ModelInfo,
     Segment,
@@ -19,8 +21,8 @@ from transcription.engines.base import (
 )
 from transcription.engines.languages import LANGUAGE_CODES
 from transcription.engines.options import DecodeOptions
-from transcription.engines.plan import ENGINES
-from transcription.models import TranscriptionTask
+from transcription.engines.spec import ENGINES
+from transcription.models import TranscriptionTask, WorkerSlot
 
 
 def make_segment(**changes: Any) -> Segment:
@@ -116,4 +118,19 @@ def test_languages_are_those_of_openai_whisper():
 
 
 def test_the_plan_and_the_rows_know_the_same_engines():
-    assert set(ENGINES) == set(TranscriptionTask.Engine.values)
+    for row in (TranscriptionTask, WorkerSlot):
+        choices: Any = row._meta.get_field("engine").choices
+        assert set(ENGINES) == {value for value, _ in choices}
+
+
+def test_the_api_tells_which_engine_has_no_such_option():
+    fields = DecodeOptionsSerializer().fields
+    for spec in ENGINES.values():
+        for name in spec.unsupported_options:
+            assert spec.name in str(fields[name].help_text), name
+
+
+def test_each_engine_is_made_by_a_function_that_is_there():
+    for spec in ENGINES.values():
+        module_name, _, function = spec.factory.rpartition(".")
+        assert callable(getattr(importlib.import_module(module_name), function))

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from transcription.engines.plan import (
     COMPUTE_TYPES,
-    ENGINES,
     SlotPlan,
     model_slug,
     parse_plan,
     parse_slot,
 )
+from transcription.engines.spec import ENGINES
 from whisperhub.queues import RESERVED
 
 FASTER = "faster-whisper"
@@ -158,7 +158,7 @@ def test_no_public_name_tells_a_path_or_collides_with_a_stage(model):
     name=st.from_regex(r"[a-z][a-z0-9-]{0,10}", fullmatch=True),
     device=st.sampled_from(["cpu", "cuda", "cuda:0", "cuda:11", "auto"]),
     model=st.from_regex(r"[a-zA-Z][\w.-]{0,9}(/[a-zA-Z][\w.-]{0,9})?", fullmatch=True),
-    engine=st.sampled_from(ENGINES),
+    engine=st.sampled_from(list(ENGINES)),
     compute_type=st.sampled_from(COMPUTE_TYPES),
 )
 def test_a_slot_reads_back_from_its_text(name, device, model, engine, compute_type):

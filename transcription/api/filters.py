@@ -21,6 +21,7 @@ from transcription.api.fields import (
 from transcription.api.options import LanguageField
 from transcription.api.owners import user_named
 from transcription.api.pagination import TaskListPagination
+from transcription.engines.spec import ENGINE_CHOICES
 from transcription.models import TranscriptionTask
 
 NEWEST_FIRST: Final = "-created_at"
@@ -62,7 +63,7 @@ class TaskQuerySerializer(RequestSerializer):
             "47 tag or the name in English."
         ),
     )
-    engine = OneOfField(choices=TranscriptionTask.Engine.choices, required=False)
+    engine = OneOfField(choices=ENGINE_CHOICES, required=False)
     model = serializers.CharField(max_length=100, required=False)
     platform = serializers.CharField(
         max_length=50, required=False, help_text=_("The label, letter by letter.")

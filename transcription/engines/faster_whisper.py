@@ -202,7 +202,7 @@ class FasterWhisperEngine:
         self._info = ModelInfo(
             name=slot.model,
             revision=self._revision(),
-            engine="faster-whisper",
+            engine=slot.engine,
             device=slot.device,
             compute_type=str(self._model.model.compute_type),
             notice=demo_model.NOTICE if slot.model_size_or_path == DEMO else "",

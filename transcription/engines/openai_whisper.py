@@ -117,7 +117,7 @@ class OpenAIWhisperEngine:
         self._info = ModelInfo(
             name=self._slot.model,
             revision=revision,
-            engine="openai-whisper",
+            engine=self._slot.engine,
             device=self._slot.device,
             compute_type="float16" if self._half else "float32",
             notice=demo_model.NOTICE if self._slot.model_size_or_path == DEMO else "",

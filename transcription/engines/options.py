@@ -1,4 +1,4 @@
-"""Every decode option: its default, and which engine cannot honour it."""
+"""Every decode option: its default, and what a request may not ask of an engine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES
+from transcription.engines.spec import ENGINES
 
 # Whether model calls of several jobs, and chunks of one, may share a batch.
 BATCHING: Final = ("auto", "off")
@@ -157,14 +158,6 @@ OPTION_NAMES: Final = frozenset(item.name for item in fields(DecodeOptions)) - {
     "language",
 }
 
-# What a request may not ask of an engine.
-UNSUPPORTED_OPTIONS: Final[dict[str, frozenset[str]]] = {
-    "faster-whisper": frozenset(),
-    "openai-whisper": frozenset(
-        {"hotwords", "multilingual", "vad_filter", "vad_parameters"}
-    ),
-}
-
 # Options that an engine without them obeys when they are off.
 SWITCHES: Final = frozenset({"multilingual", "vad_filter"})
 
@@ -174,6 +167,6 @@ def unsupported_options(engine: str, given: dict[str, Any]) -> list[str]:
 
     Asking for what the engine does anyway (no voice activity filter) is no error.
     """
-    refused = UNSUPPORTED_OPTIONS[engine] & set(given)
+    refused = ENGINES[engine].unsupported_options & set(given)
     off = {name for name in SWITCHES if given.get(name) is False}
     return sorted(refused - off)

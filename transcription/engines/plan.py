@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from transcription.engines.spec import ENGINES
 from whisperhub.queues import RESERVED
 
 DEMO: Final = "demo"
 DEVICE: Final = re.compile(r"cpu|cuda(?::\d+)?|auto")
-ENGINES: Final = ("faster-whisper", "openai-whisper")
 COMPUTE_TYPES: Final = (
     "default",
     "auto",

@@ -1,20 +1,15 @@
-"""Which module implements which engine, and the one engine this process holds."""
+"""Makes the engine of a slot, and knows the one engine that this process holds."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 from transcription.engines.base import Engine
 from transcription.engines.plan import SlotPlan
-
-# Imported only when chosen: each brings libraries of hundreds of megabytes.
-FACTORIES: Final = {
-    "faster-whisper": "transcription.engines.faster_whisper.create",
-    "openai-whisper": "transcription.engines.openai_whisper.create",
-}
+from transcription.engines.spec import ENGINES
 
 _current: Engine | None = None
 
@@ -30,7 +25,7 @@ def create_engine(
         cpu_threads: threads for the model's arithmetic; 0: the library's choice.
         batch_size: rows of a model call at most; 0: chosen by the device.
     """
-    module_name, _, function = FACTORIES[slot.engine].rpartition(".")
+    module_name, _, function = ENGINES[slot.engine].factory.rpartition(".")
     factory = cast(
         Callable[..., Engine], getattr(importlib.import_module(module_name), function)
     )

@@ -13,7 +13,6 @@ import contextlib
 import itertools
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
@@ -29,7 +28,7 @@ from av.format import Flags
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 
-from transcription.audio import SAMPLE_RATE, Samples
+from transcription.audio import SAMPLE_BYTES, SAMPLE_DTYPE, SAMPLE_RATE, Samples
 from transcription.errors import (
     InvalidMediaError,
     MediaTooLongError,
@@ -45,6 +44,12 @@ from transcription.media.clock import (
     Opening,
     SampleClock,
 )
+from transcription.media.facts import (
+    AudioTrack,
+    DecodedAudio,
+    MediaFacts,
+    TrackChoice,
+)
 from transcription.media.mixing import ChannelWatch
 from transcription.media.opening import (
     DEFAULT_LIMITS,
@@ -54,11 +59,9 @@ from transcription.media.opening import (
     media_errors,
     open_media,
 )
-from transcription.media.probe import MediaFacts, has_video, read_facts
+from transcription.media.probe import has_video, read_facts
 from transcription.media.recognition import is_cut_short
 from transcription.media.tracks import (
-    AudioTrack,
-    TrackChoice,
     can_decode,
     first_with_sound,
     list_tracks,
@@ -68,9 +71,6 @@ from transcription.media.tracks import (
 from transcription.media.types import EVERY_TYPE, AllowedTypes, usual_extension
 from transcription.notices import Notice
 from whisperhub.sentences import Sentence
-
-SAMPLE_BYTES = 2
-SAMPLE_DTYPE = np.dtype("<i2")
 
 # The resampler is fed blocks, not the frames of the codec, to spare Python work. A
 # block is bounded in seconds because a file of 1 kHz grows sixteenfold, and in samples
@@ -101,28 +101,6 @@ DAMAGED = Sentence("The audio in the file is damaged and cannot be decoded.")
 UNSUPPORTED = Sentence(
     "The audio in the file is of a kind that cannot be decoded here."
 )
-
-
-@dataclass(frozen=True)
-class DecodedAudio:
-    """What became of one file; its samples lie in the destination."""
-
-    facts: MediaFacts
-    sample_count: int
-    # Silence put first because the audio starts later than the media.
-    lead_in_seconds: float
-    undecodable_packets: int
-    # Silence put where sound is missing.
-    holes: list[Hole] = field(default_factory=list)
-    # All that the file has, and the index of the one that was decoded.
-    tracks: list[AudioTrack] = field(default_factory=list)
-    track: int = 0
-    notices: list[Notice] = field(default_factory=list)
-
-    @property
-    def duration_seconds(self) -> float:
-        """The length of the samples, lead-in included."""
-        return self.sample_count / SAMPLE_RATE
 
 
 def decode_to_samples(
@@ -248,18 +226,6 @@ def _choose(
         return first_with_sound(
             container, decodable, check=lambda: _check_stop(should_stop)
         )
-
-
-def load_samples(path: Path) -> Samples:
-    """Map a samples file into memory.
-
-    Returns:
-        Read-only samples, shape (n_samples,).
-    """
-    if path.stat().st_size == 0:
-        # An empty file cannot be mapped.
-        return np.empty(0, SAMPLE_DTYPE)
-    return np.memmap(path, SAMPLE_DTYPE, mode="r")
 
 
 class _AudioReader:

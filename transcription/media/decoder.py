@@ -31,7 +31,6 @@ from transcription.errors import (
     DecodingTooExpensiveError,
     InvalidMediaError,
 )
-from transcription.media.decode import DecodedAudio
 from transcription.media.decoder_messages import (
     READY,
     Answer,
@@ -40,8 +39,8 @@ from transcription.media.decoder_messages import (
     Refusal,
     StorageFailure,
 )
+from transcription.media.facts import DecodedAudio, TrackChoice
 from transcription.media.limits import Limits
-from transcription.media.tracks import TrackChoice
 from transcription.media.types import EVERY_TYPE, AllowedTypes
 from transcription.notices import NoticeCode
 from whisperhub.sentences import Sentence

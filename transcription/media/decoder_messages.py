@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from transcription.media.decode import DecodedAudio
+from transcription.media.facts import DecodedAudio, TrackChoice
 from transcription.media.limits import Limits
-from transcription.media.tracks import TrackChoice
 from transcription.media.types import AllowedTypes
 
 # The first message of a process, when it takes jobs.

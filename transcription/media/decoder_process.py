@@ -18,9 +18,9 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 
-from transcription.audio import SAMPLE_RATE
+from transcription.audio import SAMPLE_BYTES, SAMPLE_RATE
 from transcription.errors import InvalidMediaError, MediaError, NoRoomError
-from transcription.media.decode import SAMPLE_BYTES, decode_to_samples
+from transcription.media.decode import decode_to_samples
 from transcription.media.decoder_messages import (
     READY,
     Answer,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from transcription.media.clock import Hole
+from transcription.media.facts import AudioTrack
 from transcription.media.mixing import ChannelWatch
-from transcription.media.tracks import AudioTrack
 from transcription.notices import Notice, NoticeCode
 from whisperhub.sentences import Sentence
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -10,6 +9,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 
+from transcription.media.facts import MediaFacts
 from transcription.media.opening import (
     DEFAULT_LIMITS,
     NOT_MEDIA,
@@ -18,27 +18,6 @@ from transcription.media.opening import (
     open_media,
 )
 from transcription.media.tracks import can_decode, list_tracks, ranked_tracks
-
-
-@dataclass(frozen=True)
-class MediaFacts:
-    """What the headers of one file say; None where they do not.
-
-    Headers lie, and some formats have only an estimate: use `duration_seconds` for
-    display and progress, never as the length.
-    """
-
-    format_name: str
-    duration_seconds: float | None
-    # Cover art is no video.
-    has_video: bool
-    audio_streams: int
-    # These describe the stream that is transcribed, and bit_rate the whole file if the
-    # stream has none of its own.
-    audio_codec: str | None
-    sample_rate: int | None
-    channels: int | None
-    bit_rate: int | None
 
 
 def probe_media(path: Path, *, limits: OpeningLimits = DEFAULT_LIMITS) -> MediaFacts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from av.container import InputContainer
 from av.stream import Discard, Disposition
 
 from transcription.errors import NoAudioError, NoSuchTrackError
+from transcription.media.facts import AudioTrack, TrackChoice
 from transcription.media.opening import MEDIA_ERRORS
 from transcription.media.samples import as_floats
 from whisperhub.sentences import Sentence
@@ -28,52 +28,6 @@ TITLE_LENGTH = 100
 
 # In one frame of a codec; a second of 192 kHz in eight channels has 1.5 million.
 MAX_FRAME_SAMPLES = 8_388_608
-
-
-@dataclass(frozen=True)
-class AudioTrack:
-    """One track of sound, as the file describes it.
-
-    Attributes:
-        index: among the tracks of sound, from 0.
-        language: as the file has it, such as eng; empty: it does not tell.
-        codec: empty: there is no decoder for it here.
-        is_default: whether players take it unless they are told otherwise.
-    """
-
-    index: int
-    language: str
-    title: str
-    codec: str
-    channels: int | None
-    is_default: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """As stored and sent."""
-        values = asdict(self)
-        values["default"] = values.pop("is_default")
-        return values
-
-
-@dataclass(frozen=True)
-class TrackChoice:
-    """The track that a client wants: by its index or by its language.
-
-    Attributes:
-        wanted: in the client's words.
-        index: None: by language.
-        speaks: whether a track's language is the one; None: by index.
-    """
-
-    wanted: str
-    index: int | None = None
-    speaks: Callable[[str], bool] | None = None
-
-    def fits(self, track: AudioTrack) -> bool:
-        """Whether a track is the one that is wanted."""
-        if self.speaks is not None:
-            return self.speaks(track.language)
-        return track.index == self.index
 
 
 def list_tracks(container: InputContainer) -> list[AudioTrack]:

@@ -15,7 +15,7 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 
 from transcription import storage
-from transcription.audio import SAMPLE_RATE, Samples
+from transcription.audio import SAMPLE_RATE, Samples, load_samples
 from transcription.database import will_pass
 from transcription.engines.abilities import check_abilities
 from transcription.engines.base import (
@@ -32,7 +32,6 @@ from transcription.errors import (
     UnsupportedOptionError,
     WhisperHubError,
 )
-from transcription.media.decode import load_samples
 from transcription.models import TranscriptionTask
 from transcription.notices import Notice, NoticeCode
 from transcription.services import retention, spool, transitions, turns

@@ -21,10 +21,9 @@ from transcription.errors import (
     TaskCancelledError,
     WhisperHubError,
 )
-from transcription.media.decode import DecodedAudio
 from transcription.media.decoder import Decoder
+from transcription.media.facts import DecodedAudio, TrackChoice
 from transcription.media.limits import Limits
-from transcription.media.tracks import TrackChoice
 from transcription.models import TranscriptionTask
 from transcription.services import places, retention, reuse, transitions, turns
 from transcription.services.fetching import fetch

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from transcription.engines.abilities import TRANSCRIBE, check_abilities
 from transcription.engines.languages import LANGUAGE_CODES
 from transcription.engines.plan import DEMO, parse_plan
+from transcription.engines.spec import ENGINES
 from transcription.errors import UnknownModelError
 from transcription.models import WorkerSlot
 from whisperhub.sentences import Sentence
@@ -120,7 +121,11 @@ def check_model(
     )
     known = _known(slots.values_list("languages", flat=True))
     check_abilities(
-        model, known, language=language, task=task, multilingual=multilingual
+        model,
+        known or ENGINES[engine].languages,
+        language=language,
+        task=task,
+        multilingual=multilingual,
     )
 
 

@@ -48,7 +48,7 @@ from whisperhub.sentences import Sentence, parts_of
 if TYPE_CHECKING:
     # At run time these would bring numpy and FFmpeg into the web process.
     from transcription.engines.base import ModelInfo, Segment, Transcription
-    from transcription.media.decode import DecodedAudio
+    from transcription.media.facts import DecodedAudio
 
 Status = TranscriptionTask.Status
 

@@ -17,7 +17,7 @@ from tests.media_files import (
     write_media,
     write_wav,
 )
-from transcription.audio import SAMPLE_RATE
+from transcription.audio import SAMPLE_RATE, load_samples
 from transcription.errors import (
     InvalidMediaError,
     MediaError,
@@ -25,7 +25,7 @@ from transcription.errors import (
     NoAudioError,
     TaskCancelledError,
 )
-from transcription.media.decode import decode_to_samples, load_samples
+from transcription.media.decode import decode_to_samples
 from transcription.media.probe import probe_media
 
 

@@ -30,12 +30,12 @@ from transcription.errors import (
 )
 from transcription.media import decoder as decoder_module
 from transcription.media.clock import Hole
-from transcription.media.decode import DecodedAudio, decode_to_samples
+from transcription.media.decode import decode_to_samples
 from transcription.media.decoder import Decoder
 from transcription.media.decoder_messages import Answer, Refusal
+from transcription.media.facts import DecodedAudio, TrackChoice
 from transcription.media.limits import Limits, occupied_bytes
 from transcription.media.opening import TOO_MUCH_MEMORY
-from transcription.media.tracks import TrackChoice
 from transcription.notices import Notice, NoticeCode
 from whisperhub.sentences import Sentence, parts_of
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from tests.media_files import make_tone, write_tracks
+from transcription.audio import load_samples
 from transcription.errors import NoSuchTrackError, TaskCancelledError
 from transcription.media import tracks
-from transcription.media.decode import DecodedAudio, decode_to_samples, load_samples
-from transcription.media.tracks import TrackChoice
+from transcription.media.decode import decode_to_samples
+from transcription.media.facts import DecodedAudio, TrackChoice
 from transcription.notices import NoticeCode
 
 SILENCE = np.zeros((16_000, 1), np.int16)

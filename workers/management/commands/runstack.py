@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from transcription.engines.spec import ENGINES
 from workers.stack import PARTS, Stack, StackError
 from workers.supervisor import ProgramFailedError
 
@@ -21,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--model", help="the Whisper model to load")
         parser.add_argument(
             "--engine",
-            help="the engine to load it with: faster-whisper, openai-whisper",
+            help=f"the engine to load it with: {', '.join(ENGINES)}",
         )
         parser.add_argument(
             "--only",
