@@ -26,7 +26,7 @@ from transcription.errors import (
 from transcription.media.types import ACCEPTED, REFUSED, extension_of
 from transcription.models import TranscriptionTask
 from transcription.services import hints, idempotency, quotas, turns
-from transcription.services.database import despite_conflicts
+from transcription.services.database import despite_conflicts, is_outage
 from transcription.services.file_names import clean_file_name
 from transcription.services.publishing import breaker
 from transcription.services.reuse import question_digest
@@ -198,6 +198,8 @@ def submit_upload(
     """Store an upload and queue its task; the hint leaves after the commit.
 
     The media is in its place before the row is seen; it goes again if the row fails.
+    When the database is lost nobody knows whether the row is there, so the media stays;
+    the sweep deletes what has no row.
 
     Args:
         owner: whose task it will be.
@@ -240,8 +242,9 @@ def submit_upload(
             file_name=file_name,
             file_size_bytes=size,
         )
-    except BaseException:
-        folder.discard()
+    except BaseException as error:
+        if not (isinstance(error, Exception) and is_outage(error)):
+            folder.discard()
         raise
     logger.info("Task %s: accepted, %d bytes", public_id, size)
     return task
