@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 
 from tests.factories import SlotFactory, UserFactory
 from tests.stored_files import ON_DISK, TaskFiles
@@ -20,6 +20,7 @@ from transcription.errors import (
 )
 from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
+from transcription.services import submission
 from transcription.services.file_names import clean_file_name
 from transcription.services.submission import (
     TaskRequest,
@@ -147,6 +148,25 @@ def test_no_row_means_no_file(make_upload, no_hints, media_root, monkeypatch):
 
     assert list(storage.current().tasks()) == []
     assert no_hints == []
+
+
+def test_the_file_stays_when_the_database_is_lost_at_the_commit(
+    make_upload, no_hints, monkeypatch
+):
+    owner = UserFactory()
+    insert = submission._insert
+
+    def commit_without_an_answer(*args, **columns):
+        insert(*args, **columns)
+        raise InterfaceError("connection already closed")
+
+    monkeypatch.setattr(submission, "_insert", commit_without_an_answer)
+
+    with pytest.raises(InterfaceError):
+        submit_upload(owner, make_upload(b"bytes"), TaskRequest())
+
+    task = TranscriptionTask.objects.get()
+    assert TaskFiles(task.public_id).original.read_bytes() == b"bytes"
 
 
 def test_no_file_means_no_row(make_upload, no_hints, monkeypatch):

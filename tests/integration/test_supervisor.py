@@ -467,9 +467,12 @@ def test_a_with_block_that_cannot_start_raises_and_is_not_entered():
 # --- A supervisor as a process -------------------------------------------------------
 
 MAIN = """
+import signal
 import sys
 from workers.supervisor import Program, Supervisor, stop_on_signals
 
+# Ignored where the tests run under nohup.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 pid_file, code = sys.argv[1:]
 supervisor = Supervisor(
     [

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from accounts.limits import Client, client_without_key
 from accounts.models import User
 from transcription import storage
-from transcription.database import despite_conflicts
+from transcription.database import despite_conflicts, is_outage
 from transcription.engines.options import unsupported_options
 from transcription.errors import (
     EmptyUploadError,
@@ -200,6 +200,8 @@ def submit_upload(
     """Store an upload and queue its task; the hint leaves after the commit.
 
     The media is in its place before the row is seen; it goes again if the row fails.
+    When the database is lost nobody knows whether the row is there, so the media stays;
+    the sweep deletes what has no row.
 
     Args:
         owner: whose task it will be.
@@ -242,8 +244,9 @@ def submit_upload(
             file_name=file_name,
             file_size_bytes=size,
         )
-    except BaseException:
-        files.discard(public_id)
+    except BaseException as error:
+        if not (isinstance(error, Exception) and is_outage(error)):
+            files.discard(public_id)
         raise
     logger.info("Task %s: accepted, %d bytes", public_id, size)
     return task
