@@ -10,7 +10,9 @@ from dataclasses import replace
 
 from transcription.engines.spec import ENGINES
 from whisperhub.settings import *  # noqa: F403
-from whisperhub.settings import DATABASES
+from whisperhub.settings import DATABASES, INSTALLED_APPS
+
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.held_work"]
 
 DATABASES["default"]["NAME"] = os.environ["TESTS_DATABASE_NAME"]
 

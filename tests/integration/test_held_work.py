@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
@@ -17,6 +21,7 @@ from tests.factories import TaskFactory
 from tests.held_work import models
 from tests.held_work.models import ERRANDS, Errand, cancel, claim, finish
 from tests.integration.test_interleavings import interrupted
+from tests.waiting import wait_for
 from transcription.errors import LeaseLostError, TaskCancelledError
 from transcription.services.transitions import TASKS
 from transcription.work import kinds
@@ -56,7 +61,7 @@ def test_a_third_kind_takes_a_page():
     assert len(written.splitlines()) <= 60
 
 
-def test_the_work_of_a_killed_worker_is_done_by_another(broker):
+def test_work_whose_lease_ran_out_is_done_by_another(broker):
     errand = Errand.objects.create()
     former = claimed(errand)
     assert claim(errand.pk) is None
@@ -73,6 +78,48 @@ def test_the_work_of_a_killed_worker_is_done_by_another(broker):
 
     errand.refresh_from_db()
     assert (errand.state, errand.losses, errand.lease_token) == ("done", 1, None)
+
+
+HOLDER = """
+import sys, time
+import django
+django.setup()
+from tests.held_work.models import claim
+from transcription.work.heartbeat import heartbeat
+with heartbeat.hold(claim(int(sys.argv[1]))):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_keeps_its_lease_until_it_is_killed():
+    errand = Errand.objects.create()
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.process_settings",
+        "TESTS_DATABASE_NAME": str(connection.settings_dict["NAME"]),
+    }
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(errand.pk)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            first_end = Errand.objects.get().lease_expires_at
+            wait_for(lambda: Errand.objects.get().lease_expires_at > first_end)
+            assert ERRANDS.take_back_expired() == 0
+        finally:
+            holder.kill()
+
+    wait_for(lambda: ERRANDS.take_back_expired() == 1)
+    finish(claimed(errand))
+    errand.refresh_from_db()
+    assert (errand.state, errand.losses) == ("done", 1)
 
 
 def test_a_lost_hint_is_sent_again(broker, monkeypatch):
