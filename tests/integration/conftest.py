@@ -22,7 +22,7 @@ from transcription import storage
 from transcription.engines.base import Engine
 from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine
-from transcription.models import TranscriptionTask
+from transcription.models import DispatcherTick, TranscriptionTask, WorkerSlot
 from transcription.services.transitions import TASKS
 from transcription.work.heartbeat import heartbeat
 from whisperhub import redis as connections_to_redis
@@ -77,6 +77,10 @@ def running_fleet(django_db_setup: None, django_db_blocker: Any) -> Iterator[Fle
             yield fleet
         finally:
             fleet.stop()
+            with django_db_blocker.unblock():
+                # Written after the last test of the file had emptied the tables.
+                DispatcherTick.objects.all().delete()
+                WorkerSlot.objects.all().delete()
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from transcription.documents.encoding import Document, iso_timestamp
 from transcription.documents.links import task_links
 from transcription.models import TranscriptionTask
@@ -10,6 +12,17 @@ from transcription.retries import can_retry
 from transcription.services.outlook import Outlook
 
 Status = TranscriptionTask.Status
+
+# PostgreSQL gives the members of a stored object back in an order of its own.
+TRACK_FIELDS: Final = (
+    "index",
+    "language",
+    "title",
+    "codec",
+    "channels",
+    "default",
+    "taken",
+)
 
 
 def task_document(task: TranscriptionTask, *, site: str) -> Document:
@@ -48,7 +61,7 @@ def task_document(task: TranscriptionTask, *, site: str) -> Document:
             "channels": task.channels,
             "has_video": task.has_video,
         },
-        "audio_tracks": task.audio_tracks,
+        "audio_tracks": [track_document(track) for track in task.audio_tracks],
         "progress": progress_document(task),
         "attempts": task.attempts,
         "error": _error(task),
@@ -113,3 +126,8 @@ def _error(task: TranscriptionTask) -> Document | None:
     if not task.error_code:
         return None
     return {"code": task.error_code, "message": task.error_sentence.translated()}
+
+
+def track_document(track: dict[str, Any]) -> Document:
+    """One audio track of the media (`AudioTrackSerializer` describes it)."""
+    return {name: track[name] for name in TRACK_FIELDS}
