@@ -25,11 +25,10 @@ from kombu.exceptions import OperationalError
 
 from whisperhub.broker import broker_url, local_url, socket_path, to_redis_url
 from whisperhub.private_files import close_files
-from whisperhub.redis import is_there
+from whisperhub.redis import PROBING, is_there
 from workers.supervisor import Program, Supervisor
 
 SERVER_NAMES: Final = ("redis-server", "valkey-server")
-CONNECT_SECONDS: Final = 2.0
 POLL_SECONDS: Final = 0.1
 
 
@@ -152,7 +151,7 @@ def answers(url: str) -> bool:
     if urlsplit(url).scheme.startswith(("redis", "unix")):
         return is_there(to_redis_url(url))
     # Anything else Celery can use, a Sentinel for one.
-    with Connection(url, connect_timeout=CONNECT_SECONDS) as connection:
+    with Connection(url, connect_timeout=PROBING.timeout_seconds) as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0)
         except (OperationalError, OSError):

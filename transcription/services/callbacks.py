@@ -231,7 +231,7 @@ def claim(callback_id: int, *, owner: str) -> Claim | None:
     with transaction.atomic():
         lease = CALLBACKS.claim(
             callback_id,
-            Q(state=State.PENDING, next_attempt_at__lte=Now()),
+            CALLBACKS.may_start(),
             owner=owner,
             state=State.DELIVERING,
             attempts=F("attempts") + 1,

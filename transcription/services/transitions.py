@@ -46,13 +46,12 @@ from whisperhub.request_id import named_by_request
 from whisperhub.sentences import Sentence, parts_of
 
 if TYPE_CHECKING:
-    # At run time these would bring numpy and FFmpeg into the web process.
+    # At run time these would bring numpy into the web process.
     from transcription.engines.base import ModelInfo, Segment, Transcription
     from transcription.media.facts import DecodedAudio
 
 Status = TranscriptionTask.Status
 
-# What may start again.
 # A task may lose this many workers. After that it runs alone in its process, so that
 # the next loss is its own fault and nobody else's.
 LOSSES_FORGIVEN: Final = 2

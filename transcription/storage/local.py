@@ -64,7 +64,8 @@ class LocalStorage:
             if error.errno != errno.EXDEV:
                 raise
             with self.scratch(key) as part:
-                shutil.copyfile(path, part)
+                # With its mode.
+                shutil.copy(path, part)
                 part.replace(target)
             path.unlink()
         return size

@@ -37,8 +37,8 @@ RowT = TypeVar("RowT", bound=Leased)
 # steps waiting.
 BATCH: Final = 500
 # A hint this young may be between two places: marked and not yet in its queue, or taken
-# from there by a worker that is about to claim a row. It is also the least time between
-# two hints for one row.
+# from there by a worker that is about to claim a row. It is also the least time after
+# which the search for lost hints replaces that of a row.
 LEAST_AGE: Final = timedelta(seconds=2)
 
 ALWAYS: Final = Q()
@@ -227,7 +227,7 @@ class WorkKind(Generic[RowT]):
         )
 
     def take_back_expired(
-        self, then: Callable[[RowT, str], object] = lambda row, outcome: None
+        self, then: Callable[[RowT, str], object] | None = None
     ) -> int:
         """Take back the rows of processes that stopped renewing their leases.
 
@@ -252,7 +252,8 @@ class WorkKind(Generic[RowT]):
                     row.lease_owner,
                     str(outcome),
                 )
-                then(row, outcome)
+                if then is not None:
+                    then(row, outcome)
         return taken
 
     # --- Hints -----------------------------------------------------------------------
