@@ -11,7 +11,6 @@ from celery.exceptions import Ignore
 from celery.signals import worker_process_init
 from django.conf import settings
 
-from transcription.documents.events import event_body
 from transcription.engines.registry import current_engine
 from transcription.services import delivery, events, execution, preparation
 from transcription.services.transitions import Served
@@ -58,7 +57,7 @@ def run_transcription(lane: str) -> dict[str, str]:
 def deliver_callback(callback_id: int) -> dict[str, str]:
     """Send one callback to its receiver, if it is due."""
     owner = f"callbacks@{socket.gethostname()}/{os.getpid()}"
-    state = delivery.deliver(callback_id, owner=owner, describe=event_body)
+    state = delivery.deliver(callback_id, owner=owner)
     if state is None:
         raise Ignore
     return {"outcome": state.value}

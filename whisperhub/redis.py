@@ -128,10 +128,11 @@ class CircuitBreaker:
         with self._lock:
             return time.monotonic() < self._open_until
 
-    def trip(self) -> None:
-        """Leave Redis alone for a while."""
+    def trip(self, error: Exception) -> None:
+        """Leave Redis alone for a while, because it failed so."""
         with self._lock:
             self._open_until = time.monotonic() + QUIET_SECONDS
+        logger.warning("%s (%s)", self._consequence, error)
 
     def reset(self) -> None:
         """Let calls through again."""
@@ -145,6 +146,5 @@ class CircuitBreaker:
         try:
             return question()
         except REDIS_ERRORS as error:
-            self.trip()
-            logger.warning("%s (%s)", self._consequence, error)
+            self.trip(error)
             return None

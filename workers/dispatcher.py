@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import Any, Final
 
@@ -46,9 +47,6 @@ GAPS_LOOK_SECONDS: Final = 10.0
 EXPIRY_SECONDS: Final = 10.0
 # A step that failed does not rest as long as one that has done its work.
 REPEAT_SECONDS: Final = 30.0
-
-# What is claimed, held and hinted.
-KINDS: Final[tuple[WorkKind[Any], ...]] = (TASKS, CALLBACKS)
 
 
 @dataclass
@@ -92,10 +90,9 @@ class Dispatcher:
 
     def _all_steps(self) -> list[Step]:
         return [
-            Step("take_back", lambda: self.unless_away(self.take_back_expired)),
-            Step(
-                "take_callbacks_back",
-                lambda: self.unless_away(CALLBACKS.take_back_expired),
+            *(
+                Step(f"take_{kind.name}s_back", partial(self.take_back_expired, kind))
+                for kind in KINDS
             ),
             Step(
                 "raise_aged",
@@ -103,9 +100,11 @@ class Dispatcher:
                 min(AGEING_LOOK_SECONDS, settings.AGEING_SECONDS),
             ),
             Step("close_gaps", turns.close_gaps, GAPS_LOOK_SECONDS),
-            Step("find_lost_hints", lambda: self.find_lost_hints()),
-            Step("send_held_back", lambda: self.send_held_back()),
-            Step("send_callbacks", CALLBACKS.send_unsent),
+            Step("find_lost_hints", self.find_lost_hints),
+            *(
+                Step(f"send_hints_of_{kind.name}s", partial(_send_unsent, kind))
+                for kind in KINDS
+            ),
             Step(
                 "discard_media",
                 retention.discard_expired_media,
@@ -161,9 +160,14 @@ class Dispatcher:
         self._failing.add(step.name)
         return True
 
-    def unless_away(self, take_back: Callable[[], int]) -> int:
-        """Take nothing back for a while after the database was away."""
-        return take_back() if time.monotonic() >= self._expire_from else 0
+    def take_back_expired(self, kind: WorkKind[Any]) -> int:
+        """Take rows back from silent processes; returns how many.
+
+        None for a while after the database was away.
+        """
+        if time.monotonic() < self._expire_from:
+            return 0
+        return kind.take_back_expired(then=KINDS[kind])
 
     def find_lost_hints(self) -> int:
         """Look for rows whose hint is nowhere any more; returns how many."""
@@ -173,15 +177,18 @@ class Dispatcher:
             logger.debug("Lost hints cannot be looked for: %s", error)
             return 0
 
-    def take_back_expired(self) -> int:
-        """Put the tasks of silent workers back; returns how many."""
-        return TASKS.take_back_expired(then=_conclude)
 
-    def send_held_back(self) -> int:
-        """Send hints for waiting tasks that have none on the way; returns how many."""
-        return TASKS.send_unsent()
+def _send_unsent(kind: WorkKind[Any]) -> int:
+    return kind.send_unsent()
 
 
 def _conclude(task: TranscriptionTask, outcome: str) -> None:
     if outcome != transitions.Outcome.RETRIED:
         retention.conclude(task, outcome)
+
+
+# What is claimed, held and hinted, and what a row that was taken back calls for.
+KINDS: Final[dict[WorkKind[Any], Callable[[Any, str], None] | None]] = {
+    TASKS: _conclude,
+    CALLBACKS: None,
+}

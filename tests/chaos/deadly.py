@@ -42,7 +42,7 @@ def dying_of_deadly_files(decode: Callable[..., Any]) -> Callable[..., Any]:
         with path.open("rb") as file:
             if file.read(len(DEADLY_FILE)) == DEADLY_FILE:
                 # As far as a decoder comes before it meets what it dies of.
-                destination.with_name(f"{destination.name}.0.part").touch()
+                destination.touch()
                 die()
         return decode(path, destination, **options)
 

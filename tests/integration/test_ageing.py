@@ -161,12 +161,12 @@ def test_a_task_of_low_priority_is_served_under_endless_urgent_load(
 ):
     """Each round is a minute: an urgent task comes, and one task is done."""
     settings.AGEING_SECONDS = 600 if ages else 0
-    dispatcher, place = Dispatcher(), OnePlace(broker)
+    place = OnePlace(broker)
     # Each is the first one of its owner.
     low = TaskFactory(queued=True, priority="low", turn=1)
     for _ in range(5):
         TaskFactory(queued=True, priority="high", turn=1)
-    dispatcher.send_held_back()
+    TASKS.send_unsent()
 
     done: list[int | None] = []
     for _ in range(30):
@@ -175,7 +175,7 @@ def test_a_task_of_low_priority_is_served_under_endless_urgent_load(
             queued_at=F("queued_at") - timedelta(minutes=1)
         )
         ageing.raise_aged()
-        dispatcher.send_held_back()
+        TASKS.send_unsent()
         done.append(place.work())
 
     if ages:

@@ -18,7 +18,6 @@ from transcription.database import after_now
 from transcription.models import TranscriptionTask
 from transcription.services import serving, transitions
 from transcription.services.transitions import TASKS
-from workers.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db
 
@@ -114,7 +113,7 @@ def test_only_an_expired_lease_is_taken_back(no_hints):
     TaskFactory(processing=True, lease_expires_at=timezone.now() + 2 * SECOND)
     expired = TaskFactory(processing=True, lease_expires_at=timezone.now() - 2 * SECOND)
 
-    Dispatcher().take_back_expired()
+    TASKS.take_back_expired()
 
     waiting = TranscriptionTask.objects.filter(lease_token=None)
     assert [task.pk for task in waiting] == [expired.pk]

@@ -83,7 +83,7 @@ def callback_to(url: str, **traits: Any) -> Callback:
 def attempt(callback: Callback) -> State | None:
     """Make the next attempt, as if its time had come."""
     Callback.objects.filter(pk=callback.pk).update(next_attempt_at=Now())
-    state = deliver(callback.pk, owner="callbacks@tests/1", describe=event_body)
+    state = deliver(callback.pk, owner="callbacks@tests/1")
     callback.refresh_from_db()
     return state
 
@@ -556,18 +556,22 @@ def test_a_task_deleted_before_its_callback_is_read_sends_nothing(
 
     monkeypatch.setattr(callbacks, "claim", claim_and_delete)
 
-    assert deliver(due.pk, owner="w", describe=event_body) is None
+    assert deliver(due.pk, owner="w") is None
     assert receiver.received == []
 
 
-def test_an_event_that_is_withdrawn_before_it_is_sent_stays_here(receiver, due):
+def test_an_event_that_is_withdrawn_before_it_is_sent_stays_here(
+    receiver, due, monkeypatch
+):
     def withdraw(callback: Callback) -> bytes:
         body = event_body(callback)
         Callback.objects.all().delete()
         heartbeat.beat()
         return body
 
-    assert deliver(due.pk, owner="w", describe=withdraw) is None
+    monkeypatch.setattr(delivery, "event_body", withdraw)
+
+    assert deliver(due.pk, owner="w") is None
     assert receiver.received == []
 
 
@@ -593,7 +597,7 @@ def test_a_task_deleted_while_its_event_is_sent_is_no_error(due, monkeypatch):
 
     monkeypatch.setattr(delivery, "send", send)
 
-    assert deliver(due.pk, owner="w", describe=event_body) is None
+    assert deliver(due.pk, owner="w") is None
 
 
 def test_the_log_holds_neither_address_nor_secret(receiver, due, caplog):

@@ -71,7 +71,7 @@ def test_hints_are_sent_in_the_order_of_service(no_hints):
     raised = TaskFactory(priority="low", effective_priority="high")
     high = TaskFactory(queued=True, priority="high")
 
-    assert Dispatcher().send_held_back() == 4
+    assert TASKS.send_unsent() == 4
     assert no_hints == [raised.pk, high.pk, normal.pk, low.pk]
 
 
@@ -82,7 +82,7 @@ def test_only_waiting_tasks_without_a_hint_are_sent(no_hints, past):
     TaskFactory(processing=True)
     TaskFactory(completed=True)
 
-    Dispatcher().send_held_back()
+    TASKS.send_unsent()
 
     assert no_hints == [due.pk]
 
@@ -91,7 +91,7 @@ def test_one_step_handles_a_limited_number(no_hints, monkeypatch):
     monkeypatch.setattr(kinds, "BATCH", 3)
     TaskFactory.create_batch(5, queued=True)
 
-    assert Dispatcher().send_held_back() == 3
+    assert TASKS.send_unsent() == 3
 
 
 def test_an_absent_broker_is_not_asked_again_and_again(monkeypatch):
@@ -100,12 +100,12 @@ def test_an_absent_broker_is_not_asked_again_and_again(monkeypatch):
 
     def fail(task_id: int) -> bool:
         asked.append(task_id)
-        publishing.breaker.trip()
+        publishing.breaker.trip(OSError("away"))
         return False
 
     monkeypatch.setattr(TASKS, "send_hint", fail)
 
-    assert Dispatcher().send_held_back() == 0
+    assert TASKS.send_unsent() == 0
     assert len(asked) == 1
 
 
@@ -125,7 +125,7 @@ def test_after_an_outage_leases_get_time_to_be_renewed(settings, no_hints, monke
     ticks: list[str] = []
     dispatcher = Dispatcher()
 
-    def expire() -> int:
+    def expire(then: object) -> int:
         ticks.append("expire")
         if len(ticks) == 1:
             raise InterfaceError("away")
@@ -137,9 +137,9 @@ def test_after_an_outage_leases_get_time_to_be_renewed(settings, no_hints, monke
             dispatcher.stop.set()
         return 0
 
-    monkeypatch.setattr(dispatcher, "take_back_expired", expire)
-    monkeypatch.setattr(dispatcher, "send_held_back", send)
-    monkeypatch.setattr(dispatcher, "find_lost_hints", int)
+    monkeypatch.setattr(TASKS, "take_back_expired", expire)
+    monkeypatch.setattr(TASKS, "send_unsent", send)
+    monkeypatch.setattr(TASKS, "forget_lost_hints", int)
     settings.LEASE_SECONDS = 1000
 
     dispatcher.run()
@@ -293,7 +293,8 @@ def test_a_row_that_fails_keeps_no_other_row_of_a_step_from_being_handled(
     sending[1].refresh_from_db()
     assert sending[1].lease_token is None
     assert DispatcherTick.objects.get().failing == (
-        "raise_aged,send_callbacks,send_held_back,take_back,take_callbacks_back"
+        "raise_aged,send_hints_of_callbacks,send_hints_of_tasks,"
+        "take_callbacks_back,take_tasks_back"
     )
 
 

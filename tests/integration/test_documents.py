@@ -60,6 +60,7 @@ from transcription.documents.results import (
 )
 from transcription.documents.served_models import model_list_document
 from transcription.documents.tasks import (
+    Outlook,
     pending_result_document,
     task_detail_document,
     task_document,
@@ -67,7 +68,7 @@ from transcription.documents.tasks import (
 from transcription.models import Callback, TranscriptionTask
 from transcription.notices import Notice, NoticeCode
 from transcription.services.callback_secrets import secrets_of
-from transcription.services.outlook import Outlook, outlook_of
+from transcription.services.outlook import outlook_of
 from transcription.services.serving import served_models
 from whisperhub.sentences import Sentence
 

@@ -89,7 +89,7 @@ def test_without_a_broker_requests_are_still_answered():
 
 def test_a_broker_that_has_just_failed_is_not_waited_for(broker):
     ticked(1)
-    publishing.breaker.trip()
+    publishing.breaker.trip(OSError("away"))
 
     assert ask()[1]["broker"] == "away"
 
@@ -180,7 +180,7 @@ def test_a_round_without_a_database_is_not_noted(no_hints, monkeypatch):
     def fail() -> int:
         raise InterfaceError("away")
 
-    monkeypatch.setattr(dispatcher, "send_held_back", fail)
+    monkeypatch.setattr(TASKS, "send_unsent", fail)
 
     dispatcher.tick()
 
@@ -196,7 +196,7 @@ def test_a_step_that_fails_is_told_until_it_succeeds(broker, monkeypatch):
             raise ValueError("no")
         return 0
 
-    monkeypatch.setattr(dispatcher, "send_held_back", send)
+    monkeypatch.setattr(TASKS, "send_unsent", send)
 
     said = []
     for _ in range(3):
@@ -217,7 +217,7 @@ def test_a_row_that_fails_is_told_as_its_step(no_hints, monkeypatch):
 
     Dispatcher().tick()
 
-    assert DispatcherTick.objects.get().failing == "send_held_back"
+    assert DispatcherTick.objects.get().failing == "send_hints_of_tasks"
 
 
 def test_one_dispatcher_without_failures_is_enough(broker):

@@ -162,14 +162,13 @@ def test_the_dispatcher_sends_what_was_held_back(broker, point_at_broker, settin
         for priority in ("low", "normal", "high")
     ]
     assert not any(TASKS.send_hint(task.pk) for task in tasks)
-    dispatcher = Dispatcher()
-    assert dispatcher.send_held_back() == 0
+    assert TASKS.send_unsent() == 0
 
     point_at_broker(url)
     breaker.reset()
 
-    assert dispatcher.send_held_back() == 3
-    assert dispatcher.send_held_back() == 0
+    assert TASKS.send_unsent() == 3
+    assert TASKS.send_unsent() == 0
     assert broker.queues() == {"demo.low", "demo.normal", "demo.high"}
 
 
@@ -181,7 +180,7 @@ def test_a_long_backlog_of_one_lane_does_not_keep_hints_from_others(
     few = [TaskFactory(queued=True, model="small", turn=turn) for turn in (901, 900)]
     urgent = TaskFactory(priority="high", turn=900)
 
-    assert Dispatcher().send_held_back() == 4
+    assert TASKS.send_unsent() == 4
 
     # Of each lane who is next, and what one does not need goes to the others.
     assert no_hints[0] == urgent.pk
@@ -209,7 +208,7 @@ def test_hints_of_an_emptied_broker_are_sent_again(broker, old_enough):
 
     assert dispatcher.find_lost_hints() == 2
     assert not any(dispatched(task) for task in tasks)
-    assert dispatcher.send_held_back() == 2
+    assert TASKS.send_unsent() == 2
     assert broker.queues() == {"demo.normal", "prepare.high"}
     assert dispatcher.find_lost_hints() == 0
 
@@ -225,7 +224,7 @@ def test_a_lane_gets_as_many_hints_as_it_has_lost(broker, old_enough):
     assert dispatcher.find_lost_hints() == 2
     # Whose turn it is keeps its hint, whichever it was that was lost.
     assert [dispatched(task) for task in tasks] == [False, True, True, False]
-    assert dispatcher.send_held_back() == 2
+    assert TASKS.send_unsent() == 2
     assert len(broker.hints("demo.normal")) == 4
     assert len(broker.hints("demo.high")) == 1
     assert dispatcher.find_lost_hints() == 0
@@ -252,7 +251,7 @@ def test_hints_do_not_become_more_and_more(broker, old_enough):
 
     for _ in range(5):
         dispatcher.find_lost_hints()
-        dispatcher.send_held_back()
+        TASKS.send_unsent()
 
     assert len(broker.hints("demo.normal")) == 5
 
@@ -264,7 +263,7 @@ def test_a_hint_that_is_taken_by_nobody_who_claims_is_replaced_now_and_then(brok
 
     for _ in range(5):
         dispatcher.find_lost_hints()
-        dispatcher.send_held_back()
+        TASKS.send_unsent()
         taken = broker.client.rpop("demo.normal")
 
     assert taken is None

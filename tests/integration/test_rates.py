@@ -116,7 +116,7 @@ def test_a_redis_that_is_silent_holds_nobody_up(tmp_path, monkeypatch, point_at_
 
 def test_redis_counts_again_once_it_is_back(broker, monkeypatch):
     monkeypatch.setattr("whisperhub.redis.QUIET_SECONDS", 0.05)
-    rates._breaker.trip()
+    rates._breaker.trip(OSError("away"))
     rates.take("x", MINUTE)
 
     wait_for(lambda: not rates._breaker.is_open(), seconds=5)

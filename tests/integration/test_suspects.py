@@ -18,8 +18,7 @@ from tests.waiting import patient, wait_for
 from transcription.models import TranscriptionTask
 from transcription.services import execution, transitions, turns
 from transcription.services.admission import Admission
-from transcription.services.transitions import LOSSES_FORGIVEN, Served
-from workers.dispatcher import Dispatcher
+from transcription.services.transitions import LOSSES_FORGIVEN, TASKS, Served
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -177,7 +176,7 @@ def test_a_suspect_stays_aside_for_as_long_as_it_waits(waiting, processes, setti
 
     wait_for(lambda: timezone.now() > until + timedelta(seconds=0.5))
 
-    assert Dispatcher().send_held_back() == 0
+    assert TASKS.send_unsent() == 0
     two.take()
     assert status(suspect) == ("queued", "")
     one.end()
@@ -190,13 +189,12 @@ def test_a_suspect_whose_process_died_is_back_after_a_lease(waiting, no_hints):
     assert chosen is not None
     assert transitions.set_aside(suspect.pk, only_if=chosen.still_first)
     assert not transitions.set_aside(suspect.pk, only_if=chosen.still_first)
-    dispatcher = Dispatcher()
 
     assert turns.first_in(LANE) is None
-    assert dispatcher.send_held_back() == 0
+    assert TASKS.send_unsent() == 0
     TranscriptionTask.objects.update(not_before=timezone.now() - timedelta(seconds=1))
 
-    assert dispatcher.send_held_back() == 1
+    assert TASKS.send_unsent() == 1
     assert no_hints == [suspect.pk]
     # Whoever froze meanwhile has lost it.
     transitions.TASKS.mark_dispatched(suspect.pk)

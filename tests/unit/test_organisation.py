@@ -32,6 +32,8 @@ WITH_FILES_OF_THEIR_OWN = {
     "whisperhub/secrets.py",
     # Models.
     "transcription/engines/demo_model/installation.py",
+    # How much room a file takes, whoever asks.
+    "whisperhub/disk.py",
     # Signs of readiness.
     "workers/stack.py",
 }
@@ -132,7 +134,7 @@ def test_only_the_storage_handles_the_files_of_tasks():
         if any(is_done_with_a_path(node) for node in ast.walk(module))
     }
 
-    assert handling - WITH_FILES_OF_THEIR_OWN == set(), "ask the storage instead"
+    assert handling == WITH_FILES_OF_THEIR_OWN, "ask the storage instead"
 
 
 def test_only_the_storage_knows_where_the_files_of_tasks_lie():

@@ -47,7 +47,7 @@ def secret_answer(valid: list[CallbackSecret]) -> Response:
 @extend_schema_view(
     list=extend_schema(
         summary="List your callbacks, newest first",
-        description="Callbacks of the key's owner.",
+        description="Those of all keys of the owner, without their attempts.",
         responses={
             200: CallbackSerializer(many=True),
             400: problem("A filter or page value is not allowed."),
@@ -56,7 +56,7 @@ def secret_answer(valid: list[CallbackSecret]) -> Response:
     ),
     retrieve=extend_schema(
         summary="Show a callback and each attempt",
-        description="Callbacks of the key's owner.",
+        description="One of another owner is not found.",
         responses={200: CallbackDetailSerializer, **UNAUTHORIZED, **UNKNOWN},
     ),
 )

@@ -8,9 +8,8 @@ from django.utils.translation import override
 
 from transcription.documents.encoding import Document, iso_timestamp, json_bytes
 from transcription.documents.results import result_document
-from transcription.documents.tasks import task_detail_document
+from transcription.documents.tasks import Outlook, task_detail_document
 from transcription.models import Callback, Transcript, TranscriptionTask
-from transcription.services.outlook import Outlook
 
 
 def event_body(callback: Callback) -> bytes:

@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from transcription.documents.encoding import Document
-from transcription.services.serving import ServedModel
 from whisperhub.sentences import translated
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One model as clients see it.
+
+    Attributes:
+        state: ready, loading, draining, failed or stopped.
+        slots: how many processes hold it now.
+        languages: the codes of those that it knows; none until a slot has loaded it.
+        notice: what readers of its results must know; usually empty.
+        message: why it failed; usually empty.
+    """
+
+    name: str
+    engine: str
+    revision: str
+    state: str
+    slots: int
+    languages: list[str]
+    notice: str
+    message: str
 
 
 def model_list_document(models: Iterable[ServedModel]) -> Document:

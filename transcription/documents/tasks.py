@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from transcription.documents.encoding import Document, iso_timestamp
@@ -9,7 +11,6 @@ from transcription.documents.links import task_links
 from transcription.models import TranscriptionTask
 from transcription.notices import shown
 from transcription.retries import can_retry
-from transcription.services.outlook import Outlook
 
 Status = TranscriptionTask.Status
 
@@ -23,6 +24,20 @@ TRACK_FIELDS: Final = (
     "default",
     "taken",
 )
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a task may expect now.
+
+    Attributes:
+        tasks_ahead: how many start before it, as far as they are counted; None if it
+            does not wait.
+        finish_at: when it will probably be done; None if nobody can tell.
+    """
+
+    tasks_ahead: int | None = None
+    finish_at: datetime | None = None
 
 
 def task_document(task: TranscriptionTask, *, site: str) -> Document:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import secrets
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -117,12 +116,11 @@ def decode_to_samples(
     """Decode the audio of a media file into a samples file.
 
     Packets that cannot be decoded are left out, so a file cut short yields what it
-    has. Memory does not grow with the length. The destination appears whole or not at
-    all; while writing, a `<name>.<hex>.part` lies beside it.
+    has. Memory does not grow with the length.
 
     Args:
         path: chosen by the server.
-        destination: the samples file to write or replace.
+        destination: the samples file, written anew; after an error there is none.
         max_seconds: of audio, counted in samples as they come.
         choice: the track that is wanted; None: the default one, or the first with
             sound in it.
@@ -152,7 +150,7 @@ def decode_to_samples(
             reader = _AudioReader(
                 container, stream, should_stop=should_stop, max_seconds=max_seconds
             )
-        with _replacing(destination) as file:
+        with _new_file(destination) as file:
             count = heard = 0
             for piece in reader.read_pieces():
                 if isinstance(piece, Hole):
@@ -494,17 +492,15 @@ def max_hole_seconds(container: InputContainer) -> float:
 
 
 @contextlib.contextmanager
-def _replacing(destination: Path) -> Iterator[BinaryIO]:
-    """Write a file that appears under its name when the body ends well, or never."""
-    # Two processes may decode the same task for a moment, so the name is one's own.
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file that goes again if the body ends in an error."""
     # No fsync: after a power cut the task is prepared again.
-    part = destination.with_name(f"{destination.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as file:
+    with path.open("wb") as file:
+        try:
             yield file
-        part.replace(destination)
-    finally:
-        part.unlink(missing_ok=True)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _check_stop(should_stop: Callable[[], bool]) -> None:

@@ -13,7 +13,6 @@ import logging
 import os
 import pickle
 import re
-import secrets
 import signal
 import subprocess
 import sys
@@ -115,7 +114,7 @@ class Decoder:
 
         Args:
             path: chosen by the server.
-            destination: the samples file to write or replace.
+            destination: the samples file, written anew; after an error there is none.
             max_seconds: of audio.
             choice: the track that is wanted; None: the one that players take.
             limits: what it may cost.
@@ -129,25 +128,22 @@ class Decoder:
             DecoderLostError: the process was ended from outside, or did not start.
             OSError: the storage is at fault.
         """
-        # Of this attempt alone: what a process leaves behind that is killed.
-        part = destination.with_name(f"{destination.name}.{secrets.token_hex(4)}.part")
-        job = DecodeJob(path, part, max_seconds, choice, limits, allowed)
+        job = DecodeJob(path, destination, max_seconds, choice, limits, allowed)
         process = self._take()
         try:
             with process.stoppable() as stop:
                 if on_start:
                     on_start(stop)
                 answer = process.run(job)
-            if answer.goes_on:
-                self._put_back(process)
-            else:
-                process.end()
-            decoded = _decoded(answer.outcome)
-            part.replace(destination)
-            return decoded
-        finally:
-            for left in destination.parent.glob(f"{part.name}*"):
-                left.unlink(missing_ok=True)
+        except BaseException:
+            # What a process leaves behind that is killed.
+            destination.unlink(missing_ok=True)
+            raise
+        if answer.goes_on:
+            self._put_back(process)
+        else:
+            process.end()
+        return _decoded(answer.outcome)
 
     def _take(self) -> _Process:
         with self._lock:

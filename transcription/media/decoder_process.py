@@ -34,7 +34,7 @@ from transcription.media.limits import (
     ProcessorTime,
     address_space_bytes,
     limit_memory,
-    room_beside,
+    room_for,
 )
 from transcription.media.opening import TOO_MUCH_MEMORY
 
@@ -73,7 +73,7 @@ def decode(job: DecodeJob) -> Outcome:
     limit_memory(job.limits.memory_bytes)
     processor_time = ProcessorTime(job.limits)
     try:
-        room = room_beside(job.destination, job.limits)
+        room = room_for(job.destination, job.limits)
 
         def look(seconds: float) -> None:
             processor_time.allow(seconds)

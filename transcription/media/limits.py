@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transcription.errors import NoRoomError
+from whisperhub.disk import occupied_bytes
 
 # Free space is looked at once for each so many bytes of samples.
 LOOK_BYTES = 2**20
@@ -97,26 +98,13 @@ class Room:
             raise NoRoomError
 
 
-def room_beside(destination: Path, limits: Limits) -> Room:
-    """The room for a samples file that grows as `<its name>.….part`."""
-
-    def taken() -> int:
-        parts = destination.parent.glob(f"{destination.name}.*.part")
-        return sum(occupied_bytes(part) for part in parts)
-
+def room_for(destination: Path, limits: Limits) -> Room:
+    """The room for a samples file that grows."""
     return Room(
         limits,
         free=lambda: shutil.disk_usage(destination.parent).free,
-        taken=taken,
+        taken=lambda: occupied_bytes(destination),
     )
-
-
-def occupied_bytes(path: Path) -> int:
-    """What a file takes on its volume; holes take nothing. 0 if it is gone."""
-    try:
-        return path.stat().st_blocks * 512
-    except FileNotFoundError:
-        return 0
 
 
 class ProcessorTime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,6 +12,7 @@ from django.conf import settings
 from standardwebhooks import Webhook
 
 from transcription.database import despite_outages
+from transcription.documents.events import event_body
 from transcription.errors import LeaseLostError
 from transcription.models import Callback
 from transcription.services import callback_secrets, callbacks
@@ -24,9 +25,6 @@ from whisperhub.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
 
-# What receivers get: a callback, its task with it, as the bytes of a document.
-Describe = Callable[[Callback], bytes]
-
 
 @dataclass(frozen=True)
 class Event:
@@ -37,13 +35,12 @@ class Event:
     secrets: list[str]
 
 
-def deliver(callback_id: int, *, owner: str, describe: Describe) -> State | None:
+def deliver(callback_id: int, *, owner: str) -> State | None:
     """Make one attempt to deliver a callback that is due.
 
     Args:
         callback_id: the row.
         owner: who this process is.
-        describe: makes the body; `transcription.documents` lies above the services.
 
     Returns:
         Where the callback stands now; None if there was nothing to claim, or it was
@@ -54,14 +51,14 @@ def deliver(callback_id: int, *, owner: str, describe: Describe) -> State | None
         return None
     with heartbeat.hold(claim.lease) as held:
         try:
-            return _deliver_claimed(claim, held, describe)
+            return _deliver_claimed(claim, held)
         except LeaseLostError:
             logger.warning("Callback %d: lease lost before it was sent", callback_id)
             return None
 
 
-def _deliver_claimed(claim: Claim, held: HeldLease, describe: Describe) -> State | None:
-    event = _read(claim.lease.row_id, describe)
+def _deliver_claimed(claim: Claim, held: HeldLease) -> State | None:
+    event = _read(claim.lease.row_id)
     if event is None:
         return None
     # Its task may have started again meanwhile; then the event is no longer true.
@@ -80,14 +77,14 @@ def _deliver_claimed(claim: Claim, held: HeldLease, describe: Describe) -> State
 
 
 @despite_outages
-def _read(callback_id: int, describe: Describe) -> Event | None:
+def _read(callback_id: int) -> Event | None:
     """What is to be sent now; None: it was deleted a moment ago."""
     rows = Callback.objects.select_related("task")
     callback = rows.filter(pk=callback_id).first()
     if callback is None:
         return None
     current_request_id.set(callback.request_id)
-    body = describe(callback)
+    body = event_body(callback)
     secrets = callback_secrets.secrets_of(callback.owner_id)
     return Event(callback, body, [row.secret for row in secrets])
 

@@ -41,7 +41,7 @@ def _publish(channel: str, public_id: uuid.UUID, news: dict[str, str]) -> None:
     try:
         redis_client(NEWS).publish(channel, json.dumps({"id": str(public_id), **news}))
     except REDIS_ERRORS as error:
-        breaker.trip()
+        breaker.trip(error)
         logger.warning("Task %s: no news went out (%s)", public_id, error)
 
 

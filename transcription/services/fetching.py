@@ -101,7 +101,6 @@ def fetch(task: TranscriptionTask, held: HeldLease) -> None:
     files, original = storage.current(), original_of(task.public_id)
     if files.exists(original):
         return
-    files.discard_unfinished(task.public_id)
     check_room(0)
     with files.scratch(original) as path:
         done, digesting = _download(task, path, held)

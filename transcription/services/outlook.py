@@ -14,6 +14,7 @@ from typing import Final
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from transcription.documents.tasks import Outlook
 from transcription.models import TranscriptionTask
 from transcription.services import turns
 from transcription.services.serving import live_slots
@@ -40,20 +41,6 @@ class Speed:
 
     engine_seconds_per_second: float
     job_seconds: float
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What a task may expect now.
-
-    Attributes:
-        tasks_ahead: how many start before it, `MAX_AHEAD` at most; None if it does
-            not wait.
-        finish_at: when it will probably be done; None if nobody can tell.
-    """
-
-    tasks_ahead: int | None = None
-    finish_at: datetime | None = None
 
 
 def outlook_of(task: TranscriptionTask) -> Outlook:

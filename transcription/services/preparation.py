@@ -105,6 +105,8 @@ def _prepare_claimed(lease: Lease) -> Served | None:
 def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
     began = time.perf_counter()
     try:
+        # Of a process that was killed.
+        storage.current().discard_unfinished(task.public_id)
         if task.source == TranscriptionTask.Source.LINK:
             fetch(task, held)
         if task.reuse and (outcome := reuse.answer(task, held)):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from django.conf import settings
 from django.db.models.functions import Now
 
+from transcription.documents.served_models import ServedModel
 from transcription.engines.abilities import TRANSCRIBE, check_abilities
 from transcription.engines.languages import LANGUAGE_CODES
 from transcription.engines.plan import DEMO, parse_plan
@@ -35,28 +35,6 @@ STATE_ORDER: Final = (
     State.FAILED,
     State.STOPPED,
 )
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """One model as clients see it.
-
-    Attributes:
-        state: ready, loading, draining, failed or stopped.
-        slots: how many processes hold it now.
-        languages: the codes of those that it knows; none until a slot has loaded it.
-        notice: what readers of its results must know; usually empty.
-        message: why it failed; usually empty.
-    """
-
-    name: str
-    engine: str
-    revision: str
-    state: str
-    slots: int
-    languages: list[str]
-    notice: str
-    message: str
 
 
 def live_slots() -> Iterable[WorkerSlot]:

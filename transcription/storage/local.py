@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from transcription.storage.base import FileKey, FileKind, StoredTask
+from whisperhub.disk import occupied_bytes
 
 logger = logging.getLogger(__name__)
 
 # The umask of `settings` takes the group's part away, unless a group shares the media.
 FOLDER_MODE: Final = 0o770
-# What stat counts blocks in, whatever those of the file system are.
-BLOCK_BYTES: Final = 512
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,7 @@ class LocalStorage:
 
     def occupied_bytes(self, key: FileKey) -> int:
         """The blocks of the file."""
-        try:
-            return self.path_of(key).stat().st_blocks * BLOCK_BYTES
-        except FileNotFoundError:
-            return 0
+        return occupied_bytes(self.path_of(key))
 
     def discard(self, task_id: uuid.UUID, *, keep: Collection[FileKind] = ()) -> None:
         """Delete the folder, or all but some files in it."""

@@ -50,7 +50,7 @@ def publish(hint: Hint) -> Exception | None:
             queue=queue(hint.queue_name),  # type: ignore[arg-type]
         )
     except PUBLISH_ERRORS as error:
-        breaker.trip()
+        breaker.trip(error)
         return error
     return None
 

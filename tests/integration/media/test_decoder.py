@@ -34,9 +34,10 @@ from transcription.media.decode import decode_to_samples
 from transcription.media.decoder import Decoder
 from transcription.media.decoder_messages import Answer, Refusal
 from transcription.media.facts import DecodedAudio, TrackChoice
-from transcription.media.limits import Limits, occupied_bytes
+from transcription.media.limits import Limits
 from transcription.media.opening import TOO_MUCH_MEMORY
 from transcription.notices import Notice, NoticeCode
+from whisperhub.disk import occupied_bytes
 from whisperhub.sentences import Sentence, parts_of
 
 MIB = 2**20
