@@ -23,8 +23,9 @@ from benchmarks.material import (
     take_turns,
 )
 from benchmarks.report import Report
-from transcription.audio import SAMPLE_RATE, to_float
+from transcription.audio import SAMPLE_RATE
 from transcription.engines.base import SilentListener
+from transcription.samples import to_float
 
 FILE_SECONDS: Final = 20 * 60.0
 LEAST: Final = 0.95

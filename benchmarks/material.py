@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from benchmarks.report import Report
 from tools import scripted_model
-from transcription.audio import SAMPLE_RATE, Samples
+from transcription.audio import SAMPLE_RATE
 from transcription.engines import demo_model
 from transcription.engines.faster_whisper import FasterWhisperEngine
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, parse_slot
+from transcription.samples import Samples
 
 MODELS_DIR: Final = Path("var/benchmarks/models")
 PAUSE_SECONDS: Final = 0.3

@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from benchmarks.material import OPTIONS, load_engine, model_path, speech
 from benchmarks.report import Report
-from transcription.audio import SAMPLE_RATE, load_samples
+from transcription.audio import SAMPLE_RATE
 from transcription.engines.base import SilentListener
+from transcription.samples import load_samples
 
 SHORT_JOBS: Final = 8
 SHORT_SECONDS: Final = 39.0

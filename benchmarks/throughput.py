@@ -34,10 +34,10 @@ from benchmarks.material import (
     take_turns,
 )
 from benchmarks.report import Report
-from transcription.audio import Samples, to_float
 from transcription.engines.base import SilentListener
 from transcription.engines.faster_whisper import FasterWhisperEngine
 from transcription.engines.speech import plan_chunks, speech_probabilities
+from transcription.samples import Samples, to_float
 
 CLIPS: Final = 16
 CLIP_SECONDS: Final = 39.0

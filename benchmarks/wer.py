@@ -27,7 +27,7 @@ from benchmarks.material import (
 )
 from benchmarks.report import Report
 from transcription.accuracy import ErrorCount, count_errors
-from transcription.audio import SAMPLE_RATE, Samples, to_float
+from transcription.audio import SAMPLE_RATE
 from transcription.engines import demo_model
 from transcription.engines.base import Segment, SilentListener
 from transcription.engines.faster_whisper import FasterWhisperEngine
@@ -37,6 +37,7 @@ from transcription.engines.speech import (
     find_runs,
     speech_probabilities,
 )
+from transcription.samples import Samples, to_float
 
 SENTENCE_END: Final = re.compile(r"(?<=[.。])\s*")
 LANGUAGES: Final = ("en", "es", "zh")

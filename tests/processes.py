@@ -9,6 +9,9 @@ import psutil
 
 from tests.waiting import wait_for
 
+# Names the folder of models that all processes of a run of the tests share.
+MODELS_VARIABLE = "TESTS_MODEL_DIR"
+
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs; a zombie nobody has collected yet does not."""
@@ -28,6 +31,12 @@ def read_pid(path: Path) -> int:
     return int(path.read_text(encoding="ascii"))
 
 
+def shared_models() -> dict[str, str]:
+    """The variable that has a process find the models of the run, if there is one."""
+    folder = os.environ.get(MODELS_VARIABLE)
+    return {"WHISPERHUB_MODEL_DIR": folder} if folder else {}
+
+
 def operators_environment(**variables: str) -> dict[str, str]:
     """The environment of somebody who set these variables and runs no tests."""
     ours = {
@@ -35,7 +44,7 @@ def operators_environment(**variables: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("WHISPERHUB_") and name != "DJANGO_SETTINGS_MODULE"
     }
-    return {**ours, **variables}
+    return {**ours, **shared_models(), **variables}
 
 
 def join_service(data_dir: Path, database_url: str = "") -> None:
@@ -55,6 +64,7 @@ def join_service(data_dir: Path, database_url: str = "") -> None:
         "WHISPERHUB_LOG_TO_FILE": "false",
         # As the launcher has it for slots on the CPU.
         "OMP_WAIT_POLICY": "PASSIVE",
+        **shared_models(),
     }
     import django
 

@@ -7,8 +7,9 @@ import wave
 
 import numpy as np
 
-from transcription.audio import SAMPLE_RATE, Samples
+from transcription.audio import SAMPLE_RATE
 from transcription.engines import demo_model
+from transcription.samples import Samples
 
 RECORDINGS = {sample.language: sample for sample in demo_model.samples()}
 

@@ -12,6 +12,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tests.processes import MODELS_VARIABLE
+
 for _name in list(os.environ):
     if _name.startswith("WHISPERHUB_") and _name != "WHISPERHUB_DATABASE_URL":
         del os.environ[_name]
@@ -27,9 +29,14 @@ def _remove_data_dir(made_by: int = os.getpid()) -> None:
 
 atexit.register(_remove_data_dir)
 
+# The demo model is spread out once for all processes of the run.
+if MODELS_VARIABLE not in os.environ:
+    os.environ[MODELS_VARIABLE] = str(_data_dir / "models")
+
 os.environ |= {
     "WHISPERHUB_ENV_FILE": os.devnull,
     "WHISPERHUB_DATA_DIR": str(_data_dir),
+    "WHISPERHUB_MODEL_DIR": os.environ[MODELS_VARIABLE],
     "WHISPERHUB_LOG_TO_FILE": "false",
     "WHISPERHUB_LEASE_SECONDS": "3",
     "WHISPERHUB_HEARTBEAT_SECONDS": "0.3",
@@ -37,6 +44,9 @@ os.environ |= {
     # Nothing listens there: a test that wants a broker starts one.
     "WHISPERHUB_BROKER_URL": f"redis+socket://{_data_dir}/none.sock?virtual_host=0",
     "WHISPERHUB_CPU_THREADS": "1",
+    # In the stacks that tests start, each is an interpreter of its own.
+    "WHISPERHUB_WEB_PROCESSES": "1",
+    "WHISPERHUB_MEDIA_WORKERS": "1",
     # The tests' own servers.
     "WHISPERHUB_OUTGOING_ALLOWED": "127.0.0.0/8",
     "WHISPERHUB_OUTGOING_PORTS": "80,443,1024-65535",

@@ -41,7 +41,9 @@ class RunStack:
                 WHISPERHUB_DATA_DIR=str(self.data_dir),
                 WHISPERHUB_PORT=str(self.port),
                 WHISPERHUB_FLOWER_PORT=str(self.flower_port),
+                # Each is an interpreter of its own; what several do is tested apart.
                 WHISPERHUB_MEDIA_WORKERS="1",
+                WHISPERHUB_WEB_PROCESSES="1",
                 # The receiver of callbacks.
                 WHISPERHUB_OUTGOING_ALLOWED="127.0.0.0/8",
                 WHISPERHUB_OUTGOING_PORTS="1024-65535",

@@ -8,7 +8,12 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-POLL_SECONDS = 0.02
+# Between two looks, at first and at most. A look may cost a query, or a walk through
+# all processes, and takes the time from those that are waited for.
+FIRST_PAUSE: Final = 0.01
+LONGEST_PAUSE: Final = 0.2
+# How much of the time so far the next pause takes.
+PAUSE_SHARE: Final = 0.1
 # A machine with nothing else to do meets the deadlines that tests name. One whose cores
 # are all busy may take this many times as long, and that is not a fault.
 BUSY_FACTOR: Final = 5.0
@@ -36,12 +41,13 @@ def wait_for(
         AssertionError: there was none in time; `named` tells more.
     """
     limit = patient(seconds)
-    deadline = time.monotonic() + limit
+    began = time.monotonic()
     while True:
         value = what()
         if value:
             return value
-        if time.monotonic() > deadline:
+        passed = time.monotonic() - began
+        if passed > limit:
             name = named if isinstance(named, str) else named()
             raise AssertionError(f"{name} did not come within {limit:g} s.")
-        time.sleep(POLL_SECONDS)
+        time.sleep(min(max(FIRST_PAUSE, PAUSE_SHARE * passed), LONGEST_PAUSE))

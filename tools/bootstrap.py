@@ -276,12 +276,22 @@ class Environment:
         )
         self.unfinished.touch()
         arguments = [item for file in files for item in ("-r", str(file))]
-        self.run_pip(arguments, pip=["-m", "pip"], total=total)
+        self.run_pip(["--no-compile", *arguments], pip=["-m", "pip"], total=total)
+        self.compile()
         before = Stamp.read(self.stamp_file)
         stamp = Stamp(self.real_python(), before.lines if before else frozenset())
         stamp.with_lines(lines).write(self.stamp_file)
         self.unfinished.unlink()
         say("Everything is installed.")
+
+    def compile(self) -> None:
+        """Compile what was installed, on all cores: pip does it on one, file by file.
+
+        A package may hold files that are no Python of this version.
+        """
+        say("  compiling")
+        for folder in self.folder.glob("lib/python*/site-packages"):
+            self.run("-m", "compileall", "-q", "-q", "-j", "0", str(folder))
 
     def run_pip(self, arguments: list[str], *, pip: list[str], total: int) -> None:
         """Run `pip install`, with its output in the log file and progress for people.

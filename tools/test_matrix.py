@@ -36,9 +36,9 @@ COUNT: Final = re.compile(r"(\d+) (passed|failed|errors?)\b")
 # pytest's last line: "=== 3 failed, 97 passed in 12.34s (0:01:02) ===".
 SUMMARY: Final = re.compile(r"^=* ?.*\b(?:\d+ \w+|no tests ran).* in [\d.]+s\b.*$")
 NOTHING_CHOSEN: Final = 5  # pytest's status when no test matched
-# One more than cores: a third of the time tests wait for processes. Beyond the most,
-# all others would wait for the longest file.
-MOST_WORKERS: Final = 5
+# Beside the cores two that wait: tests wait for processes, leases and deadlines. Beyond
+# the most, all others would wait for the longest file.
+MOST_WORKERS: Final = 6
 
 
 def cores() -> int:
@@ -54,7 +54,7 @@ def cores() -> int:
 
 def worker_count(cores: int) -> int:
     """How many processes run tests on a machine with so many cores."""
-    return min(cores + 1, MOST_WORKERS)
+    return min(cores + 2, MOST_WORKERS)
 
 
 def distribution(workers: int) -> list[str]:

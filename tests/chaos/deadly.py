@@ -16,10 +16,10 @@ from typing import Any, Final
 import numpy as np
 
 from tests.engines import GATE_VARIABLE, HeldEngine
-from transcription.audio import Samples
 from transcription.engines.base import Engine, JobListener, Transcription
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import SlotPlan
+from transcription.samples import Samples
 
 # A file that begins so ends its decoder, as a library's bug would.
 DEADLY_FILE: Final = b"Whoever decodes this file dies.\n"

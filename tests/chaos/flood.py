@@ -70,6 +70,7 @@ def run(
         database_url=database_url,
         database=database,
         broker_url=local_url(broker_dir),
+        plan="one=cpu=demo",
     )
     clip = to_wav(silence(1.0))
 

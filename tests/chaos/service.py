@@ -109,6 +109,8 @@ class Service:
         self.session = requests.Session()
         # What the environment says of proxies is not for this address.
         self.session.trust_env = False
+        # One that is kept may be closed in the moment in which it is used again.
+        self.session.headers["Connection"] = "close"
 
     def __enter__(self) -> Self:
         with ExitStack() as resources:

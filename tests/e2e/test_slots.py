@@ -203,6 +203,20 @@ def launch(service: Service) -> Iterator[Callable[..., None]]:
     service.stop()
 
 
+@pytest.fixture(scope="module", params=["one=cpu=demo"])
+def plan_of_one(request: pytest.FixtureRequest) -> str:
+    """A plan with one slot; as a parameter it has its tests follow each other."""
+    return str(request.param)
+
+
+@pytest.fixture
+def launch_demo(service: Service, plan_of_one: str) -> None:
+    """One slot, kept from test to test."""
+    if service.launcher is None:
+        service.launch(plan_of_one)
+    service.wait_for_state("demo", "ready")
+
+
 def test_two_slots_serve_their_models_and_survive_a_kill(service, nano, launch):
     launch(f"one=cpu=demo, two=cpu={nano}")
     service.wait_for_state("demo", "ready")
@@ -287,14 +301,6 @@ def test_a_cancelled_upload_can_start_again(service, launch_demo):
 
     assert again.status_code == 200, again.text
     assert service.wait_for_result(again)["text"]
-
-
-@pytest.fixture
-def launch_demo(service: Service) -> None:
-    """One slot, kept from test to test."""
-    if service.launcher is None:
-        service.launch("one=cpu=demo")
-    service.wait_for_state("demo", "ready")
 
 
 def test_a_broken_model_fails_alone(service, tmp_path, launch):

@@ -123,19 +123,11 @@ def test_a_port_in_use_is_named_with_its_variable(own_stack, attribute, variable
         assert variable in message
 
 
-def test_ctrl_c_stops_everything_and_kill_9_leaves_nothing(own_stack):
+def test_kill_9_leaves_nothing_and_ctrl_c_stops_everything(own_stack):
     own_stack.start()
     family = own_stack.family()
     # Guard, broker, web, media and its pool, callbacks, dispatcher, flower.
     assert len(family) >= 8
-
-    own_stack.process.send_signal(signal.SIGINT)
-    assert own_stack.end().splitlines()[-1] == "Stopped."
-    assert own_stack.process.returncode == 0
-    assert not any(map(is_alive, family))
-
-    own_stack.start()
-    family = own_stack.family()
     own_stack.process.kill()
     own_stack.end()
     # At once, while the guard is still at work: it waits for its turn.
@@ -143,8 +135,15 @@ def test_ctrl_c_stops_everything_and_kill_9_leaves_nothing(own_stack):
 
     assert not any(map(is_alive, family))
 
+    family = own_stack.family()
+    own_stack.process.send_signal(signal.SIGINT)
+    assert own_stack.end().splitlines()[-1] == "Stopped."
+    assert own_stack.process.returncode == 0
+    assert not any(map(is_alive, family))
 
-def test_a_with_block_runs_a_stack(tmp_path):
+
+def test_a_with_block_runs_a_stack_whose_web_processes_are_replaced(tmp_path, settings):
+    settings.WEB_PROCESSES = 2
     port = free_port()
     stack = Stack(
         data_dir=tmp_path,
@@ -158,29 +157,15 @@ def test_a_with_block_runs_a_stack(tmp_path):
         assert requests.get(f"{stack.url}/admin/login/", timeout=patient(20)).ok
         pids = list(stack.pids().values())
         assert len(pids) == 2
-
-    assert not any(map(is_alive, pids))
-    assert (tmp_path / "whisperhub.sqlite3").exists()
-
-
-def test_web_processes_share_the_port_and_are_replaced(tmp_path, settings):
-    settings.WEB_PROCESSES = 2
-    stack = Stack(
-        data_dir=tmp_path,
-        port=free_port(),
-        broker_url="",
-        parts=["broker", "migrate", "web"],
-    )
-
-    with stack:
+        # They share the port.
         first, second = two_serving(stack)
         psutil.Process(first).kill()
         now = two_serving(stack, without=first)
         assert second in now
         assert requests.get(f"{stack.url}/healthz", timeout=patient(20)).ok
-        family = [stack.pids()["web"], *now]
 
-    assert not any(map(is_alive, family))
+    assert not any(map(is_alive, [*pids, *now]))
+    assert (tmp_path / "whisperhub.sqlite3").exists()
 
 
 def two_serving(stack: Stack, *, without: int = 0) -> list[int]:

@@ -23,7 +23,7 @@ from tests.factories import ApiKeyFactory, TaskFactory, segment
 from tests.integration import steps
 from tests.stored_files import TaskFiles
 from tests.waiting import patient, wait_for
-from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES, to_float
+from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES
 from transcription.engines import chunked, demo_model
 from transcription.engines.base import Segment, SilentListener, Transcription
 from transcription.engines.options import DecodeOptions
@@ -31,6 +31,7 @@ from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine
 from transcription.models import TranscriptionTask, TranscriptPart
 from transcription.notices import NoticeCode
+from transcription.samples import to_float
 from transcription.services import progress, transitions
 from transcription.services.transitions import Outcome
 from transcription.work.heartbeat import heartbeat

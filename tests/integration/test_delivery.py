@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -25,13 +23,9 @@ from tests.factories import (
     CallbackFactory,
     CallbackSecretFactory,
     TaskFactory,
-    UserFactory,
 )
-from tests.fleet import Worker
-from tests.integration.steps import complete
 from tests.network import open_sockets
 from tests.receivers import (
-    FlappingReceiver,
     Receiver,
     a_byte_a_second,
     answering,
@@ -53,13 +47,13 @@ from transcription.work.heartbeat import heartbeat
 from whisperhub.network.posting import PostError, post
 from workers.dispatcher import Dispatcher
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("quiet_heart")]
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.one_database,
+    pytest.mark.usefixtures("quiet_heart"),
+]
 
 State = Callback.State
-
-# How many events meet a flapping receiver and a sender that is killed twice: 300 take
-# half a minute on two busy cores, 1,000 a minute and a half.
-MANY = int(os.environ.get("TESTS_CALLBACKS", "300"))
 
 
 @pytest.fixture
@@ -617,79 +611,3 @@ def test_the_log_holds_neither_address_nor_secret(receiver, due, caplog):
     (row,) = callback_secrets.secrets_of(due.owner_id)
     for secret in ("hook", "do-not-tell", row.secret[6:]):
         assert secret not in caplog.text
-
-
-# --- By a process of its own ---------------------------------------------------------
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_killed_deliverer_is_made_up_for_by_another(receiver, fleet):
-    posted, go_on = threading.Event(), threading.Event()
-
-    def hold(connection: Any, closed: threading.Event) -> None:
-        posted.set()
-        go_on.wait(patient(20))
-
-    receiver.then(hold)
-    callback = callback_to(receiver.url)
-    first = fleet.deliverer("callbacks-1")
-    wait_for(posted.is_set, seconds=60, named=first.said)
-
-    first.kill()
-    go_on.set()
-    second = fleet.deliverer("callbacks-2")
-
-    def is_delivered() -> bool:
-        assert second.is_running(), second.said()
-        return Callback.objects.get().state == State.DELIVERED
-
-    wait_for(is_delivered, seconds=60, named=lambda: second.said() + fleet.said())
-    assert receiver.ids() == [str(callback.public_id)] * 2
-    assert [made.error_code for made in callback.history.all()] == ["worker_lost", ""]
-    assert second.stop() == 0
-
-
-@pytest.mark.django_db(transaction=True)
-def test_every_event_arrives_whatever_receiver_and_sender_suffer(fleet):
-    # The receiver fails half of the time: the schedule must outlast that.
-    schedule = {"WHISPERHUB_CALLBACK_DELAYS": ",".join(["0.2", *["0.7"] * 40])}
-    under_way = Callback.objects.filter(state=State.DELIVERING)
-    delivered = Callback.objects.filter(state=State.DELIVERED)
-    owner = UserFactory()
-
-    def start(name: str) -> Worker:
-        started: Worker = fleet.deliverer(name, threads=4, **schedule)
-        return started
-
-    def wait_for_deliveries(count: int) -> None:
-        def are_made() -> bool:
-            # Before a kill, some shall be in the middle.
-            is_right_moment = count == MANY or under_way.exists()
-            return delivered.count() >= count and is_right_moment
-
-        wait_for(are_made, seconds=90, named=lambda: sender.said() + fleet.said())
-
-    with closing(FlappingReceiver()) as receiver:
-        sender = start("many-1")
-        for _ in range(MANY):
-            complete(
-                TaskFactory(owner=owner, processing=True, callback_url=receiver.url)
-            )
-        for number in (1, 2):
-            wait_for_deliveries(MANY * number // 3)
-            sender.kill()
-            assert delivered.count() < MANY
-            sender = start(f"many-{number + 1}")
-        wait_for_deliveries(MANY)
-        assert sender.stop() == 0
-
-    ids = set(map(str, Callback.objects.values_list("public_id", flat=True)))
-    assert len(ids) == MANY
-    assert {request.headers["webhook-id"] for request in receiver.taken} == ids
-    assert len(receiver.received) > MANY
-    (secret,) = callback_secrets.secrets_of(owner.pk)
-    for request in receiver.taken:
-        event = Webhook(secret.secret).verify(request.body, request.headers)
-        assert event["type"] == "task.completed"
-        assert event["data"]["status"] == "completed"
-        assert event["data"]["result"]["text"]

@@ -15,7 +15,8 @@ from tests.waiting import wait_for
 from transcription.models import TranscriptionTask
 from transcription.services.submission import TaskRequest, submit_upload
 
-pytestmark = pytest.mark.django_db(transaction=True)
+# Whose turn it is is tested on each database, in test_turns.py.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
 
 SECONDS = 120.0
 MANY = 40

@@ -43,7 +43,7 @@ from transcription.services.transitions import Outcome
 from transcription.tasks import listen_in_media_worker
 from transcription.work.heartbeat import heartbeat
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 ENGLISH = next(s for s in demo_model.samples() if s.language == "en")
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from transcription.audio import SAMPLE_RATE, Samples
+from transcription.audio import SAMPLE_RATE
 from transcription.engines import demo_model
 from transcription.engines.base import Engine, SilentListener, Transcription
 from transcription.engines.languages import LANGUAGE_CODES
@@ -29,6 +29,7 @@ from transcription.errors import (
     ModelUnavailableError,
     TaskCancelledError,
 )
+from transcription.samples import Samples
 
 torch = pytest.importorskip("torch")
 whisper = pytest.importorskip("whisper")

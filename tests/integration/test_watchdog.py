@@ -299,6 +299,7 @@ def submit(transactional_db) -> Callable[..., Any]:
     return send
 
 
+@pytest.mark.one_database
 @pytest.mark.django_db(transaction=True)
 def test_a_stuck_process_ends_and_its_neighbours_run_again(watched_fleet, submit):
     fleet = watched_fleet

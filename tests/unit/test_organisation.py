@@ -18,7 +18,7 @@ ON_PATHS |= {"rmtree", "stat", "unlink"}
 # Who may, beside the storage, and with which files.
 WITH_FILES_OF_THEIR_OWN = {
     # A local file that the storage, or a test, hands to them for a while.
-    "transcription/audio.py",
+    "transcription/samples.py",
     "transcription/media/decode.py",
     "transcription/media/decoder.py",
     "transcription/media/limits.py",

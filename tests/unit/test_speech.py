@@ -12,7 +12,7 @@ import pytest
 from faster_whisper.vad import VadOptions, get_speech_timestamps, get_vad_model
 from hypothesis import example, given, settings
 
-from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES, to_float
+from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES
 from transcription.engines import demo_model, speech
 from transcription.engines.options import VadParameters
 from transcription.engines.speech import (
@@ -23,6 +23,7 @@ from transcription.engines.speech import (
     speech_probabilities,
     speech_spans,
 )
+from transcription.samples import to_float
 
 SECOND_STEPS = SAMPLE_RATE / FRAME_SAMPLES
 

@@ -87,8 +87,8 @@ def test_in_ci_a_database_that_is_not_there_is_an_error(
     assert capsys.readouterr().out.splitlines()[-1] == "5 passed, 2 failed"
 
 
-@pytest.mark.parametrize(("cores", "workers"), [(1, 2), (2, 3), (4, 5), (64, 5)])
-def test_there_is_a_worker_more_than_cores_within_bounds(cores, workers):
+@pytest.mark.parametrize(("cores", "workers"), [(1, 3), (2, 4), (4, 6), (64, 6)])
+def test_there_are_more_workers_than_cores_within_bounds(cores, workers):
     assert worker_count(cores) == workers
 
 

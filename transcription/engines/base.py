@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-from transcription.audio import WINDOW_SAMPLES, Samples
+from transcription.audio import WINDOW_SAMPLES
 from transcription.engines.options import DecodeOptions
 from transcription.notices import Notice
+from transcription.samples import Samples
 
 DETECTION_WINDOWS = 4
 

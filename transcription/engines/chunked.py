@@ -20,7 +20,7 @@ from faster_whisper.audio import pad_or_trim
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import TranscriptionOptions, get_suppressed_tokens
 
-from transcription.audio import SAMPLE_RATE, Samples, release_pages, to_float
+from transcription.audio import SAMPLE_RATE
 from transcription.engines.base import (
     DETECTION_WINDOWS,
     JobListener,
@@ -42,6 +42,7 @@ from transcription.engines.lanes import ChunkLanes
 from transcription.engines.options import DecodeOptions, VadParameters
 from transcription.engines.speech import Span, plan_chunks, speech_probabilities
 from transcription.engines.timeline import Timeline
+from transcription.samples import Samples, release_pages, to_float
 
 # Whisper's `seek` counts frames of 10 ms.
 FRAMES_PER_SECOND: Final = 100

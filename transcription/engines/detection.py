@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from transcription.audio import WINDOW_SAMPLES, Samples
+from transcription.audio import WINDOW_SAMPLES
 from transcription.engines.base import (
     LanguageDetection,
     average_probabilities,
@@ -20,6 +20,7 @@ from transcription.engines.speech import (
     speech_probabilities,
     speech_spans,
 )
+from transcription.samples import Samples
 
 # Below this a window does not settle the language: it may hold noise or music.
 SURE_OF_LANGUAGE: Final = 0.5

@@ -16,12 +16,7 @@ import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
 
-from transcription.audio import (
-    SAMPLE_RATE,
-    Samples,
-    release_pages,
-    to_float,
-)
+from transcription.audio import SAMPLE_RATE
 from transcription.engines import demo_model
 from transcription.engines.base import (
     DETECTION_WINDOWS,
@@ -50,6 +45,7 @@ from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
 from transcription.engines.timeline import Timeline, clip_around
 from transcription.errors import ModelUnavailableError
+from transcription.samples import Samples, release_pages, to_float
 from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)

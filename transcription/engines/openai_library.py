@@ -23,9 +23,10 @@ from whisper.model import Conv1d, Linear
 from whisper.timing import find_alignment
 from whisper.tokenizer import LANGUAGES, get_tokenizer
 
-from transcription.audio import SAMPLE_RATE, Samples, to_float
+from transcription.audio import SAMPLE_RATE
 from transcription.engines.base import Progress
 from transcription.errors import EngineError
+from transcription.samples import Samples, to_float
 from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)

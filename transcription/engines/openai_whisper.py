@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from transcription.audio import SAMPLE_RATE, Samples
+from transcription.audio import SAMPLE_RATE
 from transcription.engines import demo_model
 from transcription.engines.base import (
     DETECTION_WINDOWS,
@@ -41,6 +41,7 @@ from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
 from transcription.engines.timeline import Timeline, clip_around
 from transcription.errors import ModelUnavailableError
+from transcription.samples import Samples
 from whisperhub.sentences import Sentence
 
 logger = logging.getLogger(__name__)

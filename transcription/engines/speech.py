@@ -15,14 +15,9 @@ import numpy as np
 from faster_whisper.vad import get_vad_model
 from numpy.typing import NDArray
 
-from transcription.audio import (
-    SAMPLE_RATE,
-    WINDOW_SAMPLES,
-    Samples,
-    release_pages,
-    to_float,
-)
+from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES
 from transcription.engines.options import VadParameters
+from transcription.samples import Samples, release_pages, to_float
 
 # Silero's step and how much of the step before it sees, in samples at 16 kHz.
 FRAME_SAMPLES: Final = 512

@@ -27,7 +27,7 @@ from av.format import Flags
 from av.packet import Packet
 from av.stream import Discard, Disposition, Stream
 
-from transcription.audio import SAMPLE_BYTES, SAMPLE_DTYPE, SAMPLE_RATE, Samples
+from transcription.audio import SAMPLE_BYTES, SAMPLE_RATE
 from transcription.errors import (
     InvalidMediaError,
     MediaTooLongError,
@@ -69,6 +69,7 @@ from transcription.media.tracks import (
 )
 from transcription.media.types import EVERY_TYPE, AllowedTypes, usual_extension
 from transcription.notices import Notice
+from transcription.samples import SAMPLE_DTYPE, Samples
 from whisperhub.sentences import Sentence
 
 # The resampler is fed blocks, not the frames of the codec, to spare Python work. A

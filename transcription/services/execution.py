@@ -15,7 +15,7 @@ from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 
 from transcription import storage
-from transcription.audio import SAMPLE_RATE, Samples, load_samples
+from transcription.audio import SAMPLE_RATE
 from transcription.database import will_pass
 from transcription.engines.abilities import check_abilities
 from transcription.engines.base import (
@@ -34,6 +34,7 @@ from transcription.errors import (
 )
 from transcription.models import TranscriptionTask
 from transcription.notices import Notice, NoticeCode
+from transcription.samples import Samples, load_samples
 from transcription.services import retention, spool, transitions, turns
 from transcription.services.admission import admission
 from transcription.services.progress import ProgressWriter

@@ -30,7 +30,7 @@ from whisperhub.http_protocol import (
     MAX_PIPELINED_BYTES,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 SECONDS = 20.0
 MAX_CONNECTIONS = 8

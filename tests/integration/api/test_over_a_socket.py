@@ -28,7 +28,7 @@ from whisperhub.http_protocol import (
     MAX_HEADERS,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 JSON = "Content-Type: application/json"
 

@@ -17,7 +17,7 @@ from tests.media_files import (
     write_media,
     write_wav,
 )
-from transcription.audio import SAMPLE_RATE, load_samples
+from transcription.audio import SAMPLE_RATE
 from transcription.errors import (
     InvalidMediaError,
     MediaError,
@@ -27,6 +27,7 @@ from transcription.errors import (
 )
 from transcription.media.decode import decode_to_samples
 from transcription.media.probe import probe_media
+from transcription.samples import load_samples
 
 
 def assert_decodes_like_the_library(path: Path, *, seconds: float) -> None:

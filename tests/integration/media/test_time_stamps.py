@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from tests.media_files import make_tone, write_audio, write_media
-from transcription.audio import SAMPLE_RATE, load_samples
+from transcription.audio import SAMPLE_RATE
 from transcription.media.decode import decode_to_samples
 from transcription.media.facts import DecodedAudio
 from transcription.notices import NoticeCode
+from transcription.samples import load_samples
 
 
 def decode(path: Path, **settings: Any) -> tuple[DecodedAudio, Any]:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from tests.media_files import make_tone, write_tracks
-from transcription.audio import load_samples
 from transcription.errors import NoSuchTrackError, TaskCancelledError
 from transcription.media import tracks
 from transcription.media.decode import decode_to_samples
 from transcription.media.facts import DecodedAudio, TrackChoice
 from transcription.notices import NoticeCode
+from transcription.samples import load_samples
 
 SILENCE = np.zeros((16_000, 1), np.int16)
 TONE = make_tone(1.0)

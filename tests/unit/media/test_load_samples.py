@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from transcription.audio import load_samples, release_pages
+from transcription.samples import load_samples, release_pages
 
 
 def test_samples_are_mapped_read_only(tmp_path: Path) -> None:

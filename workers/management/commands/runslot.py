@@ -14,6 +14,8 @@ from workers import inference
 
 class Command(BaseCommand):
     help = "Run one inference worker: name=device=model@engine/compute_type."
+    # `runworkers` has looked.
+    requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The slot."""
