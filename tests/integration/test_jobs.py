@@ -86,6 +86,7 @@ def run(task: Any, engine: Any) -> list[Outcome | None]:
     return outcomes
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("task_type", ["transcribe", "detect_language"])
 def test_a_recording_too_short_for_a_word_needs_no_model(
     submitted, tmp_path, task_type
@@ -144,6 +145,7 @@ def test_speech_becomes_text(submitted, engine, language):
     assert task.inference_seconds > 0
 
 
+@pytest.mark.one_database
 def test_speech_is_translated_with_timed_words(submitted, engine):
     sample = SAMPLES["es"]
     task = submitted(
@@ -163,6 +165,7 @@ def test_speech_is_translated_with_timed_words(submitted, engine):
     assert "".join(word["word"] for word in words).strip() == transcript.text
 
 
+@pytest.mark.one_database
 def test_the_language_of_a_recording_is_detected(submitted, engine):
     task = submitted(SAMPLES["zh"].path, task_type="detect_language")
 
@@ -173,6 +176,7 @@ def test_the_language_of_a_recording_is_detected(submitted, engine):
     assert sum(task.transcript.language_probabilities.values()) <= 1.001
 
 
+@pytest.mark.one_database
 def test_the_sound_of_a_video_is_heard(submitted, engine, tmp_path):
     video = write_media(
         tmp_path / "v.mp4", make_tone(1.0), container="mp4", video_codec="mpeg4"
@@ -184,6 +188,7 @@ def test_the_sound_of_a_video_is_heard(submitted, engine, tmp_path):
     assert task.media_duration_seconds == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("seconds", [0.01, 0.05, 0.5])
 def test_a_moment_without_speech_has_an_empty_text(
     submitted, engine, tmp_path, seconds
@@ -195,6 +200,7 @@ def test_a_moment_without_speech_has_an_empty_text(
     assert task.transcript.segments == []
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("asked", "language"),
     [
@@ -229,6 +235,7 @@ def test_where_nobody_speaks_no_language_is_invented(
     assert shown["notices"][0]["code"] == "no_speech"
 
 
+@pytest.mark.one_database
 def test_a_file_that_was_cut_short_yields_what_it_has(submitted, engine, tmp_path):
     whole = write_audio(tmp_path / "a.mp3", make_tone(4.0), "mp3")
     whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -273,6 +280,7 @@ def too_long(folder: Path) -> Path:
     return write_wav(folder / "a.wav", make_tone(3.0))
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("make", "code"),
     [
@@ -406,6 +414,7 @@ def test_options_of_another_release_fail_the_task(prepared):
 # --- Cancelled and lost --------------------------------------------------------------
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("languages", "asked", "code"),
     [
@@ -593,6 +602,7 @@ def test_a_message_that_finds_nobody_in_its_lane_is_dropped(prepared):
 # --- Models that cannot be had -------------------------------------------------------
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("content", [b"", b"garbage" * 100], ids=["empty", "garbage"])
 def test_a_broken_model_is_named_without_its_path(tmp_path, content):
     folder = tmp_path / "my-model"

@@ -96,6 +96,7 @@ def test_an_upload_comes_back_as_text(fleet, submit, wait, client):
     assert {item.task_id[36:] for item in started} == {"-p1", "-a1"}
 
 
+@pytest.mark.one_database
 def test_a_file_that_is_no_media_fails_with_its_code(fleet, submit, wait):
     address = submit(b"This is no sound.")
 
@@ -171,6 +172,7 @@ def test_urgent_jobs_start_first(fleet, submit, wait, short):
     assert list(order.values_list("priority", flat=True)) == ["high", "normal", "low"]
 
 
+@pytest.mark.one_database
 def test_a_worker_that_is_told_to_stop_finishes_its_job(fleet, submit, wait):
     fleet.ensure_inference()
     with fleet.held():
@@ -188,6 +190,7 @@ def test_a_worker_that_is_told_to_stop_finishes_its_job(fleet, submit, wait):
 # --- Slots that cannot start ---------------------------------------------------------
 
 
+@pytest.mark.one_database
 def test_a_slot_whose_model_is_broken_says_so_and_ends(fleet, tmp_path):
     folder = tmp_path / "my-model"
     folder.mkdir()
@@ -218,6 +221,7 @@ def test_a_second_process_of_a_slot_does_not_start(fleet):
     assert WorkerSlot.objects.count() == other + 1
 
 
+@pytest.mark.one_database
 def test_a_malformed_slot_is_refused_with_the_form():
     with pytest.raises(CommandError, match=re.escape("[name=]device=model")):
         call_command("runslot", "nonsense")

@@ -15,7 +15,7 @@ from tests.problems import read_problem
 from transcription.engines.options import OPTION_NAMES, DecodeOptions
 from transcription.models import TranscriptionTask
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 
 # As JSON has it, as a form has it, as the row has it.
 GIVEN: list[tuple[str, Any, str, Any]] = [
