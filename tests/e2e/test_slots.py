@@ -27,6 +27,9 @@ pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 90.0
+# A process that has not grown by more than that for so long has started.
+NO_GROWTH_BYTES = 2**20
+SETTLED_SECONDS = 2.0
 
 
 class Service:
@@ -353,9 +356,9 @@ def test_a_slot_above_its_memory_is_recycled_without_losing_a_job(service, launc
     service.stop()
     launch("one=cpu=demo")
     wait_for(lambda: "ready, demo on cpu" in service.log.read_text(), seconds=SECONDS)
-    idle_bytes = memory_of(service.pid_of("one"))
+    idle_bytes = settled_memory_of(service.pid_of("one"))
     service.wait_for_result(service.submit(model="demo"))
-    grown_bytes = memory_of(service.pid_of("one"))
+    grown_bytes = settled_memory_of(service.pid_of("one"))
     service.stop()
 
     limit = (idle_bytes + grown_bytes) // 2
@@ -374,6 +377,18 @@ def test_a_slot_above_its_memory_is_recycled_without_losing_a_job(service, launc
     assert "WHISPERHUB_SLOT_MEMORY_LIMIT" in service.log.read_text()
 
 
-def memory_of(pid: int | None) -> int:
+def settled_memory_of(pid: int | None) -> int:
+    """The memory of a process, once it does not grow any more: Celery starts late."""
     assert pid is not None
-    return int(psutil.Process(pid).memory_info().rss)
+    process = psutil.Process(pid)
+    found, since = 0, time.monotonic()
+
+    def has_settled() -> bool:
+        nonlocal found, since
+        now = int(process.memory_info().rss)
+        if now > found + NO_GROWTH_BYTES:
+            found, since = now, time.monotonic()
+        return time.monotonic() - since > SETTLED_SECONDS
+
+    wait_for(has_settled, seconds=30, named="A process that does not grow")
+    return found
