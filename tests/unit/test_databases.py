@@ -84,6 +84,20 @@ def test_a_lease_outlives_the_wait_for_a_lock():
 
 
 @pytest.mark.parametrize(
+    ("address", "is_disabled"),
+    [
+        ("%2Frun%2Fmysqld.sock/w", True),
+        ("localhost/w?unix_socket=/run/mysqld.sock", True),
+        ("db/w", None),
+    ],
+)
+def test_no_tls_is_prepared_for_a_socket_of_this_machine(address, is_disabled):
+    options = from_url(f"mysql://{address}")["OPTIONS"]
+
+    assert options.get("ssl_disabled") is is_disabled
+
+
+@pytest.mark.parametrize(
     ("url", "said"),
     [
         ("whisperhub", "is no URL"),
