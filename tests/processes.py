@@ -11,6 +11,8 @@ from tests.waiting import wait_for
 
 # Names the folder of models that all processes of a run of the tests share.
 MODELS_VARIABLE = "TESTS_MODEL_DIR"
+# For stacks in which nothing depends on there being several: each is one more to start.
+ONE_OF_EACH = {"WHISPERHUB_WEB_PROCESSES": "1", "WHISPERHUB_MEDIA_WORKERS": "1"}
 
 
 def is_alive(pid: int) -> bool:
@@ -47,10 +49,15 @@ def operators_environment(**variables: str) -> dict[str, str]:
     return {**ours, **shared_models(), **variables}
 
 
-def join_service(data_dir: Path, database_url: str = "") -> None:
+def join_service(data_dir: Path, database_url: str = "", **variables: str) -> None:
     """Make this process one of a service's: same database, broker and media.
 
     For programs; pytest has its own settings.
+
+    Args:
+        data_dir: of the service.
+        database_url: likewise; empty: SQLite in that folder.
+        variables: more of its settings.
     """
     for name in list(os.environ):
         # The developer's own service is left alone.
@@ -65,6 +72,7 @@ def join_service(data_dir: Path, database_url: str = "") -> None:
         # As the launcher has it for slots on the CPU.
         "OMP_WAIT_POLICY": "PASSIVE",
         **shared_models(),
+        **variables,
     }
     import django
 

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.processes import MODELS_VARIABLE
+from tests.processes import MODELS_VARIABLE, ONE_OF_EACH
 
 for _name in list(os.environ):
     if _name.startswith("WHISPERHUB_") and _name != "WHISPERHUB_DATABASE_URL":
@@ -44,9 +44,7 @@ os.environ |= {
     # Nothing listens there: a test that wants a broker starts one.
     "WHISPERHUB_BROKER_URL": f"redis+socket://{_data_dir}/none.sock?virtual_host=0",
     "WHISPERHUB_CPU_THREADS": "1",
-    # In the stacks that tests start, each is an interpreter of its own.
-    "WHISPERHUB_WEB_PROCESSES": "1",
-    "WHISPERHUB_MEDIA_WORKERS": "1",
+    **ONE_OF_EACH,
     # The tests' own servers.
     "WHISPERHUB_OUTGOING_ALLOWED": "127.0.0.0/8",
     "WHISPERHUB_OUTGOING_PORTS": "80,443,1024-65535",

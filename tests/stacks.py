@@ -12,7 +12,7 @@ from typing import Self
 import psutil
 import pytest
 
-from tests.processes import operators_environment
+from tests.processes import ONE_OF_EACH, operators_environment
 from tests.waiting import patient
 from workers.stack import free_port
 
@@ -41,12 +41,10 @@ class RunStack:
                 WHISPERHUB_DATA_DIR=str(self.data_dir),
                 WHISPERHUB_PORT=str(self.port),
                 WHISPERHUB_FLOWER_PORT=str(self.flower_port),
-                # Each is an interpreter of its own; what several do is tested apart.
-                WHISPERHUB_MEDIA_WORKERS="1",
-                WHISPERHUB_WEB_PROCESSES="1",
                 # The receiver of callbacks.
                 WHISPERHUB_OUTGOING_ALLOWED="127.0.0.0/8",
                 WHISPERHUB_OUTGOING_PORTS="1024-65535",
+                **ONE_OF_EACH,
                 **self.variables,
             ),
             stdout=subprocess.PIPE,

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from tests.processes import join_service
+from tests.processes import ONE_OF_EACH, join_service
 from tools import services
 
 SQLITE: Final = "sqlite"
@@ -68,7 +68,12 @@ def main(arguments: list[str] | None = None) -> int:
             server = services.KINDS[chosen.database].make()
             resources.callback(server.discard)
             server.start()
-        join_service(folder / "data", server.url if server else "")
+        # A flood is about one process of each kind, the random run about all there are.
+        join_service(
+            folder / "data",
+            server.url if server else "",
+            **(ONE_OF_EACH if chosen.flood else {}),
+        )
         from tests.chaos import flood, run
 
         if chosen.flood:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from tests.processes import join_service
+from tests.processes import ONE_OF_EACH, join_service
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CONFIGURATION: Final = Path(__file__).with_name("schemathesis.toml")
@@ -206,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.monotonic()
     # Short: the path of the broker's socket lies below it.
     with tempfile.TemporaryDirectory(prefix="wh-fuzz-") as folder:
-        join_service(Path(folder) / "data")
+        join_service(Path(folder) / "data", **ONE_OF_EACH)
         verdict = run(Path(folder), cases=chosen.cases, seed=seed, out=chosen.out)
     print(f"fuzz: seconds={time.monotonic() - began:.0f} seed={seed}")
     print(verdict.line(), flush=True)
