@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from tests.network import block_outside
+from tests.support.network import block_outside
 
 # The files that take longest, longest first. `make test` hands files to workers: one
 # that came late would leave the others idle at the end.

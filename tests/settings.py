@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.processes import MODELS_VARIABLE, ONE_OF_EACH
+from tests.support.processes import MODELS_VARIABLE, ONE_OF_EACH
 
 for _name in list(os.environ):
     if _name.startswith("WHISPERHUB_") and _name != "WHISPERHUB_DATABASE_URL":

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from tests.processes import ONE_OF_EACH, join_service
+from tests.support.processes import ONE_OF_EACH, join_service
 from tools import services
 
 SQLITE: Final = "sqlite"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.waiting import patient
+from tests.support.waiting import patient
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from tests.engines import GATE_VARIABLE, HeldEngine
+from tests.support.engines import GATE_VARIABLE, HeldEngine
 from transcription.engines.base import Engine, JobListener, Transcription
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import SlotPlan

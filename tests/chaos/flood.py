@@ -12,8 +12,8 @@ from typing import Final
 from tqdm import tqdm
 
 from tests.chaos.service import Service, Stopwatch
-from tests.recordings import silence, to_wav
-from tests.waiting import patient
+from tests.support.recordings import silence, to_wav
+from tests.support.waiting import patient
 from transcription.models import TranscriptionTask
 from whisperhub.broker import local_url
 from workers.broker import running_broker

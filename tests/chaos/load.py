@@ -17,7 +17,7 @@ from django.db import DatabaseError, InterfaceError, connection
 
 from tests.chaos.deadly import DEADLY_FILE
 from tests.chaos.service import Service
-from tests.recordings import RECORDINGS, read_recording, silence, to_wav
+from tests.support.recordings import RECORDINGS, read_recording, silence, to_wav
 from transcription.models import TranscriptionTask
 from transcription.services.cancellation import cancel_task
 from whisperhub.queues import PRIORITIES

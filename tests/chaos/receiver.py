@@ -7,7 +7,7 @@ import threading
 from collections import defaultdict
 from typing import Any, Final
 
-from tests.receivers import Behaviour, Received, Receiver, answering
+from tests.support.receivers import Behaviour, Received, Receiver, answering
 
 # How often it answers 503 to what it has heard all the same.
 REFUSED_SHARE: Final = 0.1

@@ -24,9 +24,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from accounts.models import KEY_MARK, PREFIX_LENGTH, ApiKey, User, digest_of
-from tests.engines import GATE_VARIABLE
-from tests.processes import is_alive
-from tests.waiting import wait_for
+from tests.support.engines import GATE_VARIABLE
+from tests.support.processes import is_alive
+from tests.support.waiting import wait_for
 from transcription.engines.plan import parse_plan
 from transcription.models import TranscriptionTask, WorkerSlot
 from transcription.services.slots import slot_name

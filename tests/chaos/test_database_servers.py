@@ -10,9 +10,9 @@ import pytest
 from tests.chaos import moves
 from tests.chaos.checks import check_done
 from tests.chaos.service import Service
-from tests.recordings import RECORDINGS
-from tests.servers import running_server
-from tests.waiting import wait_for
+from tests.support.recordings import RECORDINGS
+from tests.support.servers import running_server
+from tests.support.waiting import wait_for
 from tools import services
 from transcription.models import TranscriptionTask
 

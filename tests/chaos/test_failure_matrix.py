@@ -20,9 +20,9 @@ from tests.chaos import moves
 from tests.chaos.checks import check_done
 from tests.chaos.deadly import DEADLY_FILE, deadly_samples
 from tests.chaos.service import TWO_SLOTS, Service, Stopwatch
-from tests.processes import is_alive
-from tests.recordings import RECORDINGS, read_recording, silence, to_wav
-from tests.waiting import patient, wait_for
+from tests.support.processes import is_alive
+from tests.support.recordings import RECORDINGS, read_recording, silence, to_wav
+from tests.support.waiting import patient, wait_for
 from transcription.accuracy import word_error_rate
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services import transitions

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import patient
+from tests.support.waiting import patient
 
 pytestmark = pytest.mark.e2e
 

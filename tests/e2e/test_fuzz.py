@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from tests.processes import operators_environment
-from tests.stacks import ROOT
+from tests.support.processes import operators_environment
+from tests.support.stacks import ROOT
 
 # The same in each run, so that a change that breaks it is the one that is tested;
 # `make fuzz` draws others.

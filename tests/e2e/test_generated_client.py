@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.receivers import running_receiver
-from tests.recordings import RECORDINGS, silence, to_wav
-from tests.stacks import RunStack
-from tests.waiting import patient, wait_for
+from tests.support.receivers import running_receiver
+from tests.support.recordings import RECORDINGS, silence, to_wav
+from tests.support.stacks import RunStack
+from tests.support.waiting import patient, wait_for
 
 # A start of all parts, and some seconds of speech, on two busy cores.
 pytestmark = pytest.mark.e2e

@@ -15,9 +15,9 @@ import psutil
 import pytest
 import requests
 
-from tests.processes import is_alive
-from tests.recordings import RECORDINGS, read_recording, to_wav
-from tests.waiting import patient, wait_for
+from tests.support.processes import is_alive
+from tests.support.recordings import RECORDINGS, read_recording, to_wav
+from tests.support.waiting import patient, wait_for
 from tools import scripted_model
 from transcription.accuracy import word_error_rate
 from workers.inference import SLOT_TAKEN_STATUS

@@ -10,10 +10,10 @@ import psutil
 import pytest
 import requests
 
-from tests.processes import is_alive
-from tests.receivers import running_receiver
-from tests.stacks import RunStack
-from tests.waiting import patient, wait_for
+from tests.support.processes import is_alive
+from tests.support.receivers import running_receiver
+from tests.support.stacks import RunStack
+from tests.support.waiting import patient, wait_for
 from workers.stack import Stack, free_port, listens
 
 # Several starts in one test, each a dozen seconds on two busy cores.

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from tests.processes import ONE_OF_EACH, join_service
+from tests.support.processes import ONE_OF_EACH, join_service
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CONFIGURATION: Final = Path(__file__).with_name("schemathesis.toml")

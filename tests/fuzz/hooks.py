@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from schemathesis.core.failures import AcceptedNegativeData
 
 from tests.fuzz.surroundings import KEY_ID, MEDIA_URL, OWNER, SERVICE_KEY, SERVICE_URL
-from tests.recordings import read_recording, silence, to_wav
+from tests.support.recordings import read_recording, silence, to_wav
 from transcription.api.callback_fields import (
     NAME_FORM,
     NAME_LENGTH,

@@ -13,9 +13,9 @@ import psutil
 from accounts.models import ApiKey, User
 from accounts.scopes import Scope
 from tests.fuzz.surroundings import OWNER
-from tests.receivers import Behaviour, Received, Receiver, answering
-from tests.recordings import read_recording, to_wav
-from tests.waiting import wait_for
+from tests.support.receivers import Behaviour, Received, Receiver, answering
+from tests.support.recordings import read_recording, to_wav
+from tests.support.waiting import wait_for
 from transcription.audio import SAMPLE_RATE
 from transcription.engines.plan import DEMO
 from transcription.models import WorkerSlot

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-from tests.network import is_local
+from tests.support.network import is_local
 from whisperhub.settings import *  # noqa: F403
 
 _resolve = socket.getaddrinfo

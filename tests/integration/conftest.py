@@ -16,8 +16,8 @@ import redis
 from django.conf import settings as django_settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 
-from tests.fleet import Fleet
-from tests.memory_storage import MemoryStorage
+from tests.support.fleet import Fleet
+from tests.support.memory_storage import MemoryStorage
 from transcription import storage
 from transcription.engines.base import Engine
 from transcription.engines.plan import parse_slot

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from tests.factories import TaskFactory
+from tests.support.factories import TaskFactory
 from transcription.engines.base import Engine, ModelInfo, Segment, Transcription
 from transcription.media.facts import DecodedAudio, MediaFacts
 from transcription.models import TranscriptionTask

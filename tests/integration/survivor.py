@@ -22,10 +22,10 @@ django.setup()
 from django.conf import settings  # noqa: E402
 from django.core.management import call_command  # noqa: E402
 
-from tests.factories import TaskFactory  # noqa: E402
 from tests.integration import steps  # noqa: E402
 from tests.integration.steps import HEARD, MODEL  # noqa: E402
-from tests.stored_files import TaskFiles  # noqa: E402
+from tests.support.factories import TaskFactory  # noqa: E402
+from tests.support.stored_files import TaskFiles  # noqa: E402
 from transcription.audio import SAMPLE_RATE  # noqa: E402
 from transcription.models import Transcript, TranscriptionTask  # noqa: E402
 from transcription.services import execution, progress, slots  # noqa: E402

@@ -16,7 +16,7 @@ from django.urls import reverse
 from accounts import usage
 from accounts.keys import rotate_key
 from accounts.models import ApiKey, DailyUsage, digest_of
-from tests.factories import (
+from tests.support.factories import (
     ApiKeyFactory,
     AttemptFactory,
     CallbackFactory,
@@ -25,7 +25,7 @@ from tests.factories import (
     TaskFactory,
     UserFactory,
 )
-from tests.stored_files import TaskFiles
+from tests.support.stored_files import TaskFiles
 from transcription.models import Callback, TranscriptionTask
 from transcription.notices import Notice, NoticeCode
 from transcription.services import callback_secrets

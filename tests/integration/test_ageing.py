@@ -9,8 +9,8 @@ import pytest
 from django.db.models import F
 from django.utils import timezone
 
-from tests.factories import TaskFactory
 from tests.integration.databases import in_threads
+from tests.support.factories import TaskFactory
 from transcription.models import TranscriptionTask
 from transcription.services import ageing, transitions, turns
 from transcription.services.transitions import TASKS

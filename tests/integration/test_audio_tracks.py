@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.factories import ApiKeyFactory, TaskFactory
 from tests.integration import steps
 from tests.integration.api.conftest import TASKS, client_with
-from tests.media_files import make_tone, write_tracks
-from tests.stored_files import TaskFiles
+from tests.support.factories import ApiKeyFactory, TaskFactory
+from tests.support.media_files import make_tone, write_tracks
+from tests.support.stored_files import TaskFiles
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
 from transcription.services.reuse import question_digest

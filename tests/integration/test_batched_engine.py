@@ -18,11 +18,11 @@ from django.conf import settings as django_settings
 from faster_whisper import WhisperModel
 from rest_framework.test import APIClient
 
-from tests.engines import ScriptedEngine
-from tests.factories import ApiKeyFactory, TaskFactory, segment
 from tests.integration import steps
-from tests.stored_files import TaskFiles
-from tests.waiting import patient, wait_for
+from tests.support.engines import ScriptedEngine
+from tests.support.factories import ApiKeyFactory, TaskFactory, segment
+from tests.support.stored_files import TaskFiles
+from tests.support.waiting import patient, wait_for
 from transcription.audio import SAMPLE_RATE, WINDOW_SAMPLES
 from transcription.engines import chunked, demo_model
 from transcription.engines.base import Segment, SilentListener, Transcription

@@ -12,7 +12,7 @@ import uvloop
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.server import ServerState
 
-from tests.waiting import patient
+from tests.support.waiting import patient
 from whisperhub.connections import SMALL_BODY_BYTES, SMALL_READ_BYTES
 from whisperhub.http_protocol import LimitedHttpProtocol
 

@@ -18,7 +18,7 @@ from flower.utils.broker import Broker
 from kombu import Exchange, Queue
 
 import celeryconfig
-from tests.waiting import patient
+from tests.support.waiting import patient
 from whisperhub.broker import local_url, socket_path, to_redis_url
 from workers.broker import (
     answers,

@@ -11,9 +11,9 @@ import pytest
 from django.db.models.functions import Now
 
 from accounts.models import User
-from tests.factories import CallbackSecretFactory, UserFactory
 from tests.integration.databases import in_threads
-from tests.waiting import patient
+from tests.support.factories import CallbackSecretFactory, UserFactory
+from tests.support.waiting import patient
 from transcription.errors import TooManySecretsError
 from transcription.models import CallbackSecret
 from transcription.services import callback_secrets

@@ -15,15 +15,15 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.factories import (
+from tests.integration.databases import in_threads
+from tests.integration.steps import CASES, STATES, STEPS, complete, fail
+from tests.support.factories import (
     AttemptFactory,
     CallbackFactory,
     TaskFactory,
     UserFactory,
 )
-from tests.integration.databases import in_threads
-from tests.integration.steps import CASES, STATES, STEPS, complete, fail
-from tests.waiting import patient
+from tests.support.waiting import patient
 from transcription.errors import LeaseLostError, TooManyTestsError
 from transcription.models import (
     Callback,

@@ -18,8 +18,8 @@ from tests.chaos.books import Balance, Books
 from tests.chaos.load import GARBAGE, Order, Sent
 from tests.chaos.monkey import draw_deeds
 from tests.chaos.receiver import MoodyReceiver
-from tests.factories import TaskFactory
-from tests.waiting import patient
+from tests.support.factories import TaskFactory
+from tests.support.waiting import patient
 from transcription.models import Transcript, TranscriptionTask
 
 pytestmark = pytest.mark.django_db(transaction=True)

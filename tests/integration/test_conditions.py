@@ -15,8 +15,8 @@ import pytest
 from django.db.models import Q
 from django.utils import timezone
 
-from tests.factories import TaskFactory
 from tests.integration.steps import STEPS, lease_of
+from tests.support.factories import TaskFactory
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
 

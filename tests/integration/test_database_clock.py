@@ -12,8 +12,8 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from tests.factories import TaskFactory
 from tests.integration.databases import SERVERS_ONLY, is_mysql
+from tests.support.factories import TaskFactory
 from transcription.database import after_now
 from transcription.models import TranscriptionTask
 from transcription.services import serving, transitions
@@ -157,7 +157,7 @@ def test_a_moment_of_the_database_compares_with_one_of_python():
 
 
 def test_slots_seen_lately_are_those_seen_lately_here():
-    from tests.factories import SlotFactory
+    from tests.support.factories import SlotFactory
 
     alive = SlotFactory()
     SlotFactory(silent=True)

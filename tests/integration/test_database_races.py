@@ -10,14 +10,14 @@ from functools import partial
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from tests.factories import TaskFactory, UserFactory
 from tests.integration.databases import (
     SERVERS_ONLY,
     in_threads,
     kill_own_connection,
 )
 from tests.integration.steps import complete, lease_of
-from tests.waiting import patient
+from tests.support.factories import TaskFactory, UserFactory
+from tests.support.waiting import patient
 from transcription import database
 from transcription.database import persistently
 from transcription.errors import LeaseLostError

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.servers import running_server
-from tests.waiting import patient
+from tests.support.servers import running_server
+from tests.support.waiting import patient
 from tools import services
 
 

@@ -9,8 +9,8 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
-from tests.factories import TaskFactory
 from tests.integration.steps import HEARD, MODEL
+from tests.support.factories import TaskFactory
 from transcription.models import Transcript, TranscriptionTask, WorkerSlot
 from transcription.services import transitions
 from transcription.services.transitions import TASKS, Outcome
@@ -134,7 +134,7 @@ def test_rows_are_found_by_uuid():
 
 
 def test_slots_are_found_by_boot_id():
-    from tests.factories import SlotFactory
+    from tests.support.factories import SlotFactory
 
     slot = SlotFactory()
     SlotFactory()

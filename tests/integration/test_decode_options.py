@@ -18,7 +18,7 @@ import pytest
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.vad import VadOptions
 
-from tests.recordings import RECORDINGS, read_recording, silence
+from tests.support.recordings import RECORDINGS, read_recording, silence
 from tools import scripted_model
 from transcription.accuracy import word_error_rate
 from transcription.audio import SAMPLE_RATE

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from tests.factories import CallbackFactory, TaskFactory, UserFactory
-from tests.fleet import Worker
 from tests.integration.steps import complete
-from tests.receivers import FlappingReceiver, Receiver, running_receiver
-from tests.waiting import patient, wait_for
+from tests.support.factories import CallbackFactory, TaskFactory, UserFactory
+from tests.support.fleet import Worker
+from tests.support.receivers import FlappingReceiver, Receiver, running_receiver
+from tests.support.waiting import patient, wait_for
 from transcription.models import Callback
 from transcription.services import callback_secrets
 

@@ -18,14 +18,14 @@ from openai import InvalidWebhookSignatureError, OpenAI
 from rest_framework.test import APIClient
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.factories import (
+from tests.support.factories import (
     ApiKeyFactory,
     CallbackFactory,
     CallbackSecretFactory,
     TaskFactory,
 )
-from tests.network import open_sockets
-from tests.receivers import (
+from tests.support.network import open_sockets
+from tests.support.receivers import (
     Receiver,
     a_byte_a_second,
     answering,
@@ -37,7 +37,7 @@ from tests.receivers import (
     silent,
     unused_address,
 )
-from tests.waiting import patient, wait_for
+from tests.support.waiting import patient, wait_for
 from transcription.documents import events
 from transcription.documents.events import event_body
 from transcription.models import Callback, CallbackAttempt, TranscriptionTask

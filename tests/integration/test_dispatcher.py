@@ -11,9 +11,9 @@ import pytest
 from django.db import InterfaceError
 from django.utils import timezone
 
-from tests.factories import CallbackFactory, TaskFactory
-from tests.stored_files import TaskFiles
-from tests.waiting import patient, wait_for
+from tests.support.factories import CallbackFactory, TaskFactory
+from tests.support.stored_files import TaskFiles
+from tests.support.waiting import patient, wait_for
 from transcription.models import DispatcherTick, TranscriptionTask
 from transcription.services import (
     callbacks,

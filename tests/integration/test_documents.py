@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.reverse import reverse
 from rest_framework.serializers import BaseSerializer, ListSerializer, Serializer
 
-from tests.factories import (
+from tests.support.factories import (
     AttemptFactory,
     CallbackFactory,
     CallbackSecretFactory,
@@ -27,7 +27,7 @@ from tests.factories import (
     UserFactory,
     segment,
 )
-from tests.openapi import json_schema, read_document
+from tests.support.openapi import json_schema, read_document
 from transcription.api import callbacks as descriptions
 from transcription.api.addresses import site_of
 from transcription.api.callback_serializers import (

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from django.db.models import Max
 
-from tests.factories import UserFactory
-from tests.fleet import Fleet
-from tests.media_files import make_tone, write_wav
-from tests.waiting import wait_for
+from tests.support.factories import UserFactory
+from tests.support.fleet import Fleet
+from tests.support.media_files import make_tone, write_wav
+from tests.support.waiting import wait_for
 from transcription.models import TranscriptionTask
 from transcription.services.submission import TaskRequest, submit_upload
 

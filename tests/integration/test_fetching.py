@@ -11,12 +11,12 @@ import pytest
 from celery.signals import worker_process_init
 from django.db import OperationalError, connection
 
-from tests.factories import TaskFactory
 from tests.integration import steps
-from tests.media_files import make_tone, write_audio, write_wav
-from tests.receivers import answering, hanging_up, silent
-from tests.stored_files import ON_DISK, TaskFiles
-from tests.upstreams import (
+from tests.support.factories import TaskFactory
+from tests.support.media_files import make_tone, write_audio, write_wav
+from tests.support.receivers import answering, hanging_up, silent
+from tests.support.stored_files import ON_DISK, TaskFiles
+from tests.support.upstreams import (
     HEAD_OF_ENDLESS,
     Upstream,
     dripping_forever,
@@ -27,7 +27,7 @@ from tests.upstreams import (
     redirecting,
     running_upstream,
 )
-from tests.waiting import patient, wait_for
+from tests.support.waiting import patient, wait_for
 from transcription.accuracy import word_error_rate
 from transcription.engines import demo_model
 from transcription.media.types import AllowedTypes

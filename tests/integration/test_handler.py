@@ -18,7 +18,7 @@ from django.urls import path
 from django.utils import translation
 
 from tests.integration.databases import SERVERS_ONLY
-from tests.waiting import patient
+from tests.support.waiting import patient
 from whisperhub.handler import CONNECTION_SECONDS, Handler
 from whisperhub.request_id import HEADER, current_request_id
 

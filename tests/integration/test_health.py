@@ -12,8 +12,8 @@ from django.db import InterfaceError, OperationalError
 from django.test import Client
 from django.utils import timezone
 
-from tests.factories import TaskFactory
 from tests.integration.databases import in_threads
+from tests.support.factories import TaskFactory
 from transcription.models import DispatcherTick
 from transcription.services import health
 from transcription.services.transitions import TASKS

@@ -17,11 +17,11 @@ from django.db import connection
 from django.db.models import Q
 from django.utils import timezone
 
-from tests.factories import TaskFactory
 from tests.held_work import models
 from tests.held_work.models import ERRANDS, Errand, cancel, claim, finish
 from tests.integration.test_interleavings import interrupted
-from tests.waiting import wait_for
+from tests.support.factories import TaskFactory
+from tests.support.waiting import wait_for
 from transcription.errors import LeaseLostError, TaskCancelledError
 from transcription.services.transitions import TASKS
 from transcription.work import kinds
@@ -104,7 +104,7 @@ def test_a_process_keeps_its_lease_until_it_is_killed():
     errand = Errand.objects.create()
     environment = {
         **os.environ,
-        "DJANGO_SETTINGS_MODULE": "tests.process_settings",
+        "DJANGO_SETTINGS_MODULE": "tests.support.process_settings",
         "TESTS_DATABASE_NAME": str(connection.settings_dict["NAME"]),
     }
     holder = subprocess.Popen(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from tests.factories import TaskFactory
-from tests.waiting import patient
+from tests.support.factories import TaskFactory
+from tests.support.waiting import patient
 from transcription.models import TranscriptionTask
 from transcription.services import transitions
 from transcription.services.transitions import TASKS

@@ -17,9 +17,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from tests.engines import ScriptedEngine
-from tests.factories import TaskFactory
 from tests.integration.steps import MEANINGLESS, STATES, STEPS, lease_of
+from tests.support.engines import ScriptedEngine
+from tests.support.factories import TaskFactory
 from transcription.errors import LeaseLostError
 from transcription.models import TranscriptionTask
 from transcription.services import execution, preparation, transitions

@@ -14,11 +14,11 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from accounts import usage
-from tests.engines import ScriptedEngine
-from tests.factories import TaskFactory
 from tests.integration import steps
-from tests.media_files import make_tone, write_audio, write_media, write_wav
-from tests.stored_files import TaskFiles
+from tests.support.engines import ScriptedEngine
+from tests.support.factories import TaskFactory
+from tests.support.media_files import make_tone, write_audio, write_media, write_wav
+from tests.support.stored_files import TaskFiles
 from transcription import database
 from transcription.accuracy import word_error_rate
 from transcription.documents.results import (

@@ -18,8 +18,8 @@ from accounts.errors import KeyNotRotatableError
 from accounts.keys import revoke_keys, rotate_key
 from accounts.models import ApiKey, digest_of, find_key
 from accounts.scopes import Scope, scopes_from_text, scopes_to_text
-from tests.factories import ApiKeyFactory, UserFactory, ago
 from tests.integration.databases import in_threads
+from tests.support.factories import ApiKeyFactory, UserFactory, ago
 
 pytestmark = pytest.mark.django_db
 

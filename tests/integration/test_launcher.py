@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 from django.db import InterfaceError
 
-from tests.waiting import patient, wait_for
+from tests.support.waiting import patient, wait_for
 from transcription.engines.plan import SlotPlan, parse_slot
 from transcription.services import slots
 from workers import launcher as module

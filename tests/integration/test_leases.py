@@ -11,8 +11,8 @@ import pytest
 from django.db import DatabaseError
 from django.utils import timezone
 
-from tests.factories import TaskFactory
-from tests.waiting import patient, wait_for
+from tests.support.factories import TaskFactory
+from tests.support.waiting import patient, wait_for
 from transcription.errors import LeaseLostError, TaskCancelledError
 from transcription.models import TranscriptionTask
 from transcription.services import events, transitions

@@ -14,9 +14,9 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tests.factories import ApiKeyFactory, SlotFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.databases import PLANS_ONLY
+from tests.support.factories import ApiKeyFactory, SlotFactory
 from tools import many_tasks
 from transcription.api.filters import LOOKUPS
 from transcription.api.pagination import MAX_LIMIT

@@ -17,13 +17,13 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
-from tests.engines import JOBS_VARIABLE
-from tests.factories import ApiKeyFactory, SlotFactory
-from tests.fleet import START_SECONDS, Fleet
-from tests.media_files import make_tone, write_audio
-from tests.recordings import read_recording, to_wav
-from tests.stored_files import TaskFiles
-from tests.waiting import patient, wait_for
+from tests.support.engines import JOBS_VARIABLE
+from tests.support.factories import ApiKeyFactory, SlotFactory
+from tests.support.fleet import START_SECONDS, Fleet
+from tests.support.media_files import make_tone, write_audio
+from tests.support.recordings import read_recording, to_wav
+from tests.support.stored_files import TaskFiles
+from tests.support.waiting import patient, wait_for
 from transcription.audio import SAMPLE_RATE
 from transcription.engines import demo_model
 from transcription.engines.base import SilentListener

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.processes import operators_environment
+from tests.support.processes import operators_environment
 
 EVERY_ADDRESS = "0.0.0.0"  # noqa: S104
 ROOT = Path(__file__).resolve().parents[2]

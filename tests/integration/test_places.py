@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.factories import TaskFactory, UserFactory
-from tests.media_files import make_tone, write_wav
-from tests.stored_files import TaskFiles
+from tests.support.factories import TaskFactory, UserFactory
+from tests.support.media_files import make_tone, write_wav
+from tests.support.stored_files import TaskFiles
 from transcription.models import TranscriptionTask
 from transcription.services import places, preparation, transitions, turns
 from transcription.services.transitions import Outcome

@@ -14,8 +14,8 @@ from django.db import close_old_connections
 
 from accounts.models import ApiKey
 from accounts.scopes import Scope
-from tests.factories import ApiKeyFactory, TaskFactory, UserFactory
-from tests.problems import check_problem
+from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
+from tests.support.problems import check_problem
 from transcription.models import TranscriptionTask
 from whisperhub import rates
 from whisperhub.admission import PreflightHandler

@@ -14,11 +14,11 @@ from django.utils import timezone
 from django_celery_results.models import TaskResult
 from rest_framework.test import APIClient
 
-from tests.factories import ApiKeyFactory, SlotFactory
-from tests.fleet import STOP_SECONDS, Fleet
-from tests.media_files import make_tone, write_wav
-from tests.stored_files import TaskFiles
-from tests.waiting import patient, wait_for
+from tests.support.factories import ApiKeyFactory, SlotFactory
+from tests.support.fleet import STOP_SECONDS, Fleet
+from tests.support.media_files import make_tone, write_wav
+from tests.support.stored_files import TaskFiles
+from tests.support.waiting import patient, wait_for
 from transcription.accuracy import word_error_rate
 from transcription.engines import demo_model
 from transcription.models import TranscriptionTask, WorkerSlot

@@ -17,10 +17,10 @@ from accounts import usage
 from accounts.keys import limit_key, rotate_key
 from accounts.limits import client_with_key, client_without_key
 from accounts.models import ApiKey, DailyUsage
-from tests.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tests.integration.databases import PLANS_ONLY, in_threads
 from tests.integration.steps import DECODED, finish_preparation, lease_of
 from tests.integration.test_list_plans import explain
+from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tools import many_tasks
 from transcription.errors import LeaseLostError, QuotaError
 from transcription.models import TranscriptionTask

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.databases import in_threads
-from tests.waiting import patient, wait_for
+from tests.support.waiting import patient, wait_for
 from whisperhub import rates
 from whisperhub.rates import MemoryRates, Rate, Standing
 from whisperhub.redis import COUNTING, redis_client

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from tests.factories import TaskFactory
 from tests.integration.databases import in_threads
 from tests.integration.steps import STATES, STEPS, fail
-from tests.stored_files import ON_DISK, TaskFiles, tasks_root
+from tests.support.factories import TaskFactory
+from tests.support.stored_files import ON_DISK, TaskFiles, tasks_root
 from transcription import storage
 from transcription.errors import MediaGoneError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart

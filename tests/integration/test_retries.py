@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from tests.factories import TaskFactory
+from tests.support.factories import TaskFactory
 from transcription.models import TranscriptionTask
 from transcription.retries import can_retry, retryable
 

@@ -11,14 +11,19 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tests.factories import SlotFactory, TaskFactory, TranscriptFactory, UserFactory
 from tests.integration import steps
 from tests.integration.databases import PLANS_ONLY, in_threads
 from tests.integration.steps import lease_of
 from tests.integration.test_list_plans import explain
-from tests.media_files import make_tone, write_wav
-from tests.stored_files import TaskFiles
-from tests.upstreams import file, running_upstream
+from tests.support.factories import (
+    SlotFactory,
+    TaskFactory,
+    TranscriptFactory,
+    UserFactory,
+)
+from tests.support.media_files import make_tone, write_wav
+from tests.support.stored_files import TaskFiles
+from tests.support.upstreams import file, running_upstream
 from tools import many_tasks
 from transcription.errors import LeaseLostError
 from transcription.models import Callback, Transcript, TranscriptionTask

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.waiting import patient, wait_for
+from tests.support.waiting import patient, wait_for
 from tools import services
 
 SHOW = (

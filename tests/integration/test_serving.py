@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from tests.factories import SlotFactory
+from tests.support.factories import SlotFactory
 from transcription.errors import (
     UnknownModelError,
     UnsupportedLanguageError,

@@ -17,9 +17,9 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import override
 
-from tests.factories import SlotFactory, TaskFactory
-from tests.stored_files import TaskFiles
-from tests.waiting import patient
+from tests.support.factories import SlotFactory, TaskFactory
+from tests.support.stored_files import TaskFiles
+from tests.support.waiting import patient
 from transcription.engines.base import ModelInfo
 from transcription.engines.plan import SlotPlan
 from transcription.models import TranscriptionTask, WorkerSlot

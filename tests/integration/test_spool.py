@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from tests.engines import ScriptedEngine
-from tests.factories import TaskFactory
 from tests.integration import steps
-from tests.media_files import make_tone
-from tests.stored_files import TaskFiles
+from tests.support.engines import ScriptedEngine
+from tests.support.factories import TaskFactory
+from tests.support.media_files import make_tone
+from tests.support.stored_files import TaskFiles
 from transcription import database
 from transcription.engines.base import ModelInfo, Segment, Transcription, Word
 from transcription.models import Transcript, TranscriptionTask

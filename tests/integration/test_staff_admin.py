@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import ApiKey, User
-from tests.factories import (
+from tests.support.factories import (
     ApiKeyFactory,
     CallbackFactory,
     CallbackSecretFactory,

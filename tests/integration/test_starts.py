@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import patient
+from tests.support.waiting import patient
 from whisperhub.secrets import read_or_create
 
 ROOT = Path(__file__).resolve().parents[2]

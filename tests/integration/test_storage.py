@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
 
-from tests.engines import ScriptedEngine
-from tests.factories import ApiKeyFactory
 from tests.integration import steps
 from tests.integration.api.conftest import TASKS, client_with
-from tests.media_files import make_tone, write_tracks
-from tests.stored_files import ON_DISK, TaskFiles
+from tests.support.engines import ScriptedEngine
+from tests.support.factories import ApiKeyFactory
+from tests.support.media_files import make_tone, write_tracks
+from tests.support.stored_files import ON_DISK, TaskFiles
 from transcription import storage
 from transcription.errors import EngineError
 from transcription.models import TranscriptionTask

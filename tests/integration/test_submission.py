@@ -8,8 +8,8 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import DatabaseError, InterfaceError
 
-from tests.factories import SlotFactory, UserFactory
-from tests.stored_files import ON_DISK, TaskFiles
+from tests.support.factories import SlotFactory, UserFactory
+from tests.support.stored_files import ON_DISK, TaskFiles
 from transcription import storage
 from transcription.errors import (
     EmptyUploadError,

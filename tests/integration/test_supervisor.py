@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.processes import is_alive, read_pid
-from tests.waiting import patient, wait_for
+from tests.support.processes import is_alive, read_pid
+from tests.support.waiting import patient, wait_for
 from workers.supervisor import Child, Program, ProgramFailedError, Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]

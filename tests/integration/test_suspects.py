@@ -11,10 +11,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from tests.engines import ScriptedEngine
-from tests.factories import TaskFactory
-from tests.stored_files import TaskFiles
-from tests.waiting import patient, wait_for
+from tests.support.engines import ScriptedEngine
+from tests.support.factories import TaskFactory
+from tests.support.stored_files import TaskFiles
+from tests.support.waiting import patient, wait_for
 from transcription.models import TranscriptionTask
 from transcription.services import execution, transitions, turns
 from transcription.services.admission import Admission

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.recordings import silence
+from tests.support.recordings import silence
 from tools import scripted_model
 from transcription.audio import SAMPLE_RATE
 from transcription.engines import chunked

@@ -14,7 +14,6 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import override
 
-from tests.factories import TaskFactory
 from tests.integration.steps import (
     CASES,
     DECODED,
@@ -28,7 +27,8 @@ from tests.integration.steps import (
     lease_of,
     retry,
 )
-from tests.waiting import patient
+from tests.support.factories import TaskFactory
+from tests.support.waiting import patient
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import Notice, NoticeCode

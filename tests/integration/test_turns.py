@@ -8,8 +8,8 @@ import pytest
 from django.db.models.functions import Now
 
 from accounts.models import User
-from tests.factories import UserFactory
 from tests.integration.steps import finish_preparation, retry
+from tests.support.factories import UserFactory
 from transcription.models import TranscriptionTask
 from transcription.services import submission, transitions, turns
 from transcription.services.submission import Link, TaskRequest

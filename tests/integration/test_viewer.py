@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.fleet import START_SECONDS, Worker
-from tests.waiting import patient, wait_for
+from tests.support.fleet import START_SECONDS, Worker
+from tests.support.waiting import patient, wait_for
 from workers.stack import free_port
 
 USER, PASSWORD = "operator", "a:password"

@@ -15,10 +15,10 @@ import requests
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
-from tests.factories import ApiKeyFactory, TaskFactory, TranscriptFactory
-from tests.problems import check_problem
-from tests.waiting import patient, wait_for
-from tests.web import running_web
+from tests.support.factories import ApiKeyFactory, TaskFactory, TranscriptFactory
+from tests.support.problems import check_problem
+from tests.support.waiting import patient, wait_for
+from tests.support.web import running_web
 from transcription.api.views import DetectLanguageView
 from transcription.models import TranscriptionTask
 from transcription.services import events, waiting

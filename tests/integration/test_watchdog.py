@@ -12,11 +12,11 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError
 from rest_framework.test import APIClient
 
-from tests.engines import JOBS_VARIABLE
-from tests.factories import ApiKeyFactory, TaskFactory
-from tests.fleet import Fleet
-from tests.stored_files import TaskFiles
-from tests.waiting import patient, wait_for
+from tests.support.engines import JOBS_VARIABLE
+from tests.support.factories import ApiKeyFactory, TaskFactory
+from tests.support.fleet import Fleet
+from tests.support.stored_files import TaskFiles
+from tests.support.waiting import patient, wait_for
 from transcription.engines import demo_model
 from transcription.engines.base import ModelCall, SilentListener
 from transcription.models import TranscriptionTask

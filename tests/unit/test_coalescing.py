@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from tests.calls import START_OF_TRANSCRIPT, Callers, FakeWhisper, features
-from tests.waiting import patient, wait_for
+from tests.support.calls import START_OF_TRANSCRIPT, Callers, FakeWhisper, features
+from tests.support.waiting import patient, wait_for
 from transcription.engines.coalescing import (
     Caller,
     CallerStoppedError,

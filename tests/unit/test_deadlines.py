@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.waiting import BUSY_FACTOR, wait_for
+from tests.support.waiting import BUSY_FACTOR, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from faster_whisper.tokenizer import _LANGUAGE_CODES
 
-from tests.factories import segment
+from tests.support.factories import segment
 from transcription.api.options import DecodeOptionsSerializer
 from transcription.engines.base import (
     ModelInfo,

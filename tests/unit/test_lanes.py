@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.calls import START_OF_TRANSCRIPT, Callers, FakeWhisper, features
-from tests.waiting import patient, wait_for
+from tests.support.calls import START_OF_TRANSCRIPT, Callers, FakeWhisper, features
+from tests.support.waiting import patient, wait_for
 from transcription.engines.coalescing import (
     Caller,
     CallerStoppedError,

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.calls import SECONDS, START_OF_TRANSCRIPT, Callers, FakeWhisper, features
+from tests.support.calls import (
+    SECONDS,
+    START_OF_TRANSCRIPT,
+    Callers,
+    FakeWhisper,
+    features,
+)
 from transcription.engines.base import SilentListener
 from transcription.engines.coalescing import Caller, CoalescingWhisper
 

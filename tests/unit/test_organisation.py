@@ -101,7 +101,12 @@ def test_some_files_run_on_one_database_alone():
 
 
 def test_unit_tests_start_no_process():
-    starting = {"subprocess", "multiprocessing", "tests.web", "tests.fleet"}
+    starting = {
+        "subprocess",
+        "multiprocessing",
+        "tests.support.web",
+        "tests.support.fleet",
+    }
 
     for path in (ROOT / "tests" / "unit").rglob("*.py"):
         assert not imported_modules(path) & starting, path

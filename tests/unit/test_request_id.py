@@ -14,7 +14,7 @@ from django.test import AsyncRequestFactory, RequestFactory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.problems import check_problem
+from tests.support.problems import check_problem
 from whisperhub.request_id import (
     RequestIdLayer,
     RequestIdMiddleware,

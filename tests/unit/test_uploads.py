@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.problems import check_problem
+from tests.support.problems import check_problem
 from whisperhub import forms, uploads
 from whisperhub.forms import SCOPE_KEY, Form, RefusedError
 from whisperhub.handler import Verdict

@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from accounts.models import User
-from tests.factories import ApiKeyFactory, UserFactory
+from tests.support.factories import ApiKeyFactory, UserFactory
 
 TASKS = "/api/v1/tasks/"
 

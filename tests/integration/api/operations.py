@@ -13,7 +13,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from accounts.models import User
 from accounts.scopes import Scope
-from tests.factories import ApiKeyFactory, CallbackFactory, TaskFactory
+from tests.support.factories import ApiKeyFactory, CallbackFactory, TaskFactory
 
 
 @dataclass(frozen=True)

@@ -23,18 +23,18 @@ from accounts import usage
 from accounts.limits import client_with_key
 from accounts.models import User
 from accounts.rights import Right
-from tests.factories import (
+from tests.integration.api.conftest import TASKS, client_with
+from tests.integration.api.test_site import BrokenSite
+from tests.support.factories import (
     ApiKeyFactory,
     CallbackFactory,
     SlotFactory,
     TaskFactory,
     UserFactory,
 )
-from tests.integration.api.conftest import TASKS, client_with
-from tests.integration.api.test_site import BrokenSite
+from tests.support.waiting import patient
+from tests.support.web import running_web
 from tests.unit.test_errors import CODES
-from tests.waiting import patient
-from tests.web import running_web
 from transcription import errors
 from transcription.api.problem_examples import SENTENCES
 from transcription.api.waiting import place_name

@@ -9,9 +9,9 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import ApiKey, digest_of
-from tests.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tests.integration.api.conftest import TASKS, client_with
-from tests.problems import read_problem
+from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
+from tests.support.problems import read_problem
 
 pytestmark = pytest.mark.django_db
 

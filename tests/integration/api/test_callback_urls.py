@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from tests.factories import TaskFactory
 from tests.integration.api.conftest import TASKS
-from tests.problems import read_problem
+from tests.support.factories import TaskFactory
+from tests.support.problems import read_problem
 from transcription.models import TranscriptionTask
 
 pytestmark = pytest.mark.django_db

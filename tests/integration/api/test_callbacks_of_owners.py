@@ -11,9 +11,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.factories import AttemptFactory, CallbackFactory, TaskFactory
 from tests.integration.api.conftest import TASKS
-from tests.problems import read_problem
+from tests.support.factories import AttemptFactory, CallbackFactory, TaskFactory
+from tests.support.problems import read_problem
 from transcription.models import Callback
 from transcription.services import callbacks
 

@@ -21,9 +21,9 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import ApiKey, User
-from tests.problems import check_problem
-from tests.raw_http import RawAnswer, exchange, read_answer, request_bytes
-from tests.web import running_web
+from tests.support.problems import check_problem
+from tests.support.raw_http import RawAnswer, exchange, read_answer, request_bytes
+from tests.support.web import running_web
 from whisperhub.http_protocol import (
     MAX_ADDRESS_BYTES,
     MAX_HEADER_BYTES,

@@ -10,7 +10,13 @@ from django.core.management import call_command
 from django.utils.translation import override
 from jsonschema import Draft202012Validator
 
-from tests.openapi import json_schema, operations, read_document, texts, without_texts
+from tests.support.openapi import (
+    json_schema,
+    operations,
+    read_document,
+    texts,
+    without_texts,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 

@@ -16,13 +16,13 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 
 from accounts.models import User
-from tests.factories import ApiKeyFactory, UserFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.databases import in_threads
-from tests.problems import read_problem
-from tests.stored_files import TaskFiles
-from tests.waiting import patient
-from tests.web import running_web
+from tests.support.factories import ApiKeyFactory, UserFactory
+from tests.support.problems import read_problem
+from tests.support.stored_files import TaskFiles
+from tests.support.waiting import patient
+from tests.support.web import running_web
 from transcription import storage
 from transcription.errors import KeyReusedError
 from transcription.models import IdempotencyKey, TranscriptionTask

@@ -15,10 +15,10 @@ from django.utils.dateparse import parse_datetime
 from rest_framework.test import APIClient
 
 from accounts.models import ApiKey, User, digest_of
-from tests.factories import ApiKeyFactory, UserFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.operations import recording
-from tests.problems import read_problem
+from tests.support.factories import ApiKeyFactory, UserFactory
+from tests.support.problems import read_problem
 
 pytestmark = pytest.mark.django_db
 

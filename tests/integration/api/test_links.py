@@ -11,8 +11,8 @@ from django.test import RequestFactory
 
 from tests.integration.api.conftest import TASKS
 from tests.integration.api.test_callback_urls import REFUSED
-from tests.problems import read_problem
-from tests.stored_files import tasks_root
+from tests.support.problems import read_problem
+from tests.support.stored_files import tasks_root
 from tests.unit.network.test_addresses import NOT_PUBLIC
 from transcription.api.views import DetectLanguageView
 from transcription.models import TranscriptionTask

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.test_reading import ids
-from tests.problems import read_problem
+from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
+from tests.support.problems import read_problem
 from transcription.api import pagination
 from transcription.api.serializers import TaskSerializer
 from transcription.models import TranscriptionTask

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.openapi import read_document
-from tests.problems import read_problem
+from tests.support.openapi import read_document
+from tests.support.problems import read_problem
 
 pytestmark = pytest.mark.django_db
 

@@ -10,10 +10,10 @@ from rest_framework.test import APIClient
 
 from accounts.authentication import ANYBODY
 from accounts.models import User
-from tests.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.operations import recording
-from tests.problems import read_problem
+from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
+from tests.support.problems import read_problem
 from transcription.models import TranscriptionTask
 from whisperhub.network.proxies import FORWARDED
 from whisperhub.openapi_documents import documents

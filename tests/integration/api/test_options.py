@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from tests.factories import SlotFactory
 from tests.integration.api.conftest import TASKS
-from tests.problems import read_problem
+from tests.support.factories import SlotFactory
+from tests.support.problems import read_problem
 from transcription.engines.options import OPTION_NAMES, DecodeOptions
 from transcription.models import TranscriptionTask
 

@@ -10,8 +10,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.factories import SlotFactory, TaskFactory
 from tests.integration.api.test_reading import address
+from tests.support.factories import SlotFactory, TaskFactory
 from transcription.services import outlook
 
 pytestmark = pytest.mark.django_db

@@ -19,9 +19,9 @@ from django.utils import timezone
 
 from accounts.models import ApiKey, User
 from accounts.scopes import Scope
-from tests.problems import check_problem
-from tests.raw_http import RawAnswer, exchange, request_bytes
-from tests.web import running_web
+from tests.support.problems import check_problem
+from tests.support.raw_http import RawAnswer, exchange, request_bytes
+from tests.support.web import running_web
 from whisperhub.http_protocol import (
     MAX_ADDRESS_BYTES,
     MAX_HEADER_BYTES,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.factories import UserFactory
+from tests.support.factories import UserFactory
 from whisperhub.pages import WORDS_OF_VIEWERS
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]

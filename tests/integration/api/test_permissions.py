@@ -16,10 +16,10 @@ from accounts.models import ApiKey, User
 from accounts.openapi import REQUIRED_SCOPE
 from accounts.permissions import HasScope
 from accounts.scopes import ORDINARY, Scope
-from tests.factories import ApiKeyFactory, UserFactory
 from tests.integration.api.conftest import client_with
 from tests.integration.api.operations import OPERATIONS, Operation
-from tests.problems import read_problem
+from tests.support.factories import ApiKeyFactory, UserFactory
+from tests.support.problems import read_problem
 from transcription.models import TranscriptionTask
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]

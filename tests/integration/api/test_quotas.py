@@ -13,11 +13,11 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from accounts import usage
 from accounts.keys import rotate_key
 from accounts.limits import client_with_key
-from tests.factories import ApiKeyFactory, TaskFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.test_reading import address
 from tests.integration.api.test_steering import with_media
-from tests.problems import read_problem
+from tests.support.factories import ApiKeyFactory, TaskFactory
+from tests.support.problems import read_problem
 from transcription.models import TranscriptionTask
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_hints")]

@@ -8,14 +8,14 @@ from rest_framework.test import APIClient
 
 from accounts.keys import limit_key, rotate_key
 from accounts.throttling import LIMIT_HEADER, REMAINING_HEADER, RESET_HEADER
-from tests.factories import ApiKeyFactory, UserFactory
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.operations import OPERATIONS
 from tests.integration.api.test_permissions import call, documented
 from tests.integration.databases import in_threads
-from tests.problems import read_problem
-from tests.waiting import patient
-from tests.web import running_web
+from tests.support.factories import ApiKeyFactory, UserFactory
+from tests.support.problems import read_problem
+from tests.support.waiting import patient
+from tests.support.web import running_web
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker")]
 

@@ -10,10 +10,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from tests.factories import SlotFactory, TaskFactory, TranscriptFactory, segment
 from tests.integration.api.conftest import TASKS
-from tests.problems import read_problem
-from tests.stored_files import TaskFiles
+from tests.support.factories import SlotFactory, TaskFactory, TranscriptFactory, segment
+from tests.support.problems import read_problem
+from tests.support.stored_files import TaskFiles
 from transcription.api import pagination
 from transcription.models import Transcript, TranscriptionTask
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from tests.factories import CallbackSecretFactory
-from tests.problems import read_problem
+from tests.support.factories import CallbackSecretFactory
+from tests.support.problems import read_problem
 from transcription.models import CallbackSecret
 from transcription.services import callback_secrets
 

@@ -19,7 +19,7 @@ from django.utils.module_loading import import_string
 
 from tests.integration.api.conftest import TASKS
 from tests.integration.databases import in_threads
-from tests.problems import read_problem
+from tests.support.problems import read_problem
 from whisperhub import urls
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]

@@ -8,9 +8,9 @@ import pytest
 from rest_framework.test import APIClient
 
 from accounts.models import ApiKey, User
-from tests.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tests.integration.api.conftest import TASKS, client_with
-from tests.problems import read_problem
+from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
+from tests.support.problems import read_problem
 
 pytestmark = pytest.mark.django_db
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from tests.factories import CallbackFactory, TaskFactory
 from tests.integration.api.test_reading import address
-from tests.problems import read_problem
-from tests.stored_files import TaskFiles
+from tests.support.factories import CallbackFactory, TaskFactory
+from tests.support.problems import read_problem
+from tests.support.stored_files import TaskFiles
 from transcription.models import Callback, TranscriptionTask
 from transcription.services import ageing, events, retention, transitions
 from transcription.work.heartbeat import Heartbeat

@@ -8,10 +8,10 @@ import json
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from tests.factories import SlotFactory
 from tests.integration.api.conftest import TASKS
-from tests.problems import read_problem
-from tests.stored_files import TaskFiles, tasks_root
+from tests.support.factories import SlotFactory
+from tests.support.problems import read_problem
+from tests.support.stored_files import TaskFiles, tasks_root
 from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
 

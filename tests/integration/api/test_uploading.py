@@ -16,12 +16,12 @@ import psutil
 import pytest
 import requests
 
-from tests.factories import ApiKeyFactory, TaskFactory
 from tests.integration.api.conftest import TASKS
-from tests.problems import check_problem
-from tests.stored_files import TaskFiles
-from tests.waiting import patient, wait_for
-from tests.web import running_web
+from tests.support.factories import ApiKeyFactory, TaskFactory
+from tests.support.problems import check_problem
+from tests.support.stored_files import TaskFiles
+from tests.support.waiting import patient, wait_for
+from tests.support.web import running_web
 from tools.uploaders import BEGIN, END, FORM_TYPE, silent_wav, upload
 from transcription.models import TranscriptionTask
 from whisperhub.descriptors import MANY

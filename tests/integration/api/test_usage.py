@@ -10,9 +10,9 @@ from rest_framework.test import APIClient
 
 from accounts import usage
 from accounts.keys import rotate_key
-from tests.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tests.integration.api.conftest import client_with
-from tests.problems import read_problem
+from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
+from tests.support.problems import read_problem
 
 pytestmark = pytest.mark.django_db
 

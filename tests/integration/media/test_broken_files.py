@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.media_files import (
+from tests.support.media_files import (
     AUDIO_KINDS,
     make_tone,
     write_audio,

@@ -10,7 +10,7 @@ import pytest
 from av.stream import Disposition
 from faster_whisper import decode_audio
 
-from tests.media_files import (
+from tests.support.media_files import (
     AUDIO_KINDS,
     make_tone,
     write_audio,

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from tests.media_files import (
+from tests.support.media_files import (
     make_tone,
     write_audio,
     write_silent_flac,
     write_table_bomb,
     write_wav,
 )
-from tests.processes import is_alive
-from tests.waiting import wait_for
+from tests.support.processes import is_alive
+from tests.support.waiting import wait_for
 from transcription import errors
 from transcription.errors import (
     DecoderLostError,
@@ -58,7 +58,7 @@ def ordinary(tmp_path: Path) -> Path:
 @pytest.fixture
 def dying(monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoder]:
     """A decoder whose processes end as a file says."""
-    monkeypatch.setattr(decoder_module, "PROGRAM", "tests.dying_decoder")
+    monkeypatch.setattr(decoder_module, "PROGRAM", "tests.support.dying_decoder")
     made = Decoder()
     yield made
     made.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.media_files import (
+from tests.support.media_files import (
     make_tone,
     write_dff,
     write_dsf,

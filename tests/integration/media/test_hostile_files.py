@@ -14,7 +14,7 @@ from typing import Any
 import av
 import pytest
 
-from tests.media_files import (
+from tests.support.media_files import (
     make_tone,
     write_audio,
     write_film_bomb,
@@ -23,7 +23,7 @@ from tests.media_files import (
     write_silent_flac,
     write_wav,
 )
-from tests.waiting import patient
+from tests.support.waiting import patient
 from transcription.errors import InvalidMediaError, MediaTooLongError
 from transcription.media.decode import decode_to_samples
 from transcription.media.opening import OpeningLimits

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.media_files import make_tone, write_audio, write_wav
+from tests.support.media_files import make_tone, write_audio, write_wav
 from transcription.audio import SAMPLE_RATE
 from transcription.media.decode import decode_to_samples
 from transcription.media.facts import DecodedAudio

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.media_files import AUDIO_KINDS, make_tone, write_audio, write_media
+from tests.support.media_files import AUDIO_KINDS, make_tone, write_audio, write_media
 from transcription.errors import IncompleteMediaError, InvalidMediaError, WebPageError
 from transcription.media.decode import decode_to_samples
 from transcription.media.probe import probe_media

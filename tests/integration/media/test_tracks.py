@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.media_files import make_tone, write_tracks
+from tests.support.media_files import make_tone, write_tracks
 from transcription.errors import NoSuchTrackError, TaskCancelledError
 from transcription.media import tracks
 from transcription.media.decode import decode_to_samples

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.upstreams import Upstream, make_certificate, running_upstream
+from tests.support.upstreams import Upstream, make_certificate, running_upstream
 from whisperhub.network.deadline import Deadline
 
 

@@ -15,10 +15,9 @@ import psutil
 import pytest
 
 from tests.integration.network.test_egress import answering_with
-from tests.network import open_sockets
-from tests.receivers import answering, hanging_up, silent, unused_address
-from tests.unit.network.test_addresses import NOT_PUBLIC
-from tests.upstreams import (
+from tests.support.network import open_sockets
+from tests.support.receivers import answering, hanging_up, silent, unused_address
+from tests.support.upstreams import (
     HEAD_OF_ENDLESS,
     REDIRECT,
     dripping_forever,
@@ -30,7 +29,8 @@ from tests.upstreams import (
     redirecting,
     running_upstream,
 )
-from tests.waiting import patient, wait_for
+from tests.support.waiting import patient, wait_for
+from tests.unit.network.test_addresses import NOT_PUBLIC
 from whisperhub.network import downloads
 from whisperhub.network.deadline import Deadline
 from whisperhub.network.downloads import Download, DownloadError, download

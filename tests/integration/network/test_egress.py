@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.network import open_sockets
+from tests.support.network import open_sockets
+from tests.support.upstreams import running_upstream
+from tests.support.waiting import patient, wait_for
 from tests.unit.network.test_addresses import NOT_PUBLIC
-from tests.upstreams import running_upstream
-from tests.waiting import patient, wait_for
 from whisperhub.network import egress
 from whisperhub.network.deadline import Deadline
 from whisperhub.network.egress import (

@@ -19,11 +19,10 @@ import av.error
 import pytest
 import requests
 
-from tests.media_files import make_tone, write_wav
-from tests.network import open_sockets
-from tests.receivers import silent
-from tests.unit.network.test_addresses import NOT_PUBLIC
-from tests.upstreams import (
+from tests.support.media_files import make_tone, write_wav
+from tests.support.network import open_sockets
+from tests.support.receivers import silent
+from tests.support.upstreams import (
     HEAD_OF_ENDLESS,
     Upstream,
     dripping_forever,
@@ -33,7 +32,8 @@ from tests.upstreams import (
     redirecting,
     running_upstream,
 )
-from tests.waiting import patient, wait_for
+from tests.support.waiting import patient, wait_for
+from tests.unit.network.test_addresses import NOT_PUBLIC
 from whisperhub.network.egress import Policy, parse_allowed
 from whisperhub.network.proxy import REASON_HEADER, ForwardProxy
 

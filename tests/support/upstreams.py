@@ -13,7 +13,7 @@ from typing import Any
 
 import trustme
 
-from tests.receivers import Behaviour, Receiver, answering
+from tests.support.receivers import Behaviour, Receiver, answering
 from whisperhub.network.egress import AllowedNetwork, Policy
 
 HEAD_OF_ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: audio/wav\r\n\r\n"

@@ -14,13 +14,13 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connection
 
-from tests.engines import GATE_VARIABLE
-from tests.waiting import patient, wait_for
+from tests.support.engines import GATE_VARIABLE
+from tests.support.waiting import patient, wait_for
 from transcription.models import WorkerSlot
 from whisperhub.queues import CALLBACKS, PREPARE, queue_names
 from workers.readiness import READY_VARIABLE
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SLOT = "tests"
 START_SECONDS = 90.0
 STOP_SECONDS = patient(30.0)
@@ -89,7 +89,7 @@ class Fleet:
         (self.media_root / "incoming").mkdir(parents=True)
         self.environment = {
             **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.process_settings",
+            "DJANGO_SETTINGS_MODULE": "tests.support.process_settings",
             "PYTHONUNBUFFERED": "1",
             "PYTHONWARNINGS": "default",
             "TESTS_DATABASE_NAME": str(connection.settings_dict["NAME"]),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.memory_storage import MemoryStorage
+from tests.support.memory_storage import MemoryStorage
 from transcription import storage
 from transcription.storage import FileKey, FileKind, LocalStorage
 

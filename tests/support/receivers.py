@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.waiting import patient
+from tests.support.waiting import patient
 
 READ_SECONDS = patient(10.0)
 

@@ -11,8 +11,8 @@ import requests
 from django.conf import settings
 from django.db import connection
 
-from tests.fleet import START_SECONDS, Worker
-from tests.waiting import patient, wait_for
+from tests.support.fleet import START_SECONDS, Worker
+from tests.support.waiting import patient, wait_for
 from workers.stack import free_port
 
 
@@ -42,7 +42,7 @@ def running_web(
         ],
         {
             **os.environ,
-            "DJANGO_SETTINGS_MODULE": "tests.process_settings",
+            "DJANGO_SETTINGS_MODULE": "tests.support.process_settings",
             "PYTHONWARNINGS": "default",
             "TESTS_DATABASE_NAME": str(connection.settings_dict["NAME"]),
             "WHISPERHUB_MEDIA_DIR": str(media_root),

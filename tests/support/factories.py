@@ -132,7 +132,7 @@ class TaskFactory(factory.django.DjangoModelFactory):
             attempts=1,
             detected_language="en",
             transcript=factory.RelatedFactory(
-                "tests.factories.TranscriptFactory", factory_related_name="task"
+                "tests.support.factories.TranscriptFactory", factory_related_name="task"
             ),
         )
         failed = factory.Trait(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from tests.waiting import patient
+from tests.support.waiting import patient
 
 SECONDS = patient(20.0)
 

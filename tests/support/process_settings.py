@@ -1,6 +1,6 @@
 """Settings of worker processes in tests: the test database, engines that can be held.
 
-What else they need comes in WHISPERHUB_* variables; see tests/fleet.py.
+What else they need comes in WHISPERHUB_* variables; see tests/support/fleet.py.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ INSTALLED_APPS = [*INSTALLED_APPS, "tests.held_work"]
 DATABASES["default"]["NAME"] = os.environ["TESTS_DATABASE_NAME"]
 
 ENGINES["faster-whisper"] = replace(
-    ENGINES["faster-whisper"], factory="tests.engines.create_held"
+    ENGINES["faster-whisper"], factory="tests.support.engines.create_held"
 )

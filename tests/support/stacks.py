@@ -12,11 +12,11 @@ from typing import Self
 import psutil
 import pytest
 
-from tests.processes import ONE_OF_EACH, operators_environment
-from tests.waiting import patient
+from tests.support.processes import ONE_OF_EACH, operators_environment
+from tests.support.waiting import patient
 from workers.stack import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 # The parts that need no model.
 PARTS = "broker,migrate,web,media,callbacks,dispatcher,flower"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.waiting import wait_for
+from tests.support.waiting import wait_for
 
 # Names the folder of models that all processes of a run of the tests share.
 MODELS_VARIABLE = "TESTS_MODEL_DIR"

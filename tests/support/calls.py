@@ -13,7 +13,7 @@ from typing import Any
 import ctranslate2
 import numpy as np
 
-from tests.waiting import patient, wait_for
+from tests.support.waiting import patient, wait_for
 from transcription.engines.coalescing import Caller, CoalescingWhisper
 
 START_OF_TRANSCRIPT = 1

@@ -1,0 +1,1 @@
+"""What tests share: builders of rows and media, servers, processes, and waiting."""
