@@ -12,8 +12,8 @@ from rest_framework.throttling import BaseThrottle
 
 from accounts.limits import client_of
 from whisperhub import rates
-from whisperhub.preflight import is_preflight
 from whisperhub.rates import Standing
+from whisperhub.web.preflight import is_preflight
 
 # Three numbers, as earlier drafts of the IETF and most services have them. The present
 # draft puts them into two structured fields of other names, which may join these.

@@ -102,7 +102,7 @@ def fresh_state() -> Iterator[None]:
     from transcription.services.health import recent_readiness
     from transcription.work.publishing import breaker
     from whisperhub import edges, places, rates
-    from whisperhub.request_id import current_request_id
+    from whisperhub.web.request_id import current_request_id
 
     breaker.reset()
     edges.reset()

@@ -12,11 +12,11 @@ django.setup(set_prefix=False)
 
 from django.conf import settings  # noqa: E402  (needs the line above)
 
-from whisperhub.descriptors import allow_many_descriptors  # noqa: E402
-from whisperhub.handler import Handler, takes_file  # noqa: E402
 from whisperhub.network.proxies import ForwardedLayer  # noqa: E402
-from whisperhub.request_id import RequestIdLayer  # noqa: E402
-from whisperhub.uploads import BodyLimits, UploadGuard  # noqa: E402
+from whisperhub.web.descriptors import allow_many_descriptors  # noqa: E402
+from whisperhub.web.handler import Handler, takes_file  # noqa: E402
+from whisperhub.web.request_id import RequestIdLayer  # noqa: E402
+from whisperhub.web.uploads import BodyLimits, UploadGuard  # noqa: E402
 
 # They take turns with the interpreter: more of them only wait for each other. Fewer
 # would let it idle while they wait for the database.

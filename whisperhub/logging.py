@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from whisperhub.request_id import current_request_id
+from whisperhub.web.request_id import current_request_id
 
 # Django logs each of them by its name, with a traceback through Django.
 SUSPICIONS: Final = (

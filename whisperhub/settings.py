@@ -104,9 +104,9 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "whisperhub.request_id.RequestIdMiddleware",
-    "whisperhub.response_headers.ResponseHeadersMiddleware",
-    "whisperhub.languages.LanguageMiddleware",
+    "whisperhub.web.request_id.RequestIdMiddleware",
+    "whisperhub.web.response_headers.ResponseHeadersMiddleware",
+    "whisperhub.web.languages.LanguageMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -116,7 +116,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     # Innermost, because it is sync only: for an async view, what is outside of it runs
     # in one thread, and what is inside goes there and back for each middleware.
-    "whisperhub.static.StaticFilesMiddleware",
+    "whisperhub.web.static.StaticFilesMiddleware",
 ]
 
 TEMPLATES = [

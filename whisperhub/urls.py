@@ -7,7 +7,7 @@ from django.urls import include, path
 
 from accounts.logins import hold_back_guesses
 from transcription.api.health import readyz
-from whisperhub.pages import DocumentView, RedocPage, SignInPage, SwaggerPage
+from whisperhub.web.pages import DocumentView, RedocPage, SignInPage, SwaggerPage
 
 
 async def healthz(request: HttpRequest) -> JsonResponse:

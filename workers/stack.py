@@ -434,7 +434,7 @@ class Stack:
         return self._program(
             "web",
             *("-m", "uvicorn", "whisperhub.asgi:application"),
-            *("--http", "whisperhub.http_protocol:LimitedHttpProtocol"),
+            *("--http", "whisperhub.web.protocol:LimitedHttpProtocol"),
             *("--host", self.host, "--port", str(self.port)),
             *("--workers", str(settings.WEB_PROCESSES or web_processes(cores()))),
             *("--timeout-worker-healthcheck", str(HANGING_SECONDS)),

@@ -26,7 +26,7 @@ START_SECONDS: Final = 120.0
 SERVING: Final = tuple(part for part in PARTS if part != "flower")
 TRACEBACK: Final = "Traceback (most recent call last)"
 # An answer of 500 or above, as Django logs it, and as what is around it does.
-FAILED: Final = (" ERROR django.request ", " ERROR whisperhub.request_id ")
+FAILED: Final = (" ERROR django.request ", " ERROR whisperhub.web.request_id ")
 CLIP_SECONDS: Final = 2
 
 

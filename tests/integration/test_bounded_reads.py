@@ -13,8 +13,8 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.server import ServerState
 
 from tests.support.waiting import patient
-from whisperhub.connections import SMALL_BODY_BYTES, SMALL_READ_BYTES
-from whisperhub.http_protocol import LimitedHttpProtocol
+from whisperhub.web.connections import SMALL_BODY_BYTES, SMALL_READ_BYTES
+from whisperhub.web.protocol import LimitedHttpProtocol
 
 BODY = bytes(4 * 2**20)
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(BODY)

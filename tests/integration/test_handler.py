@@ -19,8 +19,8 @@ from django.utils import translation
 
 from tests.integration.databases import SERVERS_ONLY
 from tests.support.waiting import patient
-from whisperhub.handler import CONNECTION_SECONDS, Handler
-from whisperhub.request_id import HEADER, current_request_id
+from whisperhub.web.handler import CONNECTION_SECONDS, Handler
+from whisperhub.web.request_id import HEADER, current_request_id
 
 HOST = (b"host", b"localhost")
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
@@ -108,7 +108,7 @@ urlpatterns = [
 def handler(settings: Any) -> Iterator[Handler]:
     """With one thread, so that what one request leaves meets the next."""
     settings.ROOT_URLCONF = __name__
-    settings.MIDDLEWARE = ["whisperhub.request_id.RequestIdMiddleware"]
+    settings.MIDDLEWARE = ["whisperhub.web.request_id.RequestIdMiddleware"]
     Gate.entered.clear()
     Gate.opened.clear()
     made = Handler(threads=1)

@@ -18,8 +18,8 @@ from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tests.support.problems import check_problem
 from transcription.models import TranscriptionTask
 from whisperhub import rates
-from whisperhub.admission import PreflightHandler
-from whisperhub.preflight import Preflight
+from whisperhub.web.admission import PreflightHandler
+from whisperhub.web.preflight import Preflight
 
 pytestmark = pytest.mark.django_db
 

@@ -27,7 +27,7 @@ from transcription.services.submission import (
     submit_upload,
 )
 from transcription.work.publishing import breaker
-from whisperhub.request_id import current_request_id
+from whisperhub.web.request_id import current_request_id
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("each_storage")]
 

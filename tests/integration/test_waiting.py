@@ -23,8 +23,8 @@ from transcription.api.views import DetectLanguageView
 from transcription.models import TranscriptionTask
 from transcription.services import events, waiting
 from whisperhub import places
-from whisperhub.deferred import STOPPING
-from whisperhub.handler import Handler
+from whisperhub.web.deferred import STOPPING
+from whisperhub.web.handler import Handler
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

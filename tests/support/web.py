@@ -36,7 +36,7 @@ def running_web(
     web = Worker(
         [
             *("-m", "uvicorn", "whisperhub.asgi:application", "--no-access-log"),
-            *("--http", "whisperhub.http_protocol:LimitedHttpProtocol"),
+            *("--http", "whisperhub.web.protocol:LimitedHttpProtocol"),
             *("--port", address.rpartition(":")[2], "--lifespan", "off"),
             *("--ws", "none"),
         ],

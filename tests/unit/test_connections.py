@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from whisperhub.connections import Connections, WriteDeadline, client_of_address
+from whisperhub.web.connections import Connections, WriteDeadline, client_of_address
 
 NEAR, FAR = "127.0.0.1", "203.0.113.7"
 

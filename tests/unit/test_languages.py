@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from whisperhub.languages import choose_language, language_of_scope
+from whisperhub.web.languages import choose_language, language_of_scope
 
 ZH = "zh-hans"
 

@@ -15,7 +15,7 @@ import uvicorn.config
 from django.core.exceptions import DisallowedHost, SuspiciousOperation
 
 from whisperhub.logging import SUSPICIONS, RequestIdFilter, logging_config
-from whisperhub.request_id import current_request_id
+from whisperhub.web.request_id import current_request_id
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ WITH_FILES_OF_THEIR_OWN = {
     "transcription/media/opening.py",
     "transcription/media/recognition.py",
     # The folder in which uploads grow: whether it has room.
-    "whisperhub/forms.py",
+    "whisperhub/web/forms.py",
     # Folders that the operator names, the secret key, the database, logs.
     "whisperhub/checks.py",
     "whisperhub/private_files.py",
@@ -165,7 +165,7 @@ def test_only_the_storage_knows_where_the_files_of_tasks_lie():
         in {"MEDIA_ROOT", "FILE_UPLOAD_TEMP_DIR", "LocalStorage"}
     }
 
-    assert knowing == {"whisperhub/settings.py", "whisperhub/forms.py"}
+    assert knowing == {"whisperhub/settings.py", "whisperhub/web/forms.py"}
 
 
 def test_one_module_connects_to_redis():

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.problems import check_problem
-from whisperhub.request_id import (
+from whisperhub.web.request_id import (
     RequestIdLayer,
     RequestIdMiddleware,
     current_request_id,

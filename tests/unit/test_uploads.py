@@ -15,10 +15,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.support.problems import check_problem
-from whisperhub import forms, uploads
-from whisperhub.forms import SCOPE_KEY, Form, RefusedError
-from whisperhub.handler import Verdict
-from whisperhub.uploads import (
+from whisperhub.web import forms, uploads
+from whisperhub.web.forms import SCOPE_KEY, Form, RefusedError
+from whisperhub.web.handler import Verdict
+from whisperhub.web.uploads import (
     ANONYMOUS_BYTES,
     SMALL_FORM_BYTES,
     BodyLimits,

@@ -19,7 +19,7 @@ from drf_spectacular.plumbing import normalize_result_object
 from transcription.api.examples import EXAMPLES
 from transcription.api.openapi import ApiSchema
 from transcription.api.problem_examples import problem_examples
-from whisperhub import languages
+from whisperhub.web import languages
 
 PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 # Hold texts for people.

@@ -27,9 +27,9 @@ from accounts.errors import AccountError
 from transcription.api.echoes import NAME_LENGTH, shortened, shortened_sentence
 from transcription.database import will_pass
 from transcription.errors import WhisperHubError
-from whisperhub.problems import PROBLEM_JSON, problem_document
-from whisperhub.request_id import current_request_id
 from whisperhub.sentences import translated
+from whisperhub.web.problems import PROBLEM_JSON, problem_document
+from whisperhub.web.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from rest_framework.request import Request
 from rest_framework.utils.serializer_helpers import BindingDict
 
 from transcription.api.echoes import MOST_NAMES, NAME_LENGTH, shortened, shown
-from whisperhub import languages
 from whisperhub.network.egress import BlockedAddressError, configured_policy
 from whisperhub.network.links import LENGTH, Fault, fault_of, target_of
+from whisperhub.web import languages
 
 LEAST_CLIP_SECONDS: Final = 0.5
 

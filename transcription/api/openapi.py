@@ -13,8 +13,8 @@ from rest_framework import serializers
 from accounts.openapi import ScopedSchema
 from transcription.api.fields import NumbersField
 from transcription.api.serializers import ProblemSerializer
-from whisperhub.problems import PROBLEM_JSON
-from whisperhub.request_id import HEADER
+from whisperhub.web.problems import PROBLEM_JSON
+from whisperhub.web.request_id import HEADER
 
 JSON: Final = "application/json"
 # DRF refuses NUL, and strips what Python calls blank before it looks whether anything

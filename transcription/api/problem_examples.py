@@ -17,8 +17,8 @@ from transcription.errors import (
     UnsupportedOptionError,
     UnsupportedTaskError,
 )
-from whisperhub.problems import status_title
 from whisperhub.sentences import Sentence, translated
+from whisperhub.web.problems import status_title
 
 REQUEST_ID: Final = "9b2f0c6a4d6e4f0f8f5f3f1d0a7c5e21"
 CODE: Final = re.compile(r"`([a-z]+(?:_[a-z]+)+)`")

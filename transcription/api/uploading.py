@@ -9,7 +9,7 @@ from rest_framework.views import APIView
 
 from accounts.limits import client_of
 from transcription.services import quotas
-from whisperhub.preflight import is_preflight
+from whisperhub.web.preflight import is_preflight
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 

@@ -1,7 +1,7 @@
 """Views whose answer waits for the end of a task, a bounded number for each key.
 
 Submitting and answering are short and run in the threads of the web process; see
-`whisperhub.deferred` for what lies between them.
+`whisperhub.web.deferred` for what lies between them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from transcription.errors import TooManyWaitingError
 from transcription.models import TranscriptionTask
 from transcription.services.waiting import wait_until_ended
 from whisperhub import places
-from whisperhub.deferred import InThread
 from whisperhub.places import Place
-from whisperhub.preflight import is_preflight
+from whisperhub.web.deferred import InThread
+from whisperhub.web.preflight import is_preflight
 
 # Nobody knows when one of the others will be answered.
 RETRY_SECONDS: Final = 5

@@ -26,8 +26,8 @@ from transcription.services.retry_schedule import delay_after
 from transcription.work.kinds import NO_LEASE, Lease, WorkKind
 from transcription.work.publishing import Hint
 from whisperhub import queues
-from whisperhub.request_id import current_request_id, named_by_request
 from whisperhub.sentences import Sentence
+from whisperhub.web.request_id import current_request_id, named_by_request
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from transcription.services.retry_schedule import retry_after_seconds
 from transcription.work.heartbeat import HeldLease, heartbeat
 from whisperhub.network.client_headers import may_be_chosen
 from whisperhub.network.posting import PostError, post
-from whisperhub.request_id import current_request_id
+from whisperhub.web.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
 

@@ -44,8 +44,8 @@ from transcription.storage import samples_of
 from transcription.work.heartbeat import HeldLease, heartbeat
 from transcription.work.kinds import Lease
 from whisperhub.queues import PRIORITIES
-from whisperhub.request_id import current_request_id
 from whisperhub.sentences import Sentence
+from whisperhub.web.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
 

@@ -31,8 +31,8 @@ from transcription.services.transitions import TASKS, Outcome, Served
 from transcription.storage import original_of, samples_of
 from transcription.work.heartbeat import HeldLease, heartbeat
 from transcription.work.kinds import Lease
-from whisperhub.request_id import current_request_id
 from whisperhub.sentences import Sentence
+from whisperhub.web.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
 

@@ -36,8 +36,8 @@ from transcription.storage import keep_upload, original_of, sha256_of
 from transcription.work.publishing import breaker
 from whisperhub.network.links import name_in
 from whisperhub.queues import PREPARE, queue_name
-from whisperhub.request_id import current_request_id
 from whisperhub.sentences import Sentence
+from whisperhub.web.request_id import current_request_id
 
 logger = logging.getLogger(__name__)
 

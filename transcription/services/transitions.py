@@ -42,8 +42,8 @@ from transcription.services.turns import MAY_START
 from transcription.work.kinds import NO_LEASE, Lease, WorkKind
 from transcription.work.publishing import Hint
 from whisperhub.queues import PRIORITIES
-from whisperhub.request_id import named_by_request
 from whisperhub.sentences import Sentence, parts_of
+from whisperhub.web.request_id import named_by_request
 
 if TYPE_CHECKING:
     # At run time these would bring numpy into the web process.

@@ -18,8 +18,8 @@ from weakref import WeakKeyDictionary
 
 from transcription.models import TranscriptionTask
 from transcription.services.events import CHANNEL
-from whisperhub.deferred import InThread
 from whisperhub.redis import REDIS_ERRORS, new_async_client
+from whisperhub.web.deferred import InThread
 
 logger = logging.getLogger(__name__)
 

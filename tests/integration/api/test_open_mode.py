@@ -16,7 +16,7 @@ from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tests.support.problems import read_problem
 from transcription.models import TranscriptionTask
 from whisperhub.network.proxies import FORWARDED
-from whisperhub.openapi_documents import documents
+from whisperhub.web.openapi_documents import documents
 
 pytestmark = pytest.mark.django_db
 

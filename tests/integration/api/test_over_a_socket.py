@@ -22,7 +22,7 @@ from accounts.scopes import Scope
 from tests.support.problems import check_problem
 from tests.support.raw_http import RawAnswer, exchange, request_bytes
 from tests.support.web import running_web
-from whisperhub.http_protocol import (
+from whisperhub.web.protocol import (
     MAX_ADDRESS_BYTES,
     MAX_HEADER_BYTES,
     MAX_HEADERS,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.factories import UserFactory
-from whisperhub.pages import WORDS_OF_VIEWERS
+from whisperhub.web.pages import WORDS_OF_VIEWERS
 
 pytestmark = [pytest.mark.django_db, pytest.mark.one_database]
 

@@ -177,7 +177,7 @@ SCHEMA = "/api/v1/schema/"
 @pytest.fixture
 def written(monkeypatch) -> list[str]:
     """What is written of the document: the languages, in their order."""
-    from whisperhub.openapi_documents import Documents, documents
+    from whisperhub.web.openapi_documents import Documents, documents
 
     seen: list[str] = []
     lock = threading.Lock()

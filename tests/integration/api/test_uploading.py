@@ -24,7 +24,7 @@ from tests.support.waiting import patient, wait_for
 from tests.support.web import running_web
 from tools.uploaders import BEGIN, END, FORM_TYPE, silent_wav, upload
 from transcription.models import TranscriptionTask
-from whisperhub.descriptors import MANY
+from whisperhub.web.descriptors import MANY
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.one_database]
 

@@ -6,8 +6,8 @@ from typing import Final
 
 from django.http import HttpRequest, HttpResponseBase
 
-from whisperhub.middleware import TwoWayMiddleware
-from whisperhub.problems import NO_STORE
+from whisperhub.web.middleware import TwoWayMiddleware
+from whisperhub.web.problems import NO_STORE
 
 POLICY: Final = "Content-Security-Policy"
 API: Final = "/api/"

@@ -23,7 +23,8 @@ from uvicorn.protocols.http.httptools_impl import (
     HttpToolsProtocol,
 )
 
-from whisperhub.connections import (
+from whisperhub.network.proxies import PEER
+from whisperhub.web.connections import (
     LARGE_READ_BYTES,
     SMALL_BODY_BYTES,
     SMALL_READ_BYTES,
@@ -33,10 +34,9 @@ from whisperhub.connections import (
     bound_kernel_buffer,
     hang_up,
 )
-from whisperhub.deferred import STOPPING
-from whisperhub.network.proxies import PEER
-from whisperhub.problems import PROBLEM_FIELDS, problem_document
-from whisperhub.request_id import FIELD, request_id_of
+from whisperhub.web.deferred import STOPPING
+from whisperhub.web.problems import PROBLEM_FIELDS, problem_document
+from whisperhub.web.request_id import FIELD, request_id_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ connections = Connections()
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """One connection. `uvicorn --http whisperhub.http_protocol:LimitedHttpProtocol`.
+    """One connection. `uvicorn --http whisperhub.web.protocol:LimitedHttpProtocol`.
 
     The parser is given one request at a time; what came behind it waits until it is
     answered.

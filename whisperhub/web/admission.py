@@ -17,8 +17,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import set_script_prefix
 from rest_framework.views import APIView
 
-from whisperhub.forms import FormRequest
-from whisperhub.preflight import MARK, Preflight
+from whisperhub.web.forms import FormRequest
+from whisperhub.web.preflight import MARK, Preflight
 
 LENGTH_HEADERS: Final = frozenset({b"content-length", b"transfer-encoding"})
 

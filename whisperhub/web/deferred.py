@@ -1,8 +1,8 @@
 """Answers that wait for something, without a thread and without a database connection.
 
 A sync view that submits work gives its response a `deferred`: what to wait for in the
-event loop, and how to complete the response afterwards. `whisperhub.handler` does both.
-Where another server runs Django, the response is sent as it is.
+event loop, and how to complete the response afterwards. `whisperhub.web.handler` does
+both. Where another server runs Django, the response is sent as it is.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from django.utils import translation
 from django.utils.cache import patch_vary_headers
 from django.utils.translation.trans_real import parse_accept_lang_header
 
-from whisperhub.middleware import TwoWayMiddleware
+from whisperhub.web.middleware import TwoWayMiddleware
 
 PARAMETER: Final = "lang"
 # Depend on the language: pages, problems, the document, and JSON with sentences in it.

@@ -23,9 +23,9 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import override
 
-from whisperhub.admission import LENGTH_HEADERS
-from whisperhub.connections import SMALL_BODY_BYTES
-from whisperhub.forms import (
+from whisperhub.web.admission import LENGTH_HEADERS
+from whisperhub.web.connections import SMALL_BODY_BYTES
+from whisperhub.web.forms import (
     SCOPE_KEY,
     BodyMemory,
     Form,
@@ -35,10 +35,10 @@ from whisperhub.forms import (
     request_too_large,
     storage_full,
 )
-from whisperhub.handler import Verdict
-from whisperhub.languages import VARIES_BY, language_of_scope
-from whisperhub.problems import PROBLEM_FIELDS, problem_document
-from whisperhub.request_id import request_id_from
+from whisperhub.web.handler import Verdict
+from whisperhub.web.languages import VARIES_BY, language_of_scope
+from whisperhub.web.problems import PROBLEM_FIELDS, problem_document
+from whisperhub.web.request_id import request_id_from
 
 logger = logging.getLogger(__name__)
 

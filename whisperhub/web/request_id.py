@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponseBase
 
-from whisperhub.middleware import TwoWayMiddleware
-from whisperhub.problems import PROBLEM_FIELDS, problem_document
+from whisperhub.web.middleware import TwoWayMiddleware
+from whisperhub.web.problems import PROBLEM_FIELDS, problem_document
 
 logger = logging.getLogger(__name__)
 

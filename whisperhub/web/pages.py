@@ -22,9 +22,9 @@ from drf_spectacular.views import (
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from whisperhub import languages
-from whisperhub.openapi_documents import documents
-from whisperhub.response_headers import PAGE_POLICY, POLICY
+from whisperhub.web import languages
+from whisperhub.web.openapi_documents import documents
+from whisperhub.web.response_headers import PAGE_POLICY, POLICY
 
 # As Django's own middleware finds it.
 GZIP: Final = re.compile(r"\bgzip\b")

@@ -25,9 +25,9 @@ from django.db import close_old_connections, connections
 from django.http import HttpResponseBase
 from django.urls import Resolver404, resolve, set_script_prefix
 
-from whisperhub.admission import PreflightHandler
-from whisperhub.deferred import deferred_of, ended_in_time
-from whisperhub.forms import FormRequest
+from whisperhub.web.admission import PreflightHandler
+from whisperhub.web.deferred import deferred_of, ended_in_time
+from whisperhub.web.forms import FormRequest
 
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
