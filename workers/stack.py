@@ -19,7 +19,6 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from transcription.engines.plan import DEMO, model_slug
-from transcription.services import places
 from whisperhub import secrets
 from whisperhub.broker import local_url
 from whisperhub.loopback import check_open_mode
@@ -68,6 +67,11 @@ def slots_for(model: str, engine: str) -> str:
 def web_processes(count: int) -> int:
     """How many a machine with so many cores has, if its operator does not say."""
     return min(count, MOST_WEB_PROCESSES)
+
+
+def media_children() -> int:
+    """How many files a machine prepares at once: one more than an owner's may be."""
+    return int(settings.MEDIA_WORKERS) + 1
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -451,7 +455,7 @@ class Stack:
         return self._worker(
             "media",
             *("-Q", ",".join(queue_names(PREPARE)), "-P", "prefork"),
-            *("-c", str(places.pool_size())),
+            *("-c", str(media_children())),
             patience_seconds=20,
         )
 

@@ -28,10 +28,10 @@ from transcription.api.callback_fields import (
     VALUE_FORM,
     VALUE_LENGTH,
 )
-from transcription.api.fields import URL_SCHEMA
 from transcription.audio import SAMPLE_RATE
 from transcription.engines.languages import language_code
 from transcription.engines.plan import DEMO
+from whisperhub.api.fields import URL_SCHEMA
 from whisperhub.network.client_headers import may_be_chosen
 
 # Tasks that may be under way before the oldest of them is cancelled: the fuzzer makes

@@ -29,7 +29,6 @@ from tests.support.factories import (
 )
 from tests.support.openapi import json_schema, read_document
 from transcription.api import callbacks as descriptions
-from transcription.api.addresses import site_of
 from transcription.api.callback_serializers import (
     CallbackDetailSerializer,
     CallbackSecretSerializer,
@@ -70,6 +69,7 @@ from transcription.notices import Notice, NoticeCode
 from transcription.services.callback_secrets import secrets_of
 from transcription.services.outlook import outlook_of
 from transcription.services.serving import served_models
+from whisperhub.api.addresses import site_of
 from whisperhub.sentences import Sentence
 
 pytestmark = pytest.mark.django_db

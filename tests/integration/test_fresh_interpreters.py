@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -39,3 +41,14 @@ def test_settings_read_the_file_of_variables(tmp_path):
 
 def test_the_runner_of_the_tests_needs_no_settings():
     assert run_python("import tools.test_matrix; print('imported')") == "imported\n"
+
+
+@pytest.mark.parametrize("name", ["api", "claims", "limits"])
+def test_a_benchmark_that_is_a_program_too_begins_without_apps(name, tmp_path):
+    said = run_python(
+        f"import benchmarks.{name}; print('imported')",
+        DJANGO_SETTINGS_MODULE="whisperhub.settings",
+        WHISPERHUB_DATA_DIR=str(tmp_path / "var"),
+    )
+
+    assert said == "imported\n"

@@ -19,9 +19,9 @@ from tests.integration.databases import PLANS_ONLY
 from tests.support.factories import ApiKeyFactory, SlotFactory
 from tools import many_tasks
 from transcription.api.filters import LOOKUPS
-from transcription.api.pagination import MAX_LIMIT
 from transcription.models import TranscriptionTask
 from transcription.services import turns
+from whisperhub.api.pagination import MAX_LIMIT
 
 pytestmark = [
     pytest.mark.django_db,

@@ -12,6 +12,7 @@ from tests.support.stored_files import TaskFiles
 from transcription.models import TranscriptionTask
 from transcription.services import places, preparation, transitions, turns
 from transcription.services.transitions import Outcome
+from workers.stack import media_children
 
 pytestmark = pytest.mark.django_db
 
@@ -124,7 +125,7 @@ def test_an_owner_alone_keeps_as_many_places_as_are_set(waiting):
 def test_a_machine_has_one_place_more_than_an_owner_gets(settings):
     settings.MEDIA_WORKERS = 3
 
-    assert places.pool_size() == 4
+    assert media_children() == 4
 
 
 def test_many_tasks_that_are_passed_over_are_not_read(

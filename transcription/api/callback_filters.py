@@ -9,8 +9,8 @@ from django.core.exceptions import ValidationError
 from django_filters import rest_framework as filters
 from django_filters.fields import IsoDateTimeField
 
-from transcription.api.fields import NOT_A_MOMENT
 from transcription.models import Callback
+from whisperhub.api.fields import NOT_A_MOMENT
 
 
 class MomentField(IsoDateTimeField):

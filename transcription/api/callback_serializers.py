@@ -12,8 +12,8 @@ from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from transcription.api.callback_fields import CallbackHeadersField
-from transcription.api.fields import CallbackUrlField, MomentField, refuse_unknown
 from transcription.models import Callback, CallbackAttempt, CallbackSecret
+from whisperhub.api.fields import CallbackUrlField, MomentField, refuse_unknown
 
 
 class CallbackLinksSerializer(serializers.Serializer[Any]):

@@ -14,7 +14,6 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.models import User
 from accounts.scopes import Scope
-from transcription.api.addresses import site_of
 from transcription.api.callback_filters import CallbackFilter
 from transcription.api.callback_serializers import (
     CallbackDetailSerializer,
@@ -25,7 +24,6 @@ from transcription.api.callback_serializers import (
     TestRequestSerializer,
 )
 from transcription.api.callbacks import TEST_EVENT
-from transcription.api.fields import flatten
 from transcription.api.views import UNAUTHORIZED, problem
 from transcription.documents.callbacks import (
     callback_detail_document,
@@ -35,6 +33,8 @@ from transcription.documents.callbacks import (
 from transcription.documents.encoding import Document
 from transcription.models import Callback, CallbackSecret
 from transcription.services import callback_secrets, callbacks
+from whisperhub.api.addresses import site_of
+from whisperhub.api.fields import flatten
 
 UNKNOWN = {404: problem("No callback of yours has this id.")}
 

@@ -24,9 +24,9 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from accounts.errors import AccountError
-from transcription.api.echoes import NAME_LENGTH, shortened, shortened_sentence
 from transcription.database import will_pass
 from transcription.errors import WhisperHubError
+from whisperhub.api.echoes import NAME_LENGTH, shortened, shortened_sentence
 from whisperhub.sentences import translated
 from whisperhub.web.problems import PROBLEM_JSON, problem_document
 from whisperhub.web.request_id import current_request_id

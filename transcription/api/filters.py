@@ -11,18 +11,18 @@ from rest_framework.request import Request
 
 from accounts.models import User
 from accounts.rights import Right, check_permission
-from transcription.api.fields import (
+from transcription.api.options import LanguageField
+from transcription.api.owners import user_named
+from transcription.engines.spec import ENGINE_CHOICES
+from transcription.models import TranscriptionTask
+from whisperhub.api.fields import (
     MomentField,
     OneOfField,
     RequestSerializer,
     query_values,
     refuse_unknown,
 )
-from transcription.api.options import LanguageField
-from transcription.api.owners import user_named
-from transcription.api.pagination import TaskListPagination
-from transcription.engines.spec import ENGINE_CHOICES
-from transcription.models import TranscriptionTask
+from whisperhub.api.pagination import TaskListPagination
 
 NEWEST_FIRST: Final = "-created_at"
 LAST_ENDED_FIRST: Final = "-finished_at"

@@ -8,8 +8,8 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from accounts.models import MAX_COUNT, MAX_REQUESTS_PER_MINUTE
-from transcription.api.fields import OneOfField, refuse_unknown
 from transcription.models import TranscriptionTask
+from whisperhub.api.fields import OneOfField, refuse_unknown
 
 
 class KeyLimitsSerializer(serializers.Serializer[Any]):

@@ -22,12 +22,12 @@ from accounts.models import ApiKey, User
 from accounts.permissions import granted_scopes
 from accounts.rights import Right, check_owner, check_permission, check_scopes
 from accounts.scopes import ORDINARY, Scope
-from transcription.api.fields import MomentField, TextField, refuse_unknown
-from transcription.api.json_bodies import BoundedJSONParser
 from transcription.api.key_limits import KeyLimitsSerializer
 from transcription.api.owners import OwnerField, check_may_name, named_owner
 from transcription.api.usage import UsageSerializer, usage_of
 from transcription.api.views import OTHERS_REFUSED, UNAUTHORIZED, problem
+from whisperhub.api.fields import MomentField, TextField, refuse_unknown
+from whisperhub.api.json_bodies import BoundedJSONParser
 
 NOT_FOUND = {404: problem("No key has this id.")}
 READ_REFUSED = {**UNAUTHORIZED, 403: OTHERS_REFUSED}

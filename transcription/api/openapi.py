@@ -11,8 +11,8 @@ from drf_spectacular.plumbing import ResolvedComponent
 from rest_framework import serializers
 
 from accounts.openapi import ScopedSchema
-from transcription.api.fields import NumbersField
 from transcription.api.serializers import ProblemSerializer
+from whisperhub.api.fields import NumbersField
 from whisperhub.web.problems import PROBLEM_JSON
 from whisperhub.web.request_id import HEADER
 

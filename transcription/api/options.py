@@ -9,7 +9,15 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from transcription.api.fields import (
+from transcription.engines.languages import AUTO, LANGUAGE_PATTERN, language_code
+from transcription.engines.options import (
+    BATCHING,
+    MOST_HYPOTHESES,
+    OPTION_NAMES,
+    DecodeOptions,
+    VadParameters,
+)
+from whisperhub.api.fields import (
     ClipTimestampsField,
     JsonObjectField,
     NullableNumberField,
@@ -18,14 +26,6 @@ from transcription.api.fields import (
     RequestSerializer,
     TextField,
     ZeroIsNoneField,
-)
-from transcription.engines.languages import AUTO, LANGUAGE_PATTERN, language_code
-from transcription.engines.options import (
-    BATCHING,
-    MOST_HYPOTHESES,
-    OPTION_NAMES,
-    DecodeOptions,
-    VadParameters,
 )
 
 TEXT_LENGTH = 2000

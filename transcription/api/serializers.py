@@ -13,14 +13,6 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from transcription.api.callback_fields import CallbackHeadersField
-from transcription.api.fields import (
-    CallbackUrlField,
-    FileUrlField,
-    OneOfField,
-    RequestSerializer,
-    TextField,
-    refuse_unknown,
-)
 from transcription.api.options import (
     AUDIO_TRACK_HELP,
     AudioTrackField,
@@ -31,6 +23,14 @@ from transcription.media.subtitles import SRT, VTT
 from transcription.models import Transcript, TranscriptionTask
 from transcription.services.outlook import MAX_AHEAD
 from transcription.services.submission import Link, Media, TaskRequest
+from whisperhub.api.fields import (
+    CallbackUrlField,
+    FileUrlField,
+    OneOfField,
+    RequestSerializer,
+    TextField,
+    refuse_unknown,
+)
 
 NOTICES_HELP = _(
     "What a reader of the result must know: where sound is missing, say, or which "

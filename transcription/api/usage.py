@@ -17,12 +17,12 @@ from accounts.models import ApiKey, User
 from accounts.rights import Right
 from accounts.throttling import rate_name
 from accounts.usage import DAYS_SHOWN, Used
-from transcription.api.fields import query_values, refuse_unknown
 from transcription.api.owners import OwnerField
 from transcription.api.views import OTHERS_REFUSED, UNAUTHORIZED, problem
 from transcription.models import TranscriptionTask
 from transcription.services.quotas import unfinished_tasks
 from whisperhub import rates
+from whisperhub.api.fields import query_values, refuse_unknown
 
 # More are not counted; the figure then stands for more, too.
 MAX_UNFINISHED: Final = 10_000

@@ -26,7 +26,6 @@ from rest_framework.viewsets import GenericViewSet
 
 from accounts.limits import client_of
 from accounts.models import User
-from transcription.api.addresses import site_of
 from transcription.api.callback_serializers import CallbackDetailSerializer
 from transcription.api.callbacks import TASK_ENDED
 from transcription.api.examples import (
@@ -37,9 +36,7 @@ from transcription.api.examples import (
     TASK_WAITING,
 )
 from transcription.api.exceptions import TaskHasNoResultError
-from transcription.api.fields import flatten, query_values
 from transcription.api.filters import TaskQuerySerializer, listed_tasks
-from transcription.api.pagination import TaskListPagination, TaskPagination
 from transcription.api.serializers import (
     LanguageDetectionSerializer,
     ModelListSerializer,
@@ -83,6 +80,9 @@ from transcription.services import (
     steering,
     submission,
 )
+from whisperhub.api.addresses import site_of
+from whisperhub.api.fields import flatten, query_values
+from whisperhub.api.pagination import TaskListPagination, TaskPagination
 
 IDEMPOTENCY_REPLAYED = "Idempotency-Replayed"
 SUBTITLE_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt"}

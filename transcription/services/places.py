@@ -20,11 +20,6 @@ from transcription.database import despite_outages
 from transcription.models import TranscriptionTask
 
 
-def pool_size() -> int:
-    """How many places a machine has."""
-    return int(settings.MEDIA_WORKERS) + 1
-
-
 @contextmanager
 def choosing() -> Iterator[None]:
     """Be the only process of this machine that takes a place, inside the block.

@@ -12,9 +12,9 @@ from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.test_reading import ids
 from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tests.support.problems import read_problem
-from transcription.api import pagination
 from transcription.api.serializers import TaskSerializer
 from transcription.models import TranscriptionTask
+from whisperhub.api import pagination
 
 pytestmark = pytest.mark.django_db
 

@@ -14,8 +14,8 @@ from tests.integration.api.conftest import TASKS
 from tests.support.factories import SlotFactory, TaskFactory, TranscriptFactory, segment
 from tests.support.problems import read_problem
 from tests.support.stored_files import TaskFiles
-from transcription.api import pagination
 from transcription.models import Transcript, TranscriptionTask
+from whisperhub.api import pagination
 
 pytestmark = pytest.mark.django_db
 

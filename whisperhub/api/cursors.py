@@ -21,7 +21,7 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 # Microseconds since the epoch, and the row's number.
 PLACE: Final = struct.Struct(">qQ")
-KEY_SALT: Final = "transcription.api.cursors"
+KEY_SALT: Final = "whisperhub.api.cursors"
 
 
 class BadCursorError(ValueError):

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from transcription.api import cursors
+from whisperhub.api import cursors
 
 DEFAULT_LIMIT: Final = 20
 MAX_LIMIT: Final = 100

@@ -17,7 +17,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.utils.serializer_helpers import BindingDict
 
-from transcription.api.echoes import MOST_NAMES, NAME_LENGTH, shortened, shown
+from whisperhub.api.echoes import MOST_NAMES, NAME_LENGTH, shortened, shown
 from whisperhub.network.egress import BlockedAddressError, configured_policy
 from whisperhub.network.links import LENGTH, Fault, fault_of, target_of
 from whisperhub.web import languages
