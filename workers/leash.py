@@ -1,6 +1,6 @@
 """Keeps every child from outliving its supervisor, even one that was killed with -9.
 
-Two independent guards, both started by workers/supervisor.py by this file's path, with
+Two independent guards, both started by workers/supervisor/ by this file's path, with
 the standard library only, so that they cost milliseconds:
 
 - `leash.py --parent PID -- command…` runs before each child. On Linux it asks the

@@ -1,301 +1,37 @@
-"""Runs a set of named programs as one: starts them in order, keeps them up, stops them.
-
-Everything happens in the one thread that calls `Supervisor.run`, which sleeps in a
-selector; `request_stop` may come from a signal handler or from another thread.
-"""
+"""Starts programs in order, keeps them up, and stops them."""
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 import selectors
 import signal
-import subprocess
-import sys
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from whisperhub.edges import Edge, guarded
-from whisperhub.logging import escaped
 from workers import leash
-from workers.readiness import READY_VARIABLE
-
-logger = logging.getLogger(__name__)
-
-LEASH: Final = str(Path(leash.__file__).resolve())
-# Isolated from the user's environment and without site-packages: starts in 15 ms.
-LEASH_PYTHON: Final = (sys.executable, "-I", "-S", LEASH)
+from workers.supervisor.children import Child, Guard
+from workers.supervisor.programs import (
+    LineFilter,
+    LogFile,
+    Program,
+    ProgramFailedError,
+    describe_exit,
+    write_to_stderr,
+)
 
 # How often a dead child and a readiness check are looked for. Mostly the end of the
 # child's output comes first; a grandchild that keeps the pipe open hides that.
 STARTING_POLL_SECONDS: Final = 0.05
 RUNNING_POLL_SECONDS: Final = 0.5
-TAIL_LINES: Final = 15
 READ_BYTES: Final = 65_536
-# A line without an end would grow for ever.
-MAX_LINE_BYTES: Final = 16_384
 HURRY_SECONDS: Final = 1.0
-
-BACKOFF_FIRST_SECONDS: Final = 0.5
-BACKOFF_LIMIT_SECONDS: Final = 30.0
-# A child that ran this long before it died starts the back-off anew.
-STABLE_SECONDS: Final = 30.0
-
-# The level as logging, Celery and uvicorn write it, and as Flower's Tornado does:
-# "[W 261122 10:32:52 command:168] …".
-LEVEL: Final = re.compile(
-    r"\b(?:(?P<loud>WARNING|ERROR|CRITICAL)|DEBUG|INFO)\b|^\[(?:(?P<bad>[WEC])|[DI]) \d"
-)
-LEVEL_COLUMNS: Final = 60
-
-
-class ProgramFailedError(Exception):
-    """A program did not come up: a sentence, and the end of its output."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """One child process as its owner describes it.
-
-    Attributes:
-        name: what its lines on the console begin with; unique in a supervisor.
-        command: program and arguments.
-        environment: variables on top of our own.
-        cwd: working folder; None: ours.
-        is_ready: asked until it says yes; must answer within a second. None: ready as
-            soon as it runs, or for `runs_once` when it has ended well.
-        ready_seconds: how long that may take.
-        runs_once: comes to its end by itself, before the next stage starts.
-        must_start: its death before it was ready ends the supervisor; otherwise it is
-            started again like any other.
-        patience_seconds: from SIGTERM to SIGKILL.
-        final_statuses: exit statuses after which starting it again is of no use.
-        hint: a sentence for the operator when it does not come up.
-    """
-
-    name: str
-    command: Sequence[str]
-    environment: Mapping[str, str] = field(default_factory=dict)
-    cwd: Path | None = None
-    is_ready: Callable[[], bool] | None = None
-    ready_seconds: float = 60.0
-    runs_once: bool = False
-    must_start: bool = True
-    patience_seconds: float = 10.0
-    final_statuses: frozenset[int] = frozenset()
-    hint: str = ""
-
-
-class LineFilter:
-    """Decides which lines of a child's output an operator should see.
-
-    Lines without a level (the rest of a traceback) go the way of the line above.
-    """
-
-    def __init__(self, *, verbose: bool) -> None:
-        self._verbose = verbose
-        self._loud = False
-
-    def shows(self, line: str) -> bool:
-        """Whether this next line belongs on the console."""
-        match = LEVEL.search(line[:LEVEL_COLUMNS])
-        if match:
-            self._loud = bool(match["loud"] or match["bad"])
-        elif line.startswith("Traceback (most recent call last)"):
-            self._loud = True
-        return self._verbose or self._loud
-
-
-class LogFile(RotatingFileHandler):
-    """The lines of one child in a file of its own, turned over at a size."""
-
-    def __init__(self, path: Path, *, max_bytes: int, backup_count: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        super().__init__(
-            path, maxBytes=max_bytes, backupCount=backup_count, encoding="utf-8"
-        )
-
-    def write(self, line: str) -> None:
-        """Append one line."""
-        self.emit(logging.makeLogRecord({"msg": line}))
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Let it pass: a full disk is no reason to stop the service."""
-
-
-class Guard:
-    """The process that ends our children when we are killed; see workers/leash.py.
-
-    Created by a supervisor before its first child. It also holds the descriptors in
-    `hold`, so that a lock of ours is free only when the last child is gone.
-    """
-
-    def __init__(self, hold: Sequence[int] = ()) -> None:
-        self._hold = tuple(hold)
-        self._groups: set[int] = set()
-        self._process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*LEASH_PYTHON, "--guard"],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=self._hold,
-        )
-
-    def add(self, group: int) -> None:
-        """Entrust a process group to it."""
-        self._groups.add(group)
-        self._tell(f"+{group}\n")
-
-    def remove(self, group: int) -> None:
-        """Take back a group that has ended."""
-        self._groups.discard(group)
-        self._tell(f"-{group}\n")
-
-    def _tell(self, line: str) -> None:
-        pipe = self._process.stdin
-        if pipe is None:
-            raise RuntimeError("The guard was started without a pipe.")
-        try:
-            pipe.write(line.encode())
-            pipe.flush()
-        except (BrokenPipeError, ValueError):
-            # It is closed where starting another guard had failed.
-            logger.warning("The guard process died; starting another")
-            self._discard()
-            self._process = self._start()
-            for group in self._groups:
-                self._tell(f"+{group}\n")
-
-    def _discard(self) -> None:
-        if self._process.stdin is not None:
-            try:
-                self._process.stdin.close()
-            except BrokenPipeError:
-                pass
-        self._process.wait()
-
-    def close(self) -> None:
-        """Let it go; by now no group should be left, and it ends those that are."""
-        self._discard()
-
-
-class Child:
-    """One run or several runs, one after the other, of a program."""
-
-    def __init__(
-        self, program: Program, *, shows: LineFilter, log: LogFile | None
-    ) -> None:
-        self.program = program
-        self.process: subprocess.Popen[bytes] | None = None
-        self.log = log
-        self.shows = shows
-        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self.was_ready = False
-        self.ready_by = 0.0
-        self.started_at = 0.0
-        self.failures = 0
-        self.restart_at: float | None = None
-        self.kill_at: float | None = None
-        self.leaving = False
-        self._partial = b""
-
-    @property
-    def name(self) -> str:
-        """The program's name."""
-        return self.program.name
-
-    @property
-    def pid(self) -> int | None:
-        """The running process and its group, None between two runs."""
-        return None if self.process is None else self.process.pid
-
-    def spawn(self) -> IO[bytes]:
-        """Start a run in a session of its own; return its output, stderr included."""
-        self.tail.clear()
-        self._partial = b""
-        self.restart_at = self.kill_at = None
-        self.was_ready = False
-        self.started_at = time.monotonic()
-        self.ready_by = self.started_at + self.program.ready_seconds
-        self.process = subprocess.Popen(
-            [*LEASH_PYTHON, "--parent", str(os.getpid()), "--", *self.program.command],
-            env={
-                **{k: v for k, v in os.environ.items() if k != READY_VARIABLE},
-                **self.program.environment,
-            },
-            cwd=self.program.cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            # A Ctrl-C goes to the terminal's group: ours only, so that we stop the
-            # children in order.
-            start_new_session=True,
-        )
-        if self.process.stdout is None:
-            raise RuntimeError("The child was started without a pipe.")
-        os.set_blocking(self.process.stdout.fileno(), False)
-        return self.process.stdout
-
-    def split(self, data: bytes) -> Iterator[str]:
-        """Whole lines of the output; what is left waits for more, or for its end."""
-        self._partial += data
-        *lines, self._partial = self._partial.split(b"\n")
-        if self._partial and (not data or len(self._partial) > MAX_LINE_BYTES):
-            lines.append(self._partial)
-            self._partial = b""
-        for line in lines:
-            text = escaped(line.decode("utf-8", "replace").rstrip())
-            if text:
-                self.tail.append(text)
-                yield text
-
-    def signal(self, number: signal.Signals) -> None:
-        """Signal the process alone: it knows best how to end its own children."""
-        if self.process is not None:
-            self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """SIGKILL to the whole group."""
-        if self.process is not None:
-            leash.send(self.process.pid, signal.SIGKILL)
-
-    def backoff(self) -> float:
-        """Seconds until the next start, doubled by each early death in a row."""
-        if time.monotonic() - self.started_at >= STABLE_SECONDS:
-            self.failures = 0
-        seconds = BACKOFF_FIRST_SECONDS * 2.0**self.failures
-        self.failures += 1
-        return min(seconds, BACKOFF_LIMIT_SECONDS)
-
-
-def describe_exit(code: int) -> str:
-    """Say how a process ended, from the return code subprocess gives."""
-    if code >= 0:
-        return f"exit status {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
-
-
-def write_to_stderr(line: str) -> None:
-    """Write a line for the operator; a terminal that went away is no error."""
-    try:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        pass
 
 
 class Supervisor:
