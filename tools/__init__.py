@@ -1,0 +1,1 @@
+"""Programs for developers: installation, test runs, the demo model, translations."""

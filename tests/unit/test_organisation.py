@@ -168,6 +168,18 @@ def test_only_the_storage_knows_where_the_files_of_tasks_lie():
     assert knowing == {"whisperhub/settings.py", "whisperhub/web/forms.py"}
 
 
+@pytest.mark.parametrize("package", PRODUCT)
+def test_each_package_says_what_it_is_for(package):
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / package).rglob("__init__.py")
+        if not {"migrations", "management", "formats"} & set(path.parts)
+        and ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None
+    ]
+
+    assert silent == []
+
+
 def test_one_module_connects_to_redis():
     importing = {
         str(path.relative_to(ROOT))
