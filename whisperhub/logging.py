@@ -68,6 +68,31 @@ class LineFormatter(logging.Formatter):
         return escaped(super().formatMessage(record))
 
 
+LOGGERS: Final[dict[str, Any]] = {
+    # It has handlers of its own, whose lines may be forged.
+    "uvicorn": {"handlers": [], "propagate": True},
+    # Each of these reports every request or task; ours say it better.
+    "celery.app.trace": {"level": "WARNING"},
+    "celery.worker.strategy": {"level": "WARNING"},
+    "faster_whisper": {"level": "WARNING"},
+    "uvicorn.access": {
+        "level": "WARNING",
+        "handlers": [],
+        "propagate": True,
+    },
+    # It asks workers that are still starting.
+    "flower.inspector": {"level": "ERROR"},
+    # A wrong Host, a form with a thousand fields.
+    **{
+        f"django.security.{error}": {"filters": ["without_traceback"]}
+        for error in SUSPICIONS
+    },
+    "httpx": {"level": "WARNING"},
+    # Its other messages hold addresses, which may hold a client's secrets.
+    "urllib3": {"level": "ERROR"},
+}
+
+
 def logging_config(
     *, level: str, folder: Path | None, max_bytes: int, backup_count: int
 ) -> dict[str, Any]:
@@ -109,27 +134,5 @@ def logging_config(
         "formatters": {"line": {"()": LineFormatter, "fmt": LINE}},
         "handlers": handlers,
         "root": {"level": level, "handlers": list(handlers)},
-        "loggers": {
-            # It has handlers of its own, whose lines may be forged.
-            "uvicorn": {"handlers": [], "propagate": True},
-            # Each of these reports every request or task; ours say it better.
-            "celery.app.trace": {"level": "WARNING"},
-            "celery.worker.strategy": {"level": "WARNING"},
-            "faster_whisper": {"level": "WARNING"},
-            "uvicorn.access": {
-                "level": "WARNING",
-                "handlers": [],
-                "propagate": True,
-            },
-            # It asks workers that are still starting.
-            "flower.inspector": {"level": "ERROR"},
-            # A wrong Host, a form with a thousand fields.
-            **{
-                f"django.security.{error}": {"filters": ["without_traceback"]}
-                for error in SUSPICIONS
-            },
-            "httpx": {"level": "WARNING"},
-            # Its other messages hold addresses, which may hold a client's secrets.
-            "urllib3": {"level": "ERROR"},
-        },
+        "loggers": LOGGERS,
     }

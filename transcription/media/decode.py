@@ -152,25 +152,9 @@ def decode_to_samples(
                 container, stream, should_stop=should_stop, max_seconds=max_seconds
             )
         with _new_file(destination) as file:
-            count = heard = 0
-            for piece in reader.read_pieces():
-                if isinstance(piece, Hole):
-                    count = max(count, round(piece.end * SAMPLE_RATE))
-                    continue
-                count += len(piece)
-                heard += len(piece)
-                if count > max_seconds * SAMPLE_RATE:
-                    raise _too_long(max_seconds)
-                # What is left out is a hole in the file: it reads as silence and takes
-                # no room.
-                if piece.any():
-                    file.seek((count - len(piece)) * SAMPLE_BYTES)
-                    file.write(piece.astype(SAMPLE_DTYPE, copy=False).data)
-                if on_progress:
-                    on_progress(count / SAMPLE_RATE)
-            if not heard:
-                raise reader.explain_silence()
-            file.truncate(count * SAMPLE_BYTES)
+            count = _write_samples(
+                reader, file, max_seconds=max_seconds, on_progress=on_progress
+            )
     return DecodedAudio(
         facts=facts,
         sample_count=count,
@@ -180,16 +164,51 @@ def decode_to_samples(
         tracks=tracks,
         track=track.index,
         notices=[
-            *notices.cut_short(
-                reader.is_cut_short
-                or is_cut_short(path, first_name(facts.format_name))
-                or _lacks_stated_samples(facts, count),
-                seconds=count / SAMPLE_RATE,
-            ),
+            *_notices_of_end(path, reader, facts, count),
             *notices.chosen_track(track, instead_of=ranked[0]),
             *reader.make_notices(),
         ],
     )
+
+
+def _write_samples(
+    reader: _AudioReader,
+    file: BinaryIO,
+    *,
+    max_seconds: float,
+    on_progress: Callable[[float], None] | None,
+) -> int:
+    """Write what a reader reads; returns the number of samples, silence included."""
+    count = heard = 0
+    for piece in reader.read_pieces():
+        if isinstance(piece, Hole):
+            count = max(count, round(piece.end * SAMPLE_RATE))
+            continue
+        count += len(piece)
+        heard += len(piece)
+        if count > max_seconds * SAMPLE_RATE:
+            raise _too_long(max_seconds)
+        # What is left out is a hole in the file: it reads as silence and takes no room.
+        if piece.any():
+            file.seek((count - len(piece)) * SAMPLE_BYTES)
+            file.write(piece.astype(SAMPLE_DTYPE, copy=False).data)
+        if on_progress:
+            on_progress(count / SAMPLE_RATE)
+    if not heard:
+        raise reader.explain_silence()
+    file.truncate(count * SAMPLE_BYTES)
+    return count
+
+
+def _notices_of_end(
+    path: Path, reader: _AudioReader, facts: MediaFacts, count: int
+) -> Iterator[Notice]:
+    is_short = (
+        reader.is_cut_short
+        or is_cut_short(path, first_name(facts.format_name))
+        or _lacks_stated_samples(facts, count)
+    )
+    return notices.cut_short(is_short, seconds=count / SAMPLE_RATE)
 
 
 def _check_type(container: InputContainer, allowed: AllowedTypes) -> None:

@@ -219,13 +219,7 @@ def submit_upload(
         UnknownModelError: nobody serves the model.
         UnsupportedOptionError: its engine cannot honour an option.
     """
-    if not upload.size:
-        raise EmptyUploadError(Sentence("The uploaded file is empty."))
-    limit = settings.MAX_UPLOAD_BYTES
-    if limit is not None and upload.size > limit:
-        raise UploadTooLargeError(
-            Sentence("The file is larger than this server takes.")
-        )
+    _check_size(upload)
     file_name = clean_file_name(upload.name)
     _check_type(file_name)
     client = client or client_without_key(owner.pk)
@@ -250,6 +244,16 @@ def submit_upload(
         raise
     logger.info("Task %s: accepted, %d bytes", public_id, size)
     return task
+
+
+def _check_size(upload: UploadedFile[Any]) -> None:
+    if not upload.size:
+        raise EmptyUploadError(Sentence("The uploaded file is empty."))
+    limit = settings.MAX_UPLOAD_BYTES
+    if limit is not None and upload.size > limit:
+        raise UploadTooLargeError(
+            Sentence("The file is larger than this server takes.")
+        )
 
 
 def _check_type(file_name: str) -> None:
