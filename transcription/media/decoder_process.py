@@ -58,7 +58,8 @@ def main() -> None:
     start_bytes = address_space_bytes()
     with Connection(int(sys.argv[1])) as connection:
         connection.send_bytes(READY)
-        with contextlib.suppress(EOFError, BrokenPipeError):
+        # The worker may go before it has read what was sent to it.
+        with contextlib.suppress(EOFError, ConnectionError):
             while True:
                 job: DecodeJob = pickle.loads(connection.recv_bytes())  # noqa: S301
                 outcome = decode(job)

@@ -19,7 +19,7 @@ from tests.support.media_files import (
     write_wav,
 )
 from tests.support.processes import is_alive
-from tests.support.waiting import wait_for
+from tests.support.waiting import patient, wait_for
 from transcription import errors
 from transcription.errors import (
     DecoderLostError,
@@ -254,6 +254,20 @@ def test_a_process_ends_with_the_one_that_started_it(
     process._popen.stdin.close()
 
     wait_for(lambda: not is_alive(process._popen.pid))
+
+
+def test_a_process_whose_worker_goes_before_the_first_file_ends_in_silence(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    process = decoder_module._Process()
+    assert process._socket.poll(patient(60))
+
+    process._socket.close()
+
+    assert process._popen.wait(patient(10)) == 0
+    assert capfd.readouterr().err == ""
+    assert process._popen.stdin is not None
+    process._popen.stdin.close()
 
 
 def test_a_process_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
