@@ -119,6 +119,8 @@ def test_it_installs_once_and_is_silent_afterwards(new_checkout):
     first = new_checkout.run("base")
     assert first.returncode == 0, first.stderr
     assert "Installing 1 packages for base" in first.stdout
+    (package,) = (new_checkout.root / ".venv").glob("lib/*/site-packages/ding")
+    assert list(package.glob("__pycache__/*.pyc"))
     assert new_checkout.version_of("ding") == "1.0"
 
     again = new_checkout.run("base")

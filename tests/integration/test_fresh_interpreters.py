@@ -52,3 +52,16 @@ def test_a_benchmark_that_is_a_program_too_begins_without_apps(name, tmp_path):
     )
 
     assert said == "imported\n"
+
+
+def test_a_worker_does_not_load_the_api_for_checks_at_its_start(tmp_path):
+    said = run_python(
+        "import sys\n"
+        "from celery.fixups.django import DjangoWorkerFixup\n"
+        "from whisperhub.celery import app\n"
+        "DjangoWorkerFixup(app).validate_models()\n"
+        "print('transcription.api.views' in sys.modules)",
+        WHISPERHUB_DATA_DIR=str(tmp_path / "var"),
+    )
+
+    assert said == "False\n"

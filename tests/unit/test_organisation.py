@@ -32,7 +32,7 @@ WITH_FILES_OF_THEIR_OWN = {
     "whisperhub/secrets.py",
     # Models.
     "transcription/engines/demo_model/installation.py",
-    # How much room a file takes, whoever asks.
+    # How much room a file takes.
     "whisperhub/disk.py",
     # Signs of readiness.
     "workers/stack.py",

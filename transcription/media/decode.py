@@ -121,7 +121,7 @@ def decode_to_samples(
 
     Args:
         path: chosen by the server.
-        destination: the samples file, written anew; after an error there is none.
+        destination: the samples file, created or overwritten; deleted on error.
         max_seconds: of audio, counted in samples as they come.
         choice: the track that is wanted; None: the default one, or the first with
             sound in it.

@@ -114,7 +114,7 @@ class Decoder:
 
         Args:
             path: chosen by the server.
-            destination: the samples file, written anew; after an error there is none.
+            destination: the samples file, created or overwritten; deleted on error.
             max_seconds: of audio.
             choice: the track that is wanted; None: the one that players take.
             limits: what it may cost.

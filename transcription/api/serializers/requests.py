@@ -85,7 +85,7 @@ class SourceSerializer(RequestSerializer):
         return super().to_internal_value(data)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """One source, no more and no less."""
+        """Require exactly one source."""
         if "file" in attrs and "file_url" in attrs:
             raise serializers.ValidationError(
                 {"file_url": _("Send either a file or a link, not both.")},
