@@ -100,7 +100,12 @@ class Dispatcher:
                 min(AGEING_LOOK_SECONDS, settings.AGEING_SECONDS),
             ),
             Step("close_gaps", turns.close_gaps, GAPS_LOOK_SECONDS),
-            Step("find_lost_hints", self.find_lost_hints),
+            *(
+                Step(
+                    f"find_lost_{kind.name}_hints", partial(self.find_lost_hints, kind)
+                )
+                for kind in KINDS
+            ),
             *(
                 Step(f"send_hints_of_{kind.name}s", partial(_send_unsent, kind))
                 for kind in KINDS
@@ -169,12 +174,12 @@ class Dispatcher:
             return 0
         return kind.take_back_expired(then=KINDS[kind])
 
-    def find_lost_hints(self) -> int:
-        """Look for rows whose hint is nowhere any more; returns how many."""
+    def find_lost_hints(self, kind: WorkKind[Any]) -> int:
+        """Look for rows whose hint is no longer in the broker; returns how many."""
         try:
-            return sum(kind.forget_lost_hints() for kind in KINDS)
+            return kind.forget_lost_hints()
         except REDIS_ERRORS as error:
-            logger.debug("Lost hints cannot be looked for: %s", error)
+            logger.debug("Lost hints of %ss cannot be looked for: %s", kind.name, error)
             return 0
 
 

@@ -55,6 +55,6 @@ def finish(lease: Lease) -> None:
 
 
 def cancel(errand_id: int) -> None:
-    errand = Errand.objects.filter(pk=errand_id)
-    if not errand.filter(ERRANDS.may_start()).update(state="cancelled"):
-        errand.filter(state="running").update(cancel_requested_at=Now())
+    waits = models.When(state="waiting", then=models.Value("cancelled"))
+    rows = Errand.objects.filter(pk=errand_id, state__in=["waiting", "running"])
+    rows.update(state=models.Case(waits, default="state"), cancel_requested_at=Now())

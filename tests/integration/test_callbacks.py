@@ -39,7 +39,7 @@ from transcription.services import (
 from transcription.services.callbacks import CALLBACKS, Claim, Reply
 from transcription.work import kinds
 from transcription.work.publishing import breaker
-from workers.dispatcher import Dispatcher
+from workers.dispatcher import KINDS, Dispatcher
 
 pytestmark = pytest.mark.django_db
 
@@ -520,7 +520,7 @@ def test_lost_hints_are_found_and_sent_again(broker, monkeypatch):
         [lost.pk],
         [kept.pk],
     ]
-    assert dispatcher.find_lost_hints() == 0
+    assert dispatcher.find_lost_hints(CALLBACKS) == 0
 
 
 def test_an_emptied_broker_loses_no_callback(broker, monkeypatch):
@@ -531,7 +531,8 @@ def test_an_emptied_broker_loses_no_callback(broker, monkeypatch):
     transitions.TASKS.send_hint(task.pk)
     broker.client.flushall()
 
-    assert Dispatcher().find_lost_hints() == 4
+    dispatcher = Dispatcher()
+    assert [dispatcher.find_lost_hints(kind) for kind in KINDS] == [1, 3]
 
     assert CALLBACKS.send_unsent() == 3
 

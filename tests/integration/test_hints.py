@@ -206,11 +206,11 @@ def test_hints_of_an_emptied_broker_are_sent_again(broker, old_enough):
     broker.client.flushall()
     dispatcher = Dispatcher()
 
-    assert dispatcher.find_lost_hints() == 2
+    assert dispatcher.find_lost_hints(TASKS) == 2
     assert not any(dispatched(task) for task in tasks)
     assert TASKS.send_unsent() == 2
     assert broker.queues() == {"demo.normal", "prepare.high"}
-    assert dispatcher.find_lost_hints() == 0
+    assert dispatcher.find_lost_hints(TASKS) == 0
 
 
 def test_a_lane_gets_as_many_hints_as_it_has_lost(broker, old_enough):
@@ -221,13 +221,13 @@ def test_a_lane_gets_as_many_hints_as_it_has_lost(broker, old_enough):
     broker.client.rpop("demo.normal", 2)
     dispatcher = Dispatcher()
 
-    assert dispatcher.find_lost_hints() == 2
+    assert dispatcher.find_lost_hints(TASKS) == 2
     # Whose turn it is keeps its hint, whichever it was that was lost.
     assert [dispatched(task) for task in tasks] == [False, True, True, False]
     assert TASKS.send_unsent() == 2
     assert len(broker.hints("demo.normal")) == 4
     assert len(broker.hints("demo.high")) == 1
-    assert dispatcher.find_lost_hints() == 0
+    assert dispatcher.find_lost_hints(TASKS) == 0
 
 
 def test_hints_without_a_task_stand_in_for_lost_ones(broker, old_enough):
@@ -237,7 +237,7 @@ def test_hints_without_a_task_stand_in_for_lost_ones(broker, old_enough):
     transitions.cancel(tasks[0].pk)
     broker.client.rpop("demo.normal")
 
-    assert Dispatcher().find_lost_hints() == 0
+    assert Dispatcher().find_lost_hints(TASKS) == 0
     assert all(dispatched(task) for task in tasks[1:])
 
 
@@ -250,7 +250,7 @@ def test_hints_do_not_become_more_and_more(broker, old_enough):
     dispatcher = Dispatcher()
 
     for _ in range(5):
-        dispatcher.find_lost_hints()
+        dispatcher.find_lost_hints(TASKS)
         TASKS.send_unsent()
 
     assert len(broker.hints("demo.normal")) == 5
@@ -262,7 +262,7 @@ def test_a_hint_that_is_taken_by_nobody_who_claims_is_replaced_now_and_then(brok
     dispatcher = Dispatcher()
 
     for _ in range(5):
-        dispatcher.find_lost_hints()
+        dispatcher.find_lost_hints(TASKS)
         TASKS.send_unsent()
         taken = broker.client.rpop("demo.normal")
 
@@ -303,5 +303,5 @@ def test_a_young_hint_may_be_on_its_way(broker):
 def test_without_a_broker_no_hint_counts_as_lost(old_enough):
     task = TaskFactory(queued=True, dispatched_at=timezone.now() - timedelta(hours=1))
 
-    assert Dispatcher().find_lost_hints() == 0
+    assert Dispatcher().find_lost_hints(TASKS) == 0
     assert dispatched(task)

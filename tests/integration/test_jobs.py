@@ -19,7 +19,7 @@ from tests.support.engines import ScriptedEngine
 from tests.support.factories import TaskFactory
 from tests.support.media_files import make_tone, write_audio, write_media, write_wav
 from tests.support.stored_files import TaskFiles
-from transcription import database
+from transcription import database, storage
 from transcription.accuracy import word_error_rate
 from transcription.documents.results import (
     language_detection_document,
@@ -346,6 +346,21 @@ def test_a_full_disk_is_tried_again(submitted, tmp_path, monkeypatch):
     task.refresh_from_db()
     assert (task.status, task.error_code) == ("preparing", "storage_error")
     assert TaskFiles(task.public_id).original.exists()
+
+
+def test_a_storage_that_cannot_tell_the_size_is_tried_again(
+    submitted, tmp_path, monkeypatch
+):
+    task = submitted(write_wav(tmp_path / "a.wav", make_tone(0.1)))
+
+    def stale(*args: Any) -> Any:
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr(type(storage.current()), "occupied_bytes", stale)
+
+    assert steps.prepare(task.pk, owner="media") is Outcome.RETRIED
+    task.refresh_from_db()
+    assert (task.status, task.error_code) == ("preparing", "storage_error")
 
 
 # --- Engines that fail ---------------------------------------------------------------

@@ -112,6 +112,7 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
         if task.reuse and (outcome := reuse.answer(task, held)):
             return outcome
         decoded = decode(task, held)
+        taken = storage.current().occupied_bytes(samples_of(task.public_id))
     except LeaseLostError:
         raise
     except TaskCancelledError:
@@ -145,7 +146,6 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
             code="storage_error",
             message=Sentence("The server could not read or store the media."),
         )
-    taken = storage.current().occupied_bytes(samples_of(task.public_id))
     outcome = held.apply(transitions.finish_preparation, decoded, samples_bytes=taken)
     logger.info(
         "Task %s: %.1f s of audio prepared in %.2f s",

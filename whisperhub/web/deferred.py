@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeAlias
 # Runs a function in one of the threads that answer requests and keep connections.
 InThread: TypeAlias = Callable[..., Awaitable[Any]]
 
-# Where the state of a server has the event of its stop: see `http_protocol`.
+# Where the state of a server has the event of its stop: see `whisperhub.web.protocol`.
 STOPPING: Final = "whisperhub.stopping"
 ATTRIBUTE: Final = "deferred"
 
