@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from tests.database_passes import may_use_database, runs_on_each
 from tests.support.network import block_outside
 
 # The files that take longest, longest first. `make test` hands files to workers: one
@@ -57,6 +58,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files; the others stay in their random order."""
     ranks = {name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Refuse a test that the passes on other databases would not find."""
+    if runs_on_each(item) and not may_use_database(item.path):
+        raise pytest.UsageError(
+            f"{item.nodeid} uses the database by a fixture from elsewhere. "
+            "Name one in this file: pytest.mark.django_db."
+        )
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

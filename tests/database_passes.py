@@ -8,6 +8,10 @@ else, such as the permissions of callers or the words of an answer.
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from pathlib import Path
+
 import pytest
 
 # What pytest-django calls access to the database; the marker asks for one of these.
@@ -18,6 +22,22 @@ FIXTURES = {
     "django_db_serialized_rollback",
     "live_server",
 }
+
+# A file whose tests use the database holds one of these; tests/conftest.py sees to it.
+WORDS = re.compile(rf"\b(?:django_db|{'|'.join(sorted(FIXTURES))})\b")
+
+
+@cache
+def may_use_database(path: Path) -> bool:
+    """Whether a file of tests holds a word by which tests get at the database."""
+    return WORDS.search(path.read_text(encoding="utf-8")) is not None
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Do not even import a file without such tests; some of them load PyTorch."""
+    is_test_file = collection_path.match("test_*.py")
+    # None lets others decide.
+    return True if is_test_file and not may_use_database(collection_path) else None
 
 
 def uses_database(item: pytest.Item) -> bool:
