@@ -66,7 +66,9 @@ def measure(rows: int, repeat: int) -> dict[str, Any]:
 
     from tools import many_tasks
     from transcription.models import TranscriptionTask
-    from transcription.services import transitions, turns
+    from transcription.services import turns
+    from transcription.services.held_tasks import TASKS
+    from transcription.services.transitions import claims
 
     Path(settings.DATA_DIR).mkdir(parents=True, exist_ok=True)
     call_command("migrate", verbosity=0)
@@ -87,7 +89,7 @@ def measure(rows: int, repeat: int) -> dict[str, Any]:
         chosen = turns.first_in(LANE)
         if chosen is None:
             raise RuntimeError("Nobody waits any more.")
-        transitions.claim_inference(
+        claims.claim_inference(
             chosen.task_id, owner="bench", only_if=chosen.still_first
         )
 
@@ -108,7 +110,7 @@ def measure(rows: int, repeat: int) -> dict[str, Any]:
             status=TranscriptionTask.Status.PROCESSING,
             lease_token=uuid.uuid4(),
             lease_owner="bench",
-            lease_expires_at=transitions.TASKS.lease_end(),
+            lease_expires_at=TASKS.lease_end(),
             started_at=Now(),
             attempts=F("attempts") + 1,
         )

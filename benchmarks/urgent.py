@@ -21,7 +21,7 @@ from benchmarks.material import model_path, speech
 from benchmarks.report import Report, percentile
 from transcription.engines.plan import model_slug
 from transcription.models import TranscriptionTask
-from transcription.services import transitions
+from transcription.services.transitions import cancelling
 from workers.demo import Client, temporary_key, wait_for_model
 from workers.stack import Stack, free_port
 
@@ -150,7 +150,7 @@ class Filler:
             return
         # Until the API can: this process shares the database with the service.
         row = TranscriptionTask.objects.get(public_id=self._task["id"])
-        transitions.cancel(row.pk)
+        cancelling.cancel(row.pk)
         self._service.wait(
             self._task, lambda task: task["status"] in {"cancelled", "completed"}
         )

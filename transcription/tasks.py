@@ -13,7 +13,7 @@ from django.conf import settings
 
 from transcription.engines.registry import current_engine
 from transcription.services import delivery, events, execution, preparation
-from transcription.services.transitions import Served
+from transcription.services.hint_outcome import HintOutcome
 from transcription.work.heartbeat import heartbeat
 
 # Far above what decoding the longest media takes, beside fetching it; a child that
@@ -63,7 +63,7 @@ def deliver_callback(callback_id: int) -> dict[str, str]:
     return {"outcome": state.value}
 
 
-def _report(served: Served | None) -> dict[str, str]:
+def _report(served: HintOutcome | None) -> dict[str, str]:
     """What Celery stores; nothing for a message that found nobody waiting.
 
     The message is named after the task it was sent for, which may be another one.

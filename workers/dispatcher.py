@@ -27,11 +27,11 @@ from transcription.services import (
     health,
     idempotency,
     retention,
-    transitions,
     turns,
 )
 from transcription.services.callbacks import CALLBACKS
-from transcription.services.transitions import TASKS
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions.changes import Outcome
 from transcription.work.kinds import WorkKind
 from whisperhub.edges import Edge, failure_count, guarded
 from whisperhub.redis import REDIS_ERRORS
@@ -188,7 +188,7 @@ def _send_unsent(kind: WorkKind[Any]) -> int:
 
 
 def _conclude(task: TranscriptionTask, outcome: str) -> None:
-    if outcome != transitions.Outcome.RETRIED:
+    if outcome != Outcome.RETRIED:
         retention.conclude(task, outcome)
 
 

@@ -25,10 +25,12 @@ from transcription.database import by_itself, persistently
 from transcription.engines.base import Engine, ModelCall
 from transcription.errors import LeaseLostError
 from transcription.models import TranscriptionTask
-from transcription.services import retention, transitions, turns
+from transcription.services import retention, turns
 from transcription.services.admission import admission
 from transcription.services.execution import JobReporter
-from transcription.services.transitions import TASKS, Outcome
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import lost_workers, release
+from transcription.services.transitions.changes import Outcome
 from transcription.work.heartbeat import heartbeat
 from transcription.work.kinds import Lease
 from whisperhub.edges import Edge, guarded
@@ -139,12 +141,12 @@ def put_jobs_back(stuck: ModelCall) -> None:
 
 
 def _convict(lease: Lease) -> Outcome:
-    return transitions.count_loss(lease) or Outcome.LOST
+    return lost_workers.count_loss(lease) or Outcome.LOST
 
 
 def _acquit(lease: Lease) -> Outcome:
     try:
-        return transitions.hand_back(lease)
+        return release.hand_back(lease)
     except LeaseLostError:
         return Outcome.LOST  # It ended in this moment.
 

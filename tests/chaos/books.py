@@ -19,7 +19,7 @@ from tests.chaos.monkey import Monkey
 from tests.chaos.receiver import MoodyReceiver
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
 from transcription.services import retention
-from transcription.services.transitions import LOSSES_FORGIVEN
+from transcription.services.transitions.lost_workers import LOSSES_FORGIVEN
 
 Status = TranscriptionTask.Status
 

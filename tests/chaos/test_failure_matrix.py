@@ -25,7 +25,7 @@ from tests.support.recordings import RECORDINGS, read_recording, silence, to_wav
 from tests.support.waiting import patient, wait_for
 from transcription.accuracy import word_error_rate
 from transcription.models import Transcript, TranscriptionTask
-from transcription.services import transitions
+from transcription.services.held_tasks import INFERENCE_TASK, PREPARE_TASK
 from whisperhub.queues import PREPARE, queue
 
 pytestmark = pytest.mark.e2e
@@ -329,8 +329,8 @@ def send_doubles(service: Service) -> None:
     """Messages that wake workers for nobody, several times."""
     for _ in range(5):
         for name, kind in (
-            (transitions.PREPARE_TASK, PREPARE),
-            (transitions.INFERENCE_TASK, "demo"),
+            (PREPARE_TASK, PREPARE),
+            (INFERENCE_TASK, "demo"),
         ):
             lane = f"{kind}.normal"
             service.celery.send_task(name, args=[lane], queue=queue(lane))

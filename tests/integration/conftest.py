@@ -23,7 +23,7 @@ from transcription.engines.base import Engine
 from transcription.engines.plan import parse_slot
 from transcription.engines.registry import create_engine
 from transcription.models import DispatcherTick, TranscriptionTask, WorkerSlot
-from transcription.services.transitions import TASKS
+from transcription.services.held_tasks import TASKS
 from transcription.work.heartbeat import heartbeat
 from whisperhub import redis as connections_to_redis
 from whisperhub.broker import to_redis_url

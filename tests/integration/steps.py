@@ -10,8 +10,20 @@ from tests.support.factories import TaskFactory
 from transcription.engines.base import Engine, ModelInfo, Segment, Transcription
 from transcription.media.facts import DecodedAudio, MediaFacts
 from transcription.models import TranscriptionTask
-from transcription.services import execution, preparation, transitions, turns
-from transcription.services.transitions import TASKS, Outcome
+from transcription.services import execution, preparation, turns
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import (
+    cancelling,
+    claims,
+    completion,
+    failure,
+    lost_workers,
+    priorities,
+    recording,
+    release,
+    restart,
+)
+from transcription.services.transitions.changes import Outcome
 from transcription.work.kinds import Lease
 
 DECODED = DecodedAudio(
@@ -47,19 +59,19 @@ def lease_of(task: TranscriptionTask) -> Lease:
 
 
 def finish_preparation(task: TranscriptionTask) -> Any:
-    return transitions.finish_preparation(lease_of(task), DECODED)
+    return completion.finish_preparation(lease_of(task), DECODED)
 
 
 def complete(task: TranscriptionTask) -> None:
-    transitions.complete(lease_of(task), HEARD, model=MODEL, inference_seconds=1.5)
+    completion.complete(lease_of(task), HEARD, model=MODEL, inference_seconds=1.5)
 
 
 def fail(task: TranscriptionTask) -> Any:
-    return transitions.fail(lease_of(task), code="no_audio", message="No audio.")
+    return failure.fail(lease_of(task), code="no_audio", message="No audio.")
 
 
 def retry(task: TranscriptionTask) -> Any:
-    return transitions.retry_or_fail(
+    return failure.retry_or_fail(
         lease_of(task), code="engine_error", message="The engine failed."
     )
 
@@ -80,13 +92,13 @@ def execute(
 
 def _hinted(task_id: int) -> str:
     """The lane of a task, after its hint is noted as sent."""
-    transitions.TASKS.mark_dispatched(task_id)
+    TASKS.mark_dispatched(task_id)
     return turns.lane_of(TranscriptionTask.objects.get(pk=task_id))
 
 
 def complete_from(task: TranscriptionTask) -> Any:
     source = TaskFactory(completed=True, owner=task.owner)
-    return transitions.complete_from(lease_of(task), source.pk)
+    return completion.complete_from(lease_of(task), source.pk)
 
 
 STATES: dict[str, dict[str, Any]] = {
@@ -99,27 +111,27 @@ STATES: dict[str, dict[str, Any]] = {
     "cancelled": {"cancelled": True},
 }
 STEPS: dict[str, Callable[[TranscriptionTask], Any]] = {
-    "claim_preparation": lambda task: transitions.claim_preparation(task.pk, owner="w"),
-    "claim_inference": lambda task: transitions.claim_inference(task.pk, owner="w"),
+    "claim_preparation": lambda task: claims.claim_preparation(task.pk, owner="w"),
+    "claim_inference": lambda task: claims.claim_inference(task.pk, owner="w"),
     "finish_preparation": finish_preparation,
     "complete": complete,
     "complete_from": complete_from,
     "fail": fail,
     "retry_or_fail": retry,
-    "finish_cancelled": lambda task: transitions.finish_cancelled(lease_of(task)),
-    "hand_back": lambda task: transitions.hand_back(lease_of(task)),
-    "postpone": lambda task: transitions.postpone(
+    "finish_cancelled": lambda task: cancelling.finish_cancelled(lease_of(task)),
+    "hand_back": lambda task: release.hand_back(lease_of(task)),
+    "postpone": lambda task: release.postpone(
         lease_of(task), code="no_room", message="No room.", seconds=60.0
     ),
-    "record_progress": lambda task: transitions.record_progress(lease_of(task), 0.5),
-    "cancel": lambda task: transitions.cancel(task.pk),
-    "take_back": lambda task: transitions.take_back(
+    "record_progress": lambda task: recording.record_progress(lease_of(task), 0.5),
+    "cancel": lambda task: cancelling.cancel(task.pk),
+    "take_back": lambda task: lost_workers.take_back(
         task.pk, lease_of(task).token, only_expired=False
     ),
-    "mark_dispatched": lambda task: transitions.TASKS.mark_dispatched(task.pk),
-    "change_priority": lambda task: transitions.change_priority(task.pk, "low"),
-    "start_again": lambda task: transitions.start_again(task.pk),
-    "raise_priority": lambda task: transitions.raise_priority(
+    "mark_dispatched": lambda task: TASKS.mark_dispatched(task.pk),
+    "change_priority": lambda task: priorities.change_priority(task.pk, "low"),
+    "start_again": lambda task: restart.start_again(task.pk),
+    "raise_priority": lambda task: priorities.raise_priority(
         task.pk, former="normal", higher="high"
     ),
 }

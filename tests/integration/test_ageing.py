@@ -12,8 +12,9 @@ from django.utils import timezone
 from tests.integration.databases import in_threads
 from tests.support.factories import TaskFactory
 from transcription.models import TranscriptionTask
-from transcription.services import ageing, transitions, turns
-from transcription.services.transitions import TASKS
+from transcription.services import ageing, turns
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import claims, failure, priorities
 from whisperhub.queues import queue_names
 from workers.dispatcher import Dispatcher
 
@@ -112,7 +113,7 @@ def test_of_several_dispatchers_one_raises_a_task():
     task = TaskFactory(queued=True, priority="low")
 
     def raise_it() -> bool:
-        return transitions.raise_priority(task.pk, former="low", higher="normal")
+        return priorities.raise_priority(task.pk, former="low", higher="normal")
 
     assert sorted(in_threads([raise_it] * 4)) == [False, False, False, True]
 
@@ -149,9 +150,9 @@ class OnePlace:
             chosen = turns.first_in(*found[0].args)
             if chosen is None:
                 continue  # A hint that a task left behind when it rose.
-            lease = transitions.claim_inference(chosen.task_id, owner="cpu-0@tests/1")
+            lease = claims.claim_inference(chosen.task_id, owner="cpu-0@tests/1")
             assert lease is not None
-            transitions.fail(lease, code="no_audio", message="None.")
+            failure.fail(lease, code="no_audio", message="None.")
             return chosen.task_id
 
 

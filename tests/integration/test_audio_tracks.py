@@ -14,9 +14,9 @@ from tests.support.factories import ApiKeyFactory, TaskFactory
 from tests.support.media_files import make_tone, write_tracks
 from tests.support.stored_files import TaskFiles
 from transcription.models import TranscriptionTask
-from transcription.services import transitions
 from transcription.services.reuse import question_digest
-from transcription.services.transitions import Outcome
+from transcription.services.transitions import completion
+from transcription.services.transitions.changes import Outcome
 
 pytestmark = [
     pytest.mark.django_db,
@@ -98,6 +98,6 @@ def test_a_copied_result_has_the_tracks_of_its_source():
     task = TaskFactory(leased=True)
     source = TaskFactory(completed=True, owner=task.owner, audio_tracks=tracks)
 
-    transitions.complete_from(steps.lease_of(task), source.pk)
+    completion.complete_from(steps.lease_of(task), source.pk)
 
     assert reload(task).audio_tracks == tracks

@@ -32,8 +32,9 @@ from transcription.engines.registry import create_engine
 from transcription.models import TranscriptionTask, TranscriptPart
 from transcription.notices import NoticeCode
 from transcription.samples import to_float
-from transcription.services import progress, transitions
-from transcription.services.transitions import Outcome
+from transcription.services import progress
+from transcription.services.transitions import cancelling, recording
+from transcription.services.transitions.changes import Outcome
 from transcription.work.heartbeat import heartbeat
 
 SAMPLES = {sample.language: sample for sample in demo_model.samples()}
@@ -691,7 +692,7 @@ def test_a_task_that_ends_without_a_result_keeps_no_segments(prepared, settings,
         listener(0.5)
         if end == "failed":
             raise ZeroDivisionError
-        transitions.cancel(task.pk)
+        cancelling.cancel(task.pk)
         heartbeat.beat()
         listener(1.0)
 
@@ -707,13 +708,13 @@ def test_the_real_engines_segments_are_stored_as_they_come(
 ):
     task = prepared(THREE_CHUNKS, options={"temperature": [0.0], "beam_size": 1})
     stored: list[list[str]] = []
-    record = transitions.record_progress
+    record = recording.record_progress
 
     def record_and_look(*args: Any, **kwargs: Any) -> None:
         record(*args, **kwargs)
         stored.append(texts(pending_answer(task)))
 
-    monkeypatch.setattr(transitions, "record_progress", record_and_look)
+    monkeypatch.setattr(recording, "record_progress", record_and_look)
 
     outcome = steps.execute(task.pk, engine=engine, owner="slot")
 

@@ -18,7 +18,8 @@ from django.utils import timezone
 from tests.integration.steps import STEPS, lease_of
 from tests.support.factories import TaskFactory
 from transcription.models import TranscriptionTask
-from transcription.services import transitions
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import cancelling, claims, completion, restart
 
 pytestmark = pytest.mark.django_db
 
@@ -31,9 +32,9 @@ ENDED = {"status": "completed"}
 
 CHANGES: dict[str, Callable[[TranscriptionTask], Any]] = {
     **STEPS,
-    "set_aside": lambda task: transitions.set_aside(task.pk, only_if=Q()),
-    "let_media_go": lambda task: transitions.let_media_go(task.pk),
-    "mark_undispatched": lambda task: transitions.TASKS.mark_undispatched(task.pk),
+    "set_aside": lambda task: claims.set_aside(task.pk, only_if=Q()),
+    "let_media_go": lambda task: restart.let_media_go(task.pk),
+    "mark_undispatched": lambda task: TASKS.mark_undispatched(task.pk),
 }
 # What the change works on, and for each of its conditions a row that breaks only that.
 CONDITIONS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
@@ -114,8 +115,8 @@ def test_a_row_that_breaks_one_condition_does_not_change(name, base, other):
 @pytest.mark.parametrize(
     "claim",
     [
-        transitions.claim_inference,
-        lambda pk, *, owner, only_if: transitions.set_aside(pk, only_if=only_if),
+        claims.claim_inference,
+        lambda pk, *, owner, only_if: claims.set_aside(pk, only_if=only_if),
     ],
 )
 def test_what_a_caller_wants_of_a_task_decides_too(claim):
@@ -130,7 +131,7 @@ def test_only_a_completed_task_gives_its_result_to_another(trait):
     other = TaskFactory(**{trait: True}, owner=task.owner)
     before = columns(task)
 
-    assert transitions.complete_from(lease_of(task), other.pk) is None
+    assert completion.complete_from(lease_of(task), other.pk) is None
 
     assert columns(task) == before
 
@@ -138,16 +139,16 @@ def test_only_a_completed_task_gives_its_result_to_another(trait):
 def test_a_task_that_is_to_be_cancelled_takes_no_result_of_another():
     task = TaskFactory(leased=True)
     other = TaskFactory(completed=True, owner=task.owner)
-    assert transitions.cancel(task.pk)
+    assert cancelling.cancel(task.pk)
 
-    assert transitions.complete_from(lease_of(task), other.pk) == "cancelled"
+    assert completion.complete_from(lease_of(task), other.pk) == "cancelled"
 
 
 def test_a_beat_renews_the_leases_of_its_process_only():
     mine, other = TaskFactory(processing=True), TaskFactory(processing=True)
     before = columns(other)
 
-    transitions.TASKS.renew([lease_of(mine)])
+    TASKS.renew([lease_of(mine)])
 
     assert columns(other) == before
 
@@ -168,7 +169,7 @@ def test_a_second_wish_to_cancel_leaves_the_moment_of_the_first():
     task = TaskFactory(processing=True, **TO_BE_CANCELLED)
     before = columns(task)
 
-    assert transitions.cancel(task.pk)
+    assert cancelling.cancel(task.pk)
 
     assert columns(task) == before
 
@@ -177,6 +178,6 @@ def test_an_ended_task_gets_no_wish_to_cancel_though_a_lease_is_left_in_it():
     task = TaskFactory(completed=True, **LEASED)
     before = columns(task)
 
-    assert not transitions.cancel(task.pk)
+    assert not cancelling.cancel(task.pk)
 
     assert columns(task) == before

@@ -16,8 +16,9 @@ from tests.integration.databases import SERVERS_ONLY, is_mysql
 from tests.support.factories import TaskFactory
 from transcription.database import after_now
 from transcription.models import TranscriptionTask
-from transcription.services import serving, transitions
-from transcription.services.transitions import TASKS
+from transcription.services import serving
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import claims, failure
 
 pytestmark = pytest.mark.django_db
 
@@ -75,7 +76,7 @@ def test_a_delay_is_added_exactly():
 def test_a_lease_ends_when_it_should():
     task = TaskFactory()
 
-    transitions.claim_preparation(task.pk, owner="media@tests/1")
+    claims.claim_preparation(task.pk, owner="media@tests/1")
 
     end = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
     assert abs(the_row().lease_expires_at - end) < SECOND
@@ -87,7 +88,7 @@ def test_each_retry_waits_longer(attempts, seconds, settings):
     settings.MAX_ATTEMPTS = 9
     task = TaskFactory(processing=True, attempts=attempts)
 
-    transitions.retry_or_fail(
+    failure.retry_or_fail(
         TASKS.lease(task.pk, task.lease_token), code="storage_error", message="Again."
     )
 
@@ -102,7 +103,7 @@ def test_tasks_that_fail_together_do_not_come_back_together(settings):
 
     for task in tasks:
         lease = TASKS.lease(task.pk, task.lease_token)
-        transitions.retry_or_fail(lease, code="storage_error", message="Again.")
+        failure.retry_or_fail(lease, code="storage_error", message="Again.")
 
     moments: list[Any] = [task.not_before for task in TranscriptionTask.objects.all()]
     # Eight draws out of 2,500 s within one minute: less than one in a billion.
@@ -124,7 +125,7 @@ def test_a_server_in_another_zone_changes_nothing(server_elsewhere):
     task = TaskFactory()
     written_by_python = task.created_at
 
-    transitions.claim_preparation(task.pk, owner="media@tests/1")
+    claims.claim_preparation(task.pk, owner="media@tests/1")
 
     row = the_row()
     end = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)

@@ -22,8 +22,10 @@ from transcription import database
 from transcription.database import persistently
 from transcription.errors import LeaseLostError
 from transcription.models import OwnerInLane, Transcript, TranscriptionTask
-from transcription.services import retention, transitions, turns
+from transcription.services import retention, turns
+from transcription.services.held_tasks import TASKS
 from transcription.services.submission import Link, TaskRequest, submit_link
+from transcription.services.transitions import claims, failure, recording
 from transcription.work.kinds import Lease
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,12 +50,12 @@ def test_of_many_claims_of_one_task_one_wins():
         return [
             task_id
             for task_id in ids
-            if transitions.claim_inference(task_id, owner="cpu-0@tests/1")
+            if claims.claim_inference(task_id, owner="cpu-0@tests/1")
         ]
 
-    claims = Counter(task for won in in_threads([claim_all] * 4) for task in won)
+    taken = Counter(task for won in in_threads([claim_all] * 4) for task in won)
 
-    assert claims == dict.fromkeys(ids, 1)
+    assert taken == dict.fromkeys(ids, 1)
     assert set(TranscriptionTask.objects.values_list("attempts", flat=True)) == {1}
 
 
@@ -68,17 +70,17 @@ def test_workers_that_choose_the_same_task_take_each_once_and_leave_none():
         claimed = []
         gate.wait()
         while chosen := turns.first_in("demo.normal"):
-            lease = transitions.claim_inference(
+            lease = claims.claim_inference(
                 chosen.task_id, owner="cpu-0@tests/1", only_if=chosen.still_first
             )
             if lease:
                 claimed.append(chosen.task_id)
         return claimed
 
-    claims = Counter(task for won in in_threads([claim_all] * 4) for task in won)
+    taken = Counter(task for won in in_threads([claim_all] * 4) for task in won)
 
     tasks = TranscriptionTask.objects
-    assert claims == dict.fromkeys(tasks.values_list("pk", flat=True), 1)
+    assert taken == dict.fromkeys(tasks.values_list("pk", flat=True), 1)
     assert not tasks.exclude(status=Status.PROCESSING).exists()
     started = OwnerInLane.objects.filter(lane="demo.normal")
     assert list(started.values_list("started_turn", flat=True)) == [12] * 3
@@ -110,7 +112,7 @@ def test_gaps_are_closed_while_tasks_start():
     def claim_all() -> None:
         gate.wait()
         while chosen := turns.first_in("demo.normal"):
-            transitions.claim_inference(
+            claims.claim_inference(
                 chosen.task_id, owner="cpu-0@tests/1", only_if=chosen.still_first
             )
 
@@ -156,11 +158,11 @@ def test_leases_are_renewed_while_their_jobs_come_and_go():
 
     def work(mine: list[int]) -> None:
         for task_id in mine:
-            lease = transitions.claim_inference(task_id, owner="cpu-0@tests/1")
+            lease = claims.claim_inference(task_id, owner="cpu-0@tests/1")
             assert lease is not None
             held[task_id] = lease
-            transitions.record_progress(lease, 0.5)
-            transitions.fail(lease, code="no_audio", message="None.")
+            recording.record_progress(lease, 0.5)
+            failure.fail(lease, code="no_audio", message="None.")
             del held[task_id]
 
     def work_all() -> None:
@@ -169,7 +171,7 @@ def test_leases_are_renewed_while_their_jobs_come_and_go():
 
     def renew() -> None:
         while not done.is_set():
-            transitions.TASKS.renew(list(held.values()))
+            TASKS.renew(list(held.values()))
 
     in_threads([work_all, renew])
 
@@ -259,7 +261,7 @@ def test_a_lock_that_is_held_for_long_is_waited_for():
                 waited.set()
             if attempts > 1:
                 impatient(connection)
-            transitions.record_progress(lease_of(task), 0.5)
+            recording.record_progress(lease_of(task), 0.5)
 
         persistently(record, seconds=20)
 
@@ -311,7 +313,7 @@ def test_a_connection_that_broke_while_idle_is_replaced():
     task = TaskFactory(processing=True)
     kill_own_connection()
 
-    persistently(lambda: transitions.record_progress(lease_of(task), 0.5))
+    persistently(lambda: recording.record_progress(lease_of(task), 0.5))
 
     assert TranscriptionTask.objects.get().progress == 0.5
 

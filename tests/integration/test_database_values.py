@@ -12,8 +12,9 @@ from django.db.models import F
 from tests.integration.steps import HEARD, MODEL
 from tests.support.factories import TaskFactory
 from transcription.models import Transcript, TranscriptionTask, WorkerSlot
-from transcription.services import transitions
-from transcription.services.transitions import TASKS, Outcome
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import completion, failure, lost_workers
+from transcription.services.transitions.changes import Outcome
 from transcription.work.kinds import Lease
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +35,7 @@ def test_four_byte_characters_are_kept_everywhere():
     )
     segment = replace(HEARD.segments[0], text=TEXT)
 
-    transitions.complete(
+    completion.complete(
         lease_of(task),
         replace(HEARD, text=TEXT, segments=[segment]),
         model=MODEL,
@@ -51,7 +52,7 @@ def test_four_byte_characters_are_kept_everywhere():
 def test_four_byte_characters_are_kept_in_errors():
     task = TaskFactory(processing=True)
 
-    transitions.fail(lease_of(task), code="invalid_media", message=TEXT)
+    failure.fail(lease_of(task), code="invalid_media", message=TEXT)
 
     assert TranscriptionTask.objects.get().error_message == TEXT
 
@@ -70,7 +71,7 @@ def test_what_a_database_refuses_does_not_cost_the_transcript():
         language_probabilities={"en": float("-inf")},
     )
 
-    transitions.complete(lease_of(task), heard, model=MODEL, inference_seconds=1.0)
+    completion.complete(lease_of(task), heard, model=MODEL, inference_seconds=1.0)
 
     transcript = Transcript.objects.get()
     assert transcript.text == "ab\N{REPLACEMENT CHARACTER}c"
@@ -79,7 +80,7 @@ def test_what_a_database_refuses_does_not_cost_the_transcript():
     assert transcript.language_probabilities == {"en": None}
 
 
-@pytest.mark.parametrize("settle", [transitions.fail, transitions.retry_or_fail])
+@pytest.mark.parametrize("settle", [failure.fail, failure.retry_or_fail])
 def test_what_a_database_refuses_does_not_cost_the_error(settle):
     task = TaskFactory(processing=True)
 
@@ -147,7 +148,7 @@ def test_an_attempt_given_back_never_falls_below_none(attempts):
     """The column is unsigned, and MySQL computes unsigned."""
     task = TaskFactory(processing=True, attempts=attempts)
 
-    outcome = transitions.take_back(task.pk, task.lease_token, only_expired=False)
+    outcome = lost_workers.take_back(task.pk, task.lease_token, only_expired=False)
 
     assert outcome is Outcome.RETRIED
     assert TranscriptionTask.objects.get().attempts == max(0, attempts - 1)

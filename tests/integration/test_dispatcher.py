@@ -15,14 +15,10 @@ from tests.support.factories import CallbackFactory, TaskFactory
 from tests.support.stored_files import TaskFiles
 from tests.support.waiting import patient, wait_for
 from transcription.models import DispatcherTick, TranscriptionTask
-from transcription.services import (
-    callbacks,
-    events,
-    retention,
-    transitions,
-)
+from transcription.services import callbacks, events, retention
 from transcription.services.callbacks import CALLBACKS
-from transcription.services.transitions import TASKS
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import lost_workers, priorities
 from transcription.work import kinds, publishing
 from workers import dispatcher as module
 from workers.dispatcher import Dispatcher
@@ -274,9 +270,9 @@ def test_a_row_that_fails_keeps_no_other_row_of_a_step_from_being_handled(
         return True
 
     monkeypatch.setattr(CALLBACKS, "send_hint", send)
-    failing_at(monkeypatch, transitions, "take_back", lost[0].pk)
+    failing_at(monkeypatch, lost_workers, "take_back", lost[0].pk)
     failing_at(monkeypatch, TASKS, "send_hint", waiting[0].pk)
-    failing_at(monkeypatch, transitions, "raise_priority", aged[0].pk)
+    failing_at(monkeypatch, priorities, "raise_priority", aged[0].pk)
     failing_at(monkeypatch, CALLBACKS, "send_hint", unsent[0].pk)
     failing_at(monkeypatch, callbacks, "take_back", sending[0].pk)
 

@@ -32,14 +32,10 @@ from transcription.accuracy import word_error_rate
 from transcription.engines import demo_model
 from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
-from transcription.services import (
-    cancellation,
-    events,
-    progress,
-    transitions,
-)
+from transcription.services import cancellation, events, progress
 from transcription.services.submission import Link, TaskRequest, submit_link
-from transcription.services.transitions import Outcome
+from transcription.services.transitions import recording
+from transcription.services.transitions.changes import Outcome
 from transcription.tasks import listen_in_media_worker
 from transcription.work.heartbeat import heartbeat
 
@@ -173,7 +169,7 @@ def test_the_share_that_has_come_is_shown(upstream, linked, tone, monkeypatch):
         go_on.wait(patient(10))
         connection.sendall(tone[half:])
 
-    record = transitions.record_fetch
+    record = recording.record_fetch
 
     def note(lease: Any, share: float, **values: Any) -> None:
         record(lease, share, **values)
@@ -182,7 +178,7 @@ def test_the_share_that_has_come_is_shown(upstream, linked, tone, monkeypatch):
         if shown[-1][1] >= half:
             go_on.set()
 
-    monkeypatch.setattr(transitions, "record_fetch", note)
+    monkeypatch.setattr(recording, "record_fetch", note)
     upstream.always(halves)
 
     assert prepare(linked(upstream.origin)) is Outcome.QUEUED
@@ -198,7 +194,7 @@ def test_a_database_that_is_away_does_not_end_a_download(
     monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(progress, "will_pass", lambda error: True)
     monkeypatch.setattr(connection, "close", lambda: None)
-    record, calls = transitions.record_fetch, []
+    record, calls = recording.record_fetch, []
 
     def fail_first(*args: Any, **values: Any) -> None:
         calls.append(args)
@@ -206,7 +202,7 @@ def test_a_database_that_is_away_does_not_end_a_download(
             raise OperationalError
         record(*args, **values)
 
-    monkeypatch.setattr(transitions, "record_fetch", fail_first)
+    monkeypatch.setattr(recording, "record_fetch", fail_first)
     upstream.always(file(tone))
 
     assert prepare(linked(upstream.origin)) is Outcome.QUEUED

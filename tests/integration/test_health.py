@@ -16,7 +16,7 @@ from tests.integration.databases import in_threads
 from tests.support.factories import TaskFactory
 from transcription.models import DispatcherTick
 from transcription.services import health
-from transcription.services.transitions import TASKS
+from transcription.services.held_tasks import TASKS
 from transcription.work import publishing
 from workers.dispatcher import Dispatcher
 

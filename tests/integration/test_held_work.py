@@ -22,7 +22,7 @@ from tests.integration.test_interleavings import interrupted
 from tests.support.factories import TaskFactory
 from tests.support.waiting import wait_for
 from transcription.errors import LeaseLostError, TaskCancelledError
-from transcription.services.transitions import TASKS
+from transcription.services.held_tasks import TASKS
 from transcription.work import kinds
 from transcription.work.heartbeat import Heartbeat
 from transcription.work.kinds import Lease

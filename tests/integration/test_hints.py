@@ -12,8 +12,8 @@ from django.utils import timezone
 from tests.support.factories import TaskFactory
 from tests.support.waiting import patient
 from transcription.models import TranscriptionTask
-from transcription.services import transitions
-from transcription.services.transitions import TASKS
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import cancelling
 from transcription.work import kinds
 from transcription.work.publishing import breaker
 from whisperhub.redis import QUIET_SECONDS
@@ -234,7 +234,7 @@ def test_hints_without_a_task_stand_in_for_lost_ones(broker, old_enough):
     tasks = [TaskFactory(queued=True) for _ in range(3)]
     for task in tasks:
         TASKS.send_hint(task.pk)
-    transitions.cancel(tasks[0].pk)
+    cancelling.cancel(tasks[0].pk)
     broker.client.rpop("demo.normal")
 
     assert Dispatcher().find_lost_hints(TASKS) == 0

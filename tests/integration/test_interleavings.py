@@ -22,8 +22,10 @@ from tests.support.engines import ScriptedEngine
 from tests.support.factories import TaskFactory
 from transcription.errors import LeaseLostError
 from transcription.models import TranscriptionTask
-from transcription.services import execution, preparation, transitions
-from transcription.services.transitions import WORKER_LOST, Outcome
+from transcription.services import execution, preparation
+from transcription.services.transitions import cancelling, claims, lost_workers
+from transcription.services.transitions.changes import Outcome
+from transcription.services.transitions.lost_workers import WORKER_LOST
 
 pytestmark = pytest.mark.django_db
 
@@ -31,7 +33,7 @@ Status = TranscriptionTask.Status
 
 STEPS_HERE = {
     **STEPS,
-    "take_back if expired": lambda task: transitions.take_back(
+    "take_back if expired": lambda task: lost_workers.take_back(
         task.pk, lease_of(task).token
     ),
 }
@@ -45,7 +47,7 @@ def expire(task: TranscriptionTask) -> None:
 
 
 INTRUDERS: dict[str, Callable[[TranscriptionTask], object]] = {
-    "cancel": lambda task: transitions.cancel(task.pk),
+    "cancel": lambda task: cancelling.cancel(task.pk),
     "expire": expire,
     "take_back": STEPS["take_back"],
     "claim": lambda task: (
@@ -101,7 +103,7 @@ def check_sound(task: TranscriptionTask) -> None:
     elif not leased:
         assert row.status in (Status.PREPARING, Status.QUEUED)
         assert row.cancel_requested_at is None
-    assert row.error_code != WORKER_LOST or row.losses > transitions.LOSSES_FORGIVEN
+    assert row.error_code != WORKER_LOST or row.losses > lost_workers.LOSSES_FORGIVEN
 
 
 @pytest.mark.parametrize("intruder", INTRUDERS)
@@ -130,7 +132,7 @@ def test_what_comes_between_leaves_no_task_that_nobody_can_claim(state, intruder
 def test_a_cancellation_while_a_lost_task_is_taken_back_ends_it(state, losses):
     for moment in count():
         task = TaskFactory(**STATES[state], losses=losses)
-        with interrupted(moment, partial(transitions.cancel, task.pk)) as happened:
+        with interrupted(moment, partial(cancelling.cancel, task.pk)) as happened:
             outcome = STEPS["take_back"](task)
 
         if not happened:
@@ -149,7 +151,7 @@ def test_a_lease_that_runs_out_during_the_look_fails_no_task(state):
         task = TaskFactory(**STATES[state])
 
         with interrupted(moment, partial(expire, task)) as happened:
-            outcome = transitions.take_back(task.pk, lease_of(task).token)
+            outcome = lost_workers.take_back(task.pk, lease_of(task).token)
 
         if not happened:
             break
@@ -167,7 +169,7 @@ def test_a_cancellation_while_a_failure_is_noted_is_no_failure_or_a_whole_one(
     for moment in count():
         task = TaskFactory(**{**STATES[state], "attempts": attempts})
 
-        with interrupted(moment, partial(transitions.cancel, task.pk)) as happened:
+        with interrupted(moment, partial(cancelling.cancel, task.pk)) as happened:
             outcome = STEPS["retry_or_fail"](task)
 
         if not happened:
@@ -195,8 +197,8 @@ def deleting_after(claim: Any) -> Any:
 
 def test_a_task_that_is_deleted_after_its_claim_is_no_error(monkeypatch, quiet_heart):
     for name in ("claim_preparation", "claim_inference"):
-        claim = getattr(transitions, name)
-        monkeypatch.setattr(transitions, name, deleting_after(claim))
+        claim = getattr(claims, name)
+        monkeypatch.setattr(claims, name, deleting_after(claim))
     TaskFactory(dispatched=True)
     TaskFactory(dispatched=True, queued=True)
 

@@ -31,8 +31,10 @@ from transcription.engines.registry import create_engine, set_current_engine
 from transcription.errors import ModelUnavailableError
 from transcription.media.types import AllowedTypes
 from transcription.models import TranscriptionTask
-from transcription.services import execution, preparation, transitions
-from transcription.services.transitions import Outcome
+from transcription.services import execution, preparation
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import cancelling, completion
+from transcription.services.transitions.changes import Outcome
 from transcription.tasks import prepare_media, run_transcription
 from transcription.work.heartbeat import heartbeat
 
@@ -455,7 +457,7 @@ def test_a_task_that_is_cancelled_while_it_runs_ends_cancelled(prepared):
     task = prepared()
 
     def cancel(listener: Any) -> None:
-        transitions.cancel(task.pk)
+        cancelling.cancel(task.pk)
         heartbeat.beat()
         listener(0.5)
 
@@ -476,7 +478,7 @@ def test_a_task_that_is_cancelled_while_it_is_prepared_ends_cancelled(
     decode = preparation.decode
 
     def decode_after_cancelling(task: Any, held: Any) -> Any:
-        transitions.cancel(task.pk)
+        cancelling.cancel(task.pk)
         heartbeat.beat()
         return decode(task, held)
 
@@ -496,7 +498,7 @@ def test_a_cancellation_at_the_last_moment_of_preparation_counts(
 
     def cancel_after_decoding(task: Any, held: Any) -> Any:
         decoded = decode(task, held)
-        transitions.cancel(task.pk)
+        cancelling.cancel(task.pk)
         return decoded
 
     monkeypatch.setattr(preparation, "decode", cancel_after_decoding)
@@ -556,7 +558,7 @@ def test_progress_is_written_now_and_then(prepared, monkeypatch):
 @pytest.mark.django_db(transaction=True)
 def test_a_short_outage_of_the_database_does_not_lose_the_result(prepared, monkeypatch):
     task = prepared()
-    complete = transitions.complete
+    complete = completion.complete
     outages = iter([True, True])
 
     def complete_after_outage(*args: Any, **kwargs: Any) -> None:
@@ -564,7 +566,7 @@ def test_a_short_outage_of_the_database_does_not_lose_the_result(prepared, monke
             raise OperationalError("the server closed the connection")
         complete(*args, **kwargs)
 
-    monkeypatch.setattr(transitions, "complete", complete_after_outage)
+    monkeypatch.setattr(completion, "complete", complete_after_outage)
     monkeypatch.setattr(database, "FIRST_PAUSE_SECONDS", 0.001)
     for module in (database, execution):
         monkeypatch.setattr(module, "will_pass", lambda error: True)
@@ -585,7 +587,7 @@ def deliver(celery_task: Any, lane: str) -> Any:
 
 def test_a_message_runs_the_task_once(prepared):
     task = prepared()
-    transitions.TASKS.mark_dispatched(task.pk)
+    TASKS.mark_dispatched(task.pk)
     set_current_engine(ScriptedEngine())
 
     first = deliver(run_transcription, "demo.normal")
@@ -598,7 +600,7 @@ def test_a_message_runs_the_task_once(prepared):
 def test_a_message_prepares_the_task_once(submitted, tmp_path):
     task = submitted(write_wav(tmp_path / "a.wav", make_tone(0.5)))
 
-    transitions.TASKS.mark_dispatched(task.pk)
+    TASKS.mark_dispatched(task.pk)
     result = {"task": str(task.public_id), "outcome": "queued"}
 
     assert deliver(prepare_media, "prepare.normal").result == result
@@ -607,7 +609,7 @@ def test_a_message_prepares_the_task_once(submitted, tmp_path):
 
 def test_a_message_that_finds_nobody_in_its_lane_is_dropped(prepared):
     set_current_engine(ScriptedEngine())
-    transitions.TASKS.mark_dispatched(prepared().pk)
+    TASKS.mark_dispatched(prepared().pk)
 
     assert deliver(run_transcription, "demo.high").state == "IGNORED"
     assert deliver(run_transcription, "demo.low").state == "IGNORED"

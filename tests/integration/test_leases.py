@@ -15,8 +15,9 @@ from tests.support.factories import TaskFactory
 from tests.support.waiting import patient, wait_for
 from transcription.errors import LeaseLostError, TaskCancelledError
 from transcription.models import TranscriptionTask
-from transcription.services import events, transitions
-from transcription.services.transitions import TASKS
+from transcription.services import events
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import cancelling
 from transcription.work.heartbeat import Heartbeat, HeldLease
 from transcription.work.kinds import Lease
 
@@ -95,7 +96,7 @@ def test_a_cancellation_is_noticed(heart):
     task, lease = held_task()
 
     with heart.hold(lease) as held:
-        transitions.cancel(task.pk)
+        cancelling.cancel(task.pk)
         heart.beat()
 
         assert held.should_stop()
@@ -146,7 +147,7 @@ def test_leases_are_renewed_by_a_thread(beating_heart, settings):
 
     with beating_heart.hold(lease) as held:
         wait_for(rows.exists)
-        transitions.cancel(task.pk)
+        cancelling.cancel(task.pk)
         wait_for(held.cancel_requested.is_set)
 
 
@@ -184,7 +185,7 @@ def test_the_heart_survives_a_stop_callback_that_raises(beating_heart, settings)
     with beating_heart.hold(lease) as held, beating_heart.hold(other_lease):
         held.on_stop(raise_error)
         held.on_stop(lambda: heard.append("the second"))
-        transitions.cancel(ended.pk)
+        cancelling.cancel(ended.pk)
         wait_for(held.cancel_requested.is_set)
         TranscriptionTask.objects.filter(pk=other.pk).update(
             lease_expires_at=timezone.now()

@@ -10,8 +10,9 @@ from tests.support.factories import TaskFactory, UserFactory
 from tests.support.media_files import make_tone, write_wav
 from tests.support.stored_files import TaskFiles
 from transcription.models import TranscriptionTask
-from transcription.services import places, preparation, transitions, turns
-from transcription.services.transitions import Outcome
+from transcription.services import places, preparation, turns
+from transcription.services.transitions import cancelling
+from transcription.services.transitions.changes import Outcome
 from workers.stack import media_children
 
 pytestmark = pytest.mark.django_db
@@ -177,5 +178,5 @@ def test_what_samples_take_is_known_while_they_are_there(waiting, no_hints):
 
     assert preparation.samples_bytes_of(task.owner_id) >= 3200
     TranscriptionTask.objects.filter(pk=task.pk).update(lease_token=None)
-    assert transitions.cancel(task.pk)
+    assert cancelling.cancel(task.pk)
     assert preparation.samples_bytes_of(task.owner_id) == 0

@@ -24,7 +24,7 @@ from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tools import many_tasks
 from transcription.errors import LeaseLostError, QuotaError
 from transcription.models import TranscriptionTask
-from transcription.services import quotas, steering, transitions
+from transcription.services import quotas, steering
 from transcription.services.submission import (
     Link,
     TaskRequest,
@@ -32,6 +32,7 @@ from transcription.services.submission import (
     submit_once,
     submit_upload,
 )
+from transcription.services.transitions import cancelling, claims, completion, restart
 from workers.dispatcher import Dispatcher
 
 pytestmark = pytest.mark.django_db
@@ -89,11 +90,11 @@ def test_a_task_that_is_not_queued_is_not_counted(state):
     task = TaskFactory(leased=True)
     if state == "lost":
         with pytest.raises(LeaseLostError):
-            transitions.finish_preparation(
+            completion.finish_preparation(
                 replace(lease_of(task), token=task.public_id), DECODED
             )
     else:
-        transitions.cancel(task.pk)
+        cancelling.cancel(task.pk)
         finish_preparation(task)
 
     assert days() == []
@@ -103,10 +104,10 @@ def prepare_again(task: TranscriptionTask, decoded=DECODED) -> None:
     TranscriptionTask.objects.filter(pk=task.pk).update(
         status="failed", media_expires_at=Now()
     )
-    assert transitions.start_again(task.pk)
-    lease = transitions.claim_preparation(task.pk, owner="media@tests/1")
+    assert restart.start_again(task.pk)
+    lease = claims.claim_preparation(task.pk, owner="media@tests/1")
     assert lease
-    transitions.finish_preparation(lease, decoded)
+    completion.finish_preparation(lease, decoded)
 
 
 def test_a_task_that_starts_again_is_counted_once():

@@ -20,13 +20,8 @@ from tests.support.stored_files import ON_DISK, TaskFiles, tasks_root
 from transcription import storage
 from transcription.errors import MediaGoneError
 from transcription.models import Transcript, TranscriptionTask, TranscriptPart
-from transcription.services import (
-    cancellation,
-    events,
-    retention,
-    steering,
-    transitions,
-)
+from transcription.services import cancellation, events, retention, steering
+from transcription.services.transitions import cancelling, claims, restart
 from workers.dispatcher import Dispatcher
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("each_storage")]
@@ -293,7 +288,7 @@ def test_a_task_that_starts_again_keeps_its_upload(no_hints):
 
     steering.retry_task(task)
 
-    assert not transitions.let_media_go(task.pk)
+    assert not restart.let_media_go(task.pk)
     assert retention.discard_expired_media() == 0
     assert files.original.exists()
     task.refresh_from_db()
@@ -304,7 +299,7 @@ def test_a_task_whose_upload_is_about_to_go_does_not_start_again(no_hints):
     """Of a client that saw the file a moment before the dispatcher deleted it."""
     task = TaskFactory(failed=True)
     fill(task.public_id)
-    assert transitions.let_media_go(task.pk)
+    assert restart.let_media_go(task.pk)
 
     with pytest.raises(MediaGoneError):
         steering.retry_task(task)
@@ -321,8 +316,8 @@ def test_of_a_retry_and_the_end_of_the_kept_upload_one_wins(no_hints):
 
         started, let_go = in_threads(
             [
-                partial(transitions.start_again, task.pk),
-                partial(transitions.let_media_go, task.pk),
+                partial(restart.start_again, task.pk),
+                partial(restart.let_media_go, task.pk),
             ]
         )
 
@@ -383,7 +378,7 @@ def test_a_task_that_has_started_again_keeps_what_it_has_made_since(settings):
     settings.KEEP_FAILED_HOURS = 24
     task = TaskFactory(failed=True)
     files = fill(task.public_id)
-    assert transitions.start_again(task.pk)
+    assert restart.start_again(task.pk)
     TranscriptPart.objects.create(task=task, number=0)
 
     retention.discard_media(task, "failed")
@@ -399,7 +394,7 @@ def test_the_sweep_takes_nothing_of_a_task_that_starts_again_meanwhile(monkeypat
     sweep_folder = retention._sweep_folder
 
     def start_again_before(*arguments: Any) -> bool:
-        assert transitions.start_again(task.pk)
+        assert restart.start_again(task.pk)
         return sweep_folder(*arguments)
 
     monkeypatch.setattr(retention, "_sweep_folder", start_again_before)
@@ -433,7 +428,7 @@ def test_the_worker_that_claimed_a_task_meanwhile_hears_of_its_deletion(monkeypa
     monkeypatch.setattr(events, "announce_stop", told.append)
     task = TaskFactory(queued=True)
     as_it_was = TranscriptionTask.objects.get(pk=task.pk)
-    assert transitions.claim_inference(task.pk, owner="w")
+    assert claims.claim_inference(task.pk, owner="w")
 
     retention.delete_task(as_it_was)
 
@@ -442,13 +437,13 @@ def test_the_worker_that_claimed_a_task_meanwhile_hears_of_its_deletion(monkeypa
 
 def test_a_task_that_is_deleted_as_it_is_cancelled_is_no_error(monkeypatch):
     task = TaskFactory(queued=True)
-    cancel = transitions.cancel
+    cancel = cancelling.cancel
 
     def and_delete(task_id: int) -> bool:
         done = cancel(task_id)
         TranscriptionTask.objects.filter(pk=task_id).delete()
         return done
 
-    monkeypatch.setattr(transitions, "cancel", and_delete)
+    monkeypatch.setattr(cancelling, "cancel", and_delete)
 
     assert cancellation.cancel_task(task)

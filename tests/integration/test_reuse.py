@@ -27,14 +27,16 @@ from tests.support.upstreams import file, running_upstream
 from tools import many_tasks
 from transcription.errors import LeaseLostError
 from transcription.models import Callback, Transcript, TranscriptionTask
-from transcription.services import retention, reuse, transitions
+from transcription.services import retention, reuse
+from transcription.services.held_tasks import TASKS
 from transcription.services.submission import (
     Link,
     TaskRequest,
     submit_link,
     submit_upload,
 )
-from transcription.services.transitions import TASKS, Outcome
+from transcription.services.transitions import cancelling, completion, lost_workers
+from transcription.services.transitions.changes import Outcome
 
 pytestmark = [
     pytest.mark.django_db,
@@ -258,13 +260,13 @@ def test_deleting_either_leaves_the_other_whole(finished, again, deleted):
 
 def test_a_result_that_goes_meanwhile_is_made_anew(finished, again, monkeypatch):
     first = finished()
-    complete_from = transitions.complete_from
+    complete_from = completion.complete_from
 
     def deleted_before(*args: Any) -> Any:
         retention.delete_task(first)
         return complete_from(*args)
 
-    monkeypatch.setattr(transitions, "complete_from", deleted_before)
+    monkeypatch.setattr(completion, "complete_from", deleted_before)
 
     task = again(first.owner)
 
@@ -275,9 +277,9 @@ def test_a_result_that_goes_meanwhile_is_made_anew(finished, again, monkeypatch)
 def test_a_task_that_is_to_be_cancelled_is(finished):
     first = finished()
     task = TaskFactory(leased=True, owner=first.owner)
-    transitions.cancel(task.pk)
+    cancelling.cancel(task.pk)
 
-    outcome = transitions.complete_from(lease_of(task), first.pk)
+    outcome = completion.complete_from(lease_of(task), first.pk)
 
     assert outcome is Outcome.CANCELLED
     assert not Transcript.objects.filter(task=task).exists()
@@ -287,10 +289,10 @@ def test_without_the_lease_nothing_is_written(finished):
     first = finished()
     task = TaskFactory(leased=True, owner=first.owner)
     mine = lease_of(task)
-    transitions.take_back(task.pk, mine.token, only_expired=False)
+    lost_workers.take_back(task.pk, mine.token, only_expired=False)
 
     with pytest.raises(LeaseLostError):
-        transitions.complete_from(mine, first.pk)
+        completion.complete_from(mine, first.pk)
 
     assert not Transcript.objects.filter(task=task).exists()
 
@@ -304,7 +306,7 @@ def test_a_deletion_at_the_same_time_leaves_a_whole_copy_or_none(finished):
 
         outcome, _gone = in_threads(
             [
-                partial(transitions.complete_from, lease_of(task), first.pk),
+                partial(completion.complete_from, lease_of(task), first.pk),
                 partial(retention.delete_task, first),
             ]
         )
@@ -325,7 +327,7 @@ def test_many_take_one_result_at_the_same_time(finished):
     tasks = [TaskFactory(leased=True, owner=first.owner) for _ in range(6)]
 
     outcomes = in_threads(
-        [partial(transitions.complete_from, lease_of(task), first.pk) for task in tasks]
+        [partial(completion.complete_from, lease_of(task), first.pk) for task in tasks]
     )
 
     assert set(outcomes) == {Outcome.COMPLETED}

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,8 +22,9 @@ from transcription import database
 from transcription.engines.base import ModelInfo, Segment, Transcription, Word
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import Notice, NoticeCode
-from transcription.services import execution, progress, slots, spool, transitions
-from transcription.services.transitions import Outcome
+from transcription.services import execution, progress, slots, spool
+from transcription.services.transitions import completion, recording
+from transcription.services.transitions.changes import Outcome
 from whisperhub.sentences import Sentence
 
 pytestmark = [
@@ -76,8 +78,8 @@ def prepared() -> Any:
 def outage(monkeypatch) -> Callable[..., None]:
     """Have the first calls of a change find no database."""
 
-    def begin(name: str, *events: Any) -> None:
-        change, coming = getattr(transitions, name), iter(events)
+    def begin(module: ModuleType, name: str, *events: Any) -> None:
+        change, coming = getattr(module, name), iter(events)
 
         def changed(*args: Any, **kwargs: Any) -> Any:
             event = next(coming, None)
@@ -87,7 +89,7 @@ def outage(monkeypatch) -> Callable[..., None]:
                 raise event
             return change(*args, **kwargs)
 
-        monkeypatch.setattr(transitions, name, changed)
+        monkeypatch.setattr(module, name, changed)
 
     monkeypatch.setattr(database, "FIRST_PAUSE_SECONDS", 0.001)
     for module in (database, execution, progress):
@@ -114,7 +116,7 @@ def test_a_result_is_in_a_file_until_it_is_stored(prepared, outage):
     def look() -> None:
         seen.append(files.result.exists())
 
-    outage("complete", away(), look)
+    outage(completion, "complete", away(), look)
 
     outcome = steps.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
 
@@ -126,7 +128,7 @@ def test_a_result_is_in_a_file_until_it_is_stored(prepared, outage):
 @pytest.mark.django_db(transaction=True)
 def test_a_disk_that_refuses_the_file_loses_nothing(prepared, outage, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda file: (_ for _ in ()).throw(OSError(28)))
-    outage("complete", away(), away())
+    outage(completion, "complete", away(), away())
 
     outcome = steps.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
 
@@ -138,7 +140,7 @@ def test_a_disk_that_refuses_the_file_loses_nothing(prepared, outage, monkeypatc
 @pytest.mark.django_db(transaction=True)
 def test_an_error_that_will_not_pass_is_no_outage(prepared, outage, monkeypatch):
     monkeypatch.setattr(execution, "will_pass", lambda error: False)
-    outage("complete", away())
+    outage(completion, "complete", away())
 
     with pytest.raises(OperationalError):
         steps.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
@@ -148,7 +150,7 @@ def test_an_error_that_will_not_pass_is_no_outage(prepared, outage, monkeypatch)
 
 @pytest.mark.django_db(transaction=True)
 def test_the_next_worker_stores_the_result_of_one_that_died(prepared, outage):
-    outage("complete", away(), Power())
+    outage(completion, "complete", away(), Power())
     with pytest.raises(Power):
         steps.execute(prepared.pk, engine=ScriptedEngine(), owner=OWNER)
     slots.release_jobs(OWNER)
@@ -170,7 +172,7 @@ def test_the_engine_goes_on_while_progress_cannot_be_noted(
 ):
     monkeypatch.setattr(progress, "PROGRESS_SECONDS", 0.0)
     monkeypatch.setattr(progress, "AWAY_SECONDS", 0.0)
-    outage("record_progress", away())
+    outage(recording, "record_progress", away())
     parts: list[Any] = []
 
     def work(listener: Any) -> None:

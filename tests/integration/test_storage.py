@@ -20,7 +20,7 @@ from transcription import storage
 from transcription.errors import EngineError
 from transcription.models import TranscriptionTask
 from transcription.services import retention
-from transcription.services.transitions import Outcome
+from transcription.services.transitions.changes import Outcome
 from transcription.storage import (
     FileKey,
     FileKind,

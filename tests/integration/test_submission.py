@@ -105,7 +105,7 @@ def test_a_hint_that_fails_does_not_fail_the_request(make_upload, monkeypatch, c
     def fail(task: TranscriptionTask) -> bool:
         raise RuntimeError("no")
 
-    monkeypatch.setattr("transcription.services.transitions.TASKS.send_marked", fail)
+    monkeypatch.setattr("transcription.services.held_tasks.TASKS.send_marked", fail)
 
     submit_upload(UserFactory(), make_upload(b"sound"), TaskRequest())
 

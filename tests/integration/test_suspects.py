@@ -16,9 +16,12 @@ from tests.support.factories import TaskFactory
 from tests.support.stored_files import TaskFiles
 from tests.support.waiting import patient, wait_for
 from transcription.models import TranscriptionTask
-from transcription.services import execution, transitions, turns
+from transcription.services import execution, turns
 from transcription.services.admission import Admission
-from transcription.services.transitions import LOSSES_FORGIVEN, TASKS, Served
+from transcription.services.held_tasks import TASKS
+from transcription.services.hint_outcome import HintOutcome
+from transcription.services.transitions import cancelling, claims
+from transcription.services.transitions.lost_workers import LOSSES_FORGIVEN
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -66,7 +69,7 @@ class Process:
             thread.join(patient(20))
             assert not thread.is_alive()
 
-    def _serve(self) -> Served | None:
+    def _serve(self) -> HintOutcome | None:
         local.process = self
         try:
             return execution.execute(
@@ -156,7 +159,7 @@ def test_a_suspect_that_is_cancelled_while_it_waits_holds_nobody_up(waiting, pro
     one.take()
     wait_for(lambda: is_aside(suspect))
 
-    transitions.cancel(suspect.pk)
+    cancelling.cancel(suspect.pk)
     last = waiting(turn=3)
 
     # The hint of the suspect is for whoever is next.
@@ -187,8 +190,8 @@ def test_a_suspect_whose_process_died_is_back_after_a_lease(waiting, no_hints):
     suspect = waiting(losses=LOSSES_FORGIVEN)
     chosen = turns.first_in(LANE)
     assert chosen is not None
-    assert transitions.set_aside(suspect.pk, only_if=chosen.still_first)
-    assert not transitions.set_aside(suspect.pk, only_if=chosen.still_first)
+    assert claims.set_aside(suspect.pk, only_if=chosen.still_first)
+    assert not claims.set_aside(suspect.pk, only_if=chosen.still_first)
 
     assert turns.first_in(LANE) is None
     assert TASKS.send_unsent() == 0
@@ -197,8 +200,8 @@ def test_a_suspect_whose_process_died_is_back_after_a_lease(waiting, no_hints):
     assert TASKS.send_unsent() == 1
     assert no_hints == [suspect.pk]
     # Whoever froze meanwhile has lost it.
-    transitions.TASKS.mark_dispatched(suspect.pk)
-    assert not transitions.set_aside(suspect.pk, only_if=chosen.still_aside)
+    TASKS.mark_dispatched(suspect.pk)
+    assert not claims.set_aside(suspect.pk, only_if=chosen.still_aside)
 
 
 def test_a_task_that_became_a_suspect_is_not_taken_for_another(waiting):
@@ -207,8 +210,6 @@ def test_a_task_that_became_a_suspect_is_not_taken_for_another(waiting):
     assert chosen is not None
     TranscriptionTask.objects.filter(pk=task.pk).update(losses=LOSSES_FORGIVEN)
 
-    lease = transitions.claim_inference(
-        task.pk, owner="one/1", only_if=chosen.still_first
-    )
+    lease = claims.claim_inference(task.pk, owner="one/1", only_if=chosen.still_first)
 
     assert lease is None

@@ -32,8 +32,17 @@ from tests.support.waiting import patient
 from transcription.errors import LeaseLostError
 from transcription.models import Transcript, TranscriptionTask
 from transcription.notices import Notice, NoticeCode
-from transcription.services import transitions
-from transcription.services.transitions import TASKS, Outcome
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import (
+    cancelling,
+    claims,
+    completion,
+    failure,
+    lost_workers,
+    recording,
+    restart,
+)
+from transcription.services.transitions.changes import Outcome
 from transcription.work.kinds import NO_LEASE
 from whisperhub.sentences import Sentence
 
@@ -138,7 +147,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(state, write):
 def test_a_claim_starts_a_lease_and_counts_an_attempt():
     task = TaskFactory(queued=True)
 
-    lease = transitions.claim_inference(task.pk, owner="cpu-0@here/1")
+    lease = claims.claim_inference(task.pk, owner="cpu-0@here/1")
 
     row = reload(task)
     assert lease == TASKS.lease(task.pk, row.lease_token)
@@ -152,8 +161,8 @@ def test_a_claim_starts_a_lease_and_counts_an_attempt():
 @pytest.mark.parametrize(
     ("trait", "claim"),
     [
-        ("prepared", transitions.claim_preparation),
-        ("queued", transitions.claim_inference),
+        ("prepared", claims.claim_preparation),
+        ("queued", claims.claim_inference),
     ],
 )
 def test_second_claim_of_a_task_loses(trait, claim):
@@ -180,7 +189,7 @@ def test_racing_workers_get_each_task_exactly_once():
             won.extend(
                 (task.pk, name)
                 for task in tasks
-                if transitions.claim_inference(task.pk, owner=name)
+                if claims.claim_inference(task.pk, owner=name)
             )
         finally:
             connection.close()
@@ -202,8 +211,8 @@ def test_racing_workers_get_each_task_exactly_once():
 @pytest.mark.parametrize(
     ("trait", "claim"),
     [
-        ("prepared", transitions.claim_preparation),
-        ("queued", transitions.claim_inference),
+        ("prepared", claims.claim_preparation),
+        ("queued", claims.claim_inference),
     ],
 )
 def test_a_task_is_not_claimed_before_its_time(trait, claim):
@@ -211,10 +220,10 @@ def test_a_task_is_not_claimed_before_its_time(trait, claim):
     task = TaskFactory(**{trait: True}, not_before=moment)
 
     assert claim(task.pk, owner="w") is None
-    assert not transitions.TASKS.mark_dispatched(task.pk)
+    assert not TASKS.mark_dispatched(task.pk)
 
     TranscriptionTask.objects.update(not_before=Now() - timedelta(seconds=1))
-    assert transitions.TASKS.mark_dispatched(task.pk)
+    assert TASKS.mark_dispatched(task.pk)
     assert claim(task.pk, owner="w") is not None
 
 
@@ -252,11 +261,11 @@ def test_the_transcript_is_written_with_the_move_to_completed():
 def test_notices_of_media_and_engine_are_kept_together():
     task = TaskFactory(leased=True)
     decoded = replace(DECODED, notices=[MISSING])
-    transitions.finish_preparation(lease_of(task), decoded)
-    lease = transitions.claim_inference(task.pk, owner="w")
+    completion.finish_preparation(lease_of(task), decoded)
+    lease = claims.claim_inference(task.pk, owner="w")
     assert lease
 
-    transitions.complete(
+    completion.complete(
         lease,
         replace(HEARD, notices=[SHORT, MISSING]),
         model=MODEL,
@@ -270,7 +279,7 @@ def test_a_worker_without_its_lease_adds_no_notice():
     task = TaskFactory(processing=True)
 
     with pytest.raises(LeaseLostError):
-        transitions.complete(
+        completion.complete(
             TASKS.lease(task.pk, uuid.uuid4()),
             replace(HEARD, notices=[SHORT]),
             model=MODEL,
@@ -283,7 +292,7 @@ def test_a_worker_without_its_lease_adds_no_notice():
 def test_starting_again_clears_the_notices():
     task = TaskFactory(failed=True, notices=[MISSING.as_dict()])
 
-    assert transitions.start_again(task.pk)
+    assert restart.start_again(task.pk)
 
     assert reload(task).notices == []
 
@@ -292,7 +301,7 @@ def test_a_copied_result_has_the_notices_of_its_source():
     task = TaskFactory(leased=True)
     source = TaskFactory(completed=True, owner=task.owner, notices=[MISSING.as_dict()])
 
-    transitions.complete_from(lease_of(task), source.pk)
+    completion.complete_from(lease_of(task), source.pk)
 
     assert reload(task).notices == [MISSING.as_dict()]
 
@@ -315,7 +324,7 @@ def test_no_task_is_completed_without_its_transcript(monkeypatch):
 def test_progress_stays_a_share(share, stored):
     task = TaskFactory(processing=True)
 
-    transitions.record_progress(lease_of(task), share)
+    recording.record_progress(lease_of(task), share)
 
     row = reload(task)
     assert row.progress == stored
@@ -372,7 +381,7 @@ def test_a_dead_workers_task_goes_back_without_spending_an_attempt(state):
     assert row.not_before is None
 
 
-@pytest.mark.parametrize("settle", [transitions.fail, transitions.retry_or_fail])
+@pytest.mark.parametrize("settle", [failure.fail, failure.retry_or_fail])
 def test_an_error_keeps_how_its_sentence_was_made(settle):
     task = TaskFactory(processing=True)
     said = Sentence(
@@ -390,11 +399,11 @@ def test_an_error_keeps_how_its_sentence_was_made(settle):
 def test_the_parts_of_an_error_do_not_outlive_it():
     task = TaskFactory(processing=True)
     said = Sentence("The engine failed on this audio ({reason}).", reason="MemoryError")
-    transitions.retry_or_fail(lease_of(task), code="engine_error", message=said)
+    failure.retry_or_fail(lease_of(task), code="engine_error", message=said)
 
-    again = transitions.TASKS.lease(task.pk, uuid.uuid4())
+    again = TASKS.lease(task.pk, uuid.uuid4())
     TranscriptionTask.objects.update(status="processing", lease_token=again.token)
-    transitions.fail(again, code="engine_error", message="Something else.")
+    failure.fail(again, code="engine_error", message="Something else.")
 
     row = reload(task)
     assert row.error_sentence == "Something else."
@@ -407,7 +416,7 @@ def test_the_third_loss_fails_the_task():
 
     for _ in range(3):
         outcomes.append(STEPS["take_back"](reload(task)))
-        transitions.claim_inference(task.pk, owner="next")
+        claims.claim_inference(task.pk, owner="next")
 
     row = reload(task)
     assert outcomes == [Outcome.RETRIED, Outcome.RETRIED, Outcome.FAILED]
@@ -418,7 +427,7 @@ def test_the_third_loss_fails_the_task():
 def test_a_lease_that_runs_is_not_taken_back():
     task = TaskFactory(processing=True)
 
-    assert transitions.take_back(task.pk, task.lease_token) is None
+    assert lost_workers.take_back(task.pk, task.lease_token) is None
     assert reload(task).lease_token == task.lease_token
 
 
@@ -427,7 +436,7 @@ def test_an_expired_lease_is_taken_back():
         processing=True, lease_expires_at=timezone.now() - timedelta(seconds=1)
     )
 
-    assert transitions.take_back(task.pk, task.lease_token) is Outcome.RETRIED
+    assert lost_workers.take_back(task.pk, task.lease_token) is Outcome.RETRIED
 
 
 def test_a_task_claimed_anew_is_not_taken_back():
@@ -435,12 +444,12 @@ def test_a_task_claimed_anew_is_not_taken_back():
     old = task.lease_token
     TranscriptionTask.objects.update(lease_token=uuid.uuid4())
 
-    assert transitions.take_back(task.pk, old, only_expired=False) is None
+    assert lost_workers.take_back(task.pk, old, only_expired=False) is None
 
 
 def test_a_cancelled_task_of_a_dead_worker_ends_cancelled():
     task = TaskFactory(processing=True)
-    transitions.cancel(task.pk)
+    cancelling.cancel(task.pk)
 
     assert STEPS["take_back"](task) is Outcome.CANCELLED
     assert reload(task).status == Status.CANCELLED
@@ -453,7 +462,7 @@ def test_a_cancelled_task_of_a_dead_worker_ends_cancelled():
 def test_a_waiting_task_is_cancelled_at_once(state):
     task = TaskFactory(**STATES[state])
 
-    assert transitions.cancel(task.pk) is True
+    assert cancelling.cancel(task.pk) is True
 
     row = reload(task)
     assert row.status == Status.CANCELLED
@@ -465,24 +474,24 @@ def test_a_waiting_task_is_cancelled_at_once(state):
 def test_a_running_task_is_asked_to_stop(state):
     task = TaskFactory(**STATES[state])
 
-    assert transitions.cancel(task.pk) is True
-    assert transitions.cancel(task.pk) is True
+    assert cancelling.cancel(task.pk) is True
+    assert cancelling.cancel(task.pk) is True
 
     row = reload(task)
     assert not row.is_finished
     assert row.cancel_requested_at is not None
-    assert transitions.TASKS.renew([lease_of(task)]) == {task.lease_token: True}
+    assert TASKS.renew([lease_of(task)]) == {task.lease_token: True}
 
 
 @pytest.mark.parametrize("state", ["completed", "failed", "cancelled"])
 def test_an_ended_task_cannot_be_cancelled(state):
     task = TaskFactory(**STATES[state])
 
-    assert transitions.cancel(task.pk) is False
+    assert cancelling.cancel(task.pk) is False
 
 
 def test_a_task_that_is_gone_cannot_be_cancelled():
-    assert transitions.cancel(0) is False
+    assert cancelling.cancel(0) is False
 
 
 @pytest.mark.parametrize(
@@ -496,7 +505,7 @@ def test_a_task_that_is_gone_cannot_be_cancelled():
 def test_a_cancelled_task_never_goes_back_to_waiting(state, step):
     """Else it would wait for ever: nobody claims a task that is to be cancelled."""
     task = TaskFactory(**STATES[state])
-    transitions.cancel(task.pk)
+    cancelling.cancel(task.pk)
 
     outcome = step(reload(task))
 
@@ -520,7 +529,7 @@ def test_cancelling_a_task_that_comes_back_to_waiting_meanwhile(monkeypatch):
             )
         return Now()
 
-    monkeypatch.setattr(transitions, "Now", now_after_the_task_came_back)
+    monkeypatch.setattr(cancelling, "Now", now_after_the_task_came_back)
 
-    assert transitions.cancel(task.pk) is True
+    assert cancelling.cancel(task.pk) is True
     assert reload(task).cancel_requested_at is not None

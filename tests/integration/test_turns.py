@@ -11,8 +11,16 @@ from accounts.models import User
 from tests.integration.steps import finish_preparation, retry
 from tests.support.factories import UserFactory
 from transcription.models import TranscriptionTask
-from transcription.services import submission, transitions, turns
+from transcription.services import submission, turns
+from transcription.services.held_tasks import TASKS
 from transcription.services.submission import Link, TaskRequest
+from transcription.services.transitions import (
+    cancelling,
+    claims,
+    lost_workers,
+    priorities,
+    restart,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -41,7 +49,7 @@ def start(lane: str = LANE) -> int | None:
     chosen = turns.first_in(lane)
     if chosen is None:
         return None
-    lease = transitions.claim_preparation(
+    lease = claims.claim_preparation(
         chosen.task_id, owner="media", only_if=chosen.still_first
     )
     assert lease is not None
@@ -152,7 +160,7 @@ def test_prepared_tasks_are_in_the_order_of_their_preparation(owners):
     first, second, third, of_b = TranscriptionTask.objects.order_by("pk")
     for task in (third, second, first, of_b):
         finish_preparation(task)
-        transitions.TASKS.mark_dispatched(task.pk)
+        TASKS.mark_dispatched(task.pk)
 
     lane = TranscriptionTask.objects.filter(lane=f"{first.model}.normal")
 
@@ -166,7 +174,7 @@ def test_a_task_without_a_hint_of_its_own_takes_none(owners):
     a, b, _ = owners
     (first,) = submit(a)
     submit(b)
-    transitions.TASKS.mark_undispatched(first)
+    TASKS.mark_undispatched(first)
 
     assert start_all() == "b"
 
@@ -180,7 +188,7 @@ def test_a_pause_after_a_failure_holds_nobody_up_and_costs_no_turn(owners):
 
     assert start_all(3) == "bab"
     TranscriptionTask.objects.filter(pk=first).update(not_before=Now())
-    transitions.TASKS.mark_dispatched(first)
+    TASKS.mark_dispatched(first)
 
     assert start() == first
     assert start_all() == "abab"
@@ -192,8 +200,8 @@ def test_a_task_that_comes_back_does_not_turn_the_clock_back(owners):
     start_all(10)
     token = TranscriptionTask.objects.get(pk=first).lease_token
     assert token is not None
-    transitions.take_back(first, token, only_expired=False)
-    transitions.TASKS.mark_dispatched(first)
+    lost_workers.take_back(first, token, only_expired=False)
+    TASKS.mark_dispatched(first)
 
     submit(b, 5)
 
@@ -203,9 +211,9 @@ def test_a_task_that_comes_back_does_not_turn_the_clock_back(owners):
 
 def test_a_task_that_starts_again_goes_to_the_end_of_its_owners(owners):
     first, *others = submit(owners[0], 3)
-    transitions.cancel(first)
-    transitions.start_again(first)
-    transitions.TASKS.mark_dispatched(first)
+    cancelling.cancel(first)
+    restart.start_again(first)
+    TASKS.mark_dispatched(first)
 
     assert [start() for _ in range(3)] == [*others, first]
 
@@ -218,8 +226,8 @@ def test_another_priority_is_another_place(owners):
     low, *_ = submit(a, 2, "low")
     submit(a, 3)
     submit(b, 3)
-    transitions.change_priority(low, "normal")
-    transitions.TASKS.mark_dispatched(low)
+    priorities.change_priority(low, "normal")
+    TASKS.mark_dispatched(low)
 
     assert start_all(6) == "ababab"
     assert start() == low
@@ -229,12 +237,10 @@ def test_a_task_that_left_its_lane_meanwhile_is_not_taken_from_there(owners):
     (task_id,) = submit(owners[0])
     chosen = turns.first_in(LANE)
     assert chosen is not None
-    transitions.change_priority(task_id, "high")
-    transitions.TASKS.mark_dispatched(task_id)
+    priorities.change_priority(task_id, "high")
+    TASKS.mark_dispatched(task_id)
 
-    lease = transitions.claim_preparation(
-        task_id, owner="media", only_if=chosen.still_first
-    )
+    lease = claims.claim_preparation(task_id, owner="media", only_if=chosen.still_first)
 
     assert lease is None
     assert start("prepare.high") == task_id
@@ -243,8 +249,8 @@ def test_a_task_that_left_its_lane_meanwhile_is_not_taken_from_there(owners):
 def test_the_same_priority_is_the_same_place(owners):
     ids = submit(owners[0], 3)
 
-    transitions.change_priority(ids[0], "normal")
-    transitions.TASKS.mark_dispatched(ids[0])
+    priorities.change_priority(ids[0], "normal")
+    TASKS.mark_dispatched(ids[0])
 
     assert [start() for _ in range(3)] == ids
 
@@ -253,8 +259,8 @@ def test_a_task_that_rises_takes_its_turn(owners):
     a, b, _ = owners
     submit(a, 5, "normal")
     (low,) = submit(b, 1, "low")
-    transitions.raise_priority(low, former="low", higher="normal")
-    transitions.TASKS.mark_dispatched(low)
+    priorities.raise_priority(low, former="low", higher="normal")
+    TASKS.mark_dispatched(low)
 
     assert start_all() == "abaaaa"
 
@@ -267,7 +273,7 @@ def test_who_gave_turns_away_moves_up(owners):
     ids = submit(a, 10)
     submit(b, 10)
     for task_id in ids[:8]:
-        transitions.cancel(task_id)
+        cancelling.cancel(task_id)
 
     assert turns.close_gaps() == 1
     assert turns.close_gaps() == 0
@@ -287,7 +293,7 @@ def test_turns_without_a_gap_stay(owners):
 
 def test_who_is_alone_has_no_need_to_move_up(owners):
     ids = submit(owners[0], 5)
-    transitions.cancel(ids[0])
+    cancelling.cancel(ids[0])
 
     assert turns.close_gaps() == 0
 
@@ -298,7 +304,7 @@ def test_a_long_line_moves_up_in_parts(owners, monkeypatch):
     ids = submit(a, 10)
     submit(b, 10)
     for task_id in ids[:6]:
-        transitions.cancel(task_id)
+        cancelling.cancel(task_id)
 
     turns.close_gaps()
 

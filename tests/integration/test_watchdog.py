@@ -20,10 +20,10 @@ from tests.support.waiting import patient, wait_for
 from transcription.engines import demo_model
 from transcription.engines.base import ModelCall, SilentListener
 from transcription.models import TranscriptionTask
-from transcription.services import transitions
 from transcription.services.admission import Admission
 from transcription.services.execution import JobReporter
-from transcription.services.transitions import TASKS
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import release
 from transcription.work.heartbeat import HeldLease, heartbeat
 from transcription.work.kinds import Lease
 from workers import watchdog as module
@@ -219,7 +219,7 @@ def test_a_neighbour_that_ends_meanwhile_keeps_nobody_from_going_back(
     model, monkeypatch
 ):
     guilty, ended, neighbour = running(), running(), running()
-    hand_back = transitions.hand_back
+    hand_back = release.hand_back
 
     def after_the_end_of_one(lease: Lease) -> Any:
         TranscriptionTask.objects.filter(pk=ended.pk).update(
@@ -227,7 +227,7 @@ def test_a_neighbour_that_ends_meanwhile_keeps_nobody_from_going_back(
         )
         return hand_back(lease)
 
-    monkeypatch.setattr(transitions, "hand_back", after_the_end_of_one)
+    monkeypatch.setattr(release, "hand_back", after_the_end_of_one)
     model.begin(1.0, job_of(guilty))
 
     put_jobs_back(model.model_call)

@@ -16,7 +16,7 @@ from django.db.models.functions import Coalesce, Now
 
 from transcription.database import by_itself
 from transcription.models import TranscriptionTask
-from transcription.services import transitions
+from transcription.services.transitions import priorities
 from whisperhub.queues import PRIORITIES
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def raise_aged() -> int:
     for task_id, former in aged:
         higher = PRIORITIES[PRIORITIES.index(former) - 1]
         with by_itself("ageing", task_id):
-            raised += transitions.raise_priority(task_id, former=former, higher=higher)
+            raised += priorities.raise_priority(task_id, former=former, higher=higher)
     if raised:
         logger.info("Raised %d tasks that waited long", raised)
     return raised

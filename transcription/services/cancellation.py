@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from transcription.models import TranscriptionTask
-from transcription.services import events, retention, transitions
+from transcription.services import events, retention
+from transcription.services.transitions import cancelling
 
 Status = TranscriptionTask.Status
 
@@ -18,7 +19,7 @@ def cancel_task(task: TranscriptionTask) -> bool:
     Returns:
         False if the task had ended already.
     """
-    if not transitions.cancel(task.pk):
+    if not cancelling.cancel(task.pk):
         return False
     row = TranscriptionTask.objects.filter(pk=task.pk).only("status").first()
     # Without a row it was deleted a moment ago.

@@ -35,10 +35,20 @@ from transcription.errors import (
 from transcription.models import TranscriptionTask
 from transcription.notices import Notice, NoticeCode
 from transcription.samples import Samples, load_samples
-from transcription.services import retention, spool, transitions, turns
+from transcription.services import retention, spool, turns
 from transcription.services.admission import admission
+from transcription.services.held_tasks import TASKS
+from transcription.services.hint_outcome import HintOutcome
 from transcription.services.progress import ProgressWriter
-from transcription.services.transitions import TASKS, Outcome, Served
+from transcription.services.transitions import (
+    cancelling,
+    claims,
+    completion,
+    failure,
+    lost_workers,
+    recording,
+)
+from transcription.services.transitions.changes import Outcome
 from transcription.services.turns import Chosen
 from transcription.storage import samples_of
 from transcription.work.heartbeat import HeldLease, heartbeat
@@ -100,14 +110,14 @@ class JobReporter:
 
     def _write(self, share: float) -> None:
         segments = self._unwritten
-        transitions.record_progress(
+        recording.record_progress(
             self.held.lease, share, part=self._part, segments=segments
         )
         self._unwritten = []
         self._part += bool(segments)
 
 
-def execute(lane: str, *, engine: Engine, owner: str) -> Served | None:
+def execute(lane: str, *, engine: Engine, owner: str) -> HintOutcome | None:
     """Run the task of a lane whose turn it is on the engine of this process.
 
     Returns:
@@ -115,7 +125,7 @@ def execute(lane: str, *, engine: Engine, owner: str) -> Served | None:
     """
     while chosen := turns.first_in(lane):
         with _admitted(chosen) as claimable:
-            lease = claimable is not None and transitions.claim_inference(
+            lease = claimable is not None and claims.claim_inference(
                 chosen.task_id, owner=owner, only_if=claimable
             )
             if lease:
@@ -134,22 +144,20 @@ def _admitted(chosen: Chosen) -> Iterator[Q | None]:
     Yields:
         What must be true of the task to be claimed; None if it is gone.
     """
-    if chosen.losses < transitions.LOSSES_FORGIVEN:
+    if chosen.losses < lost_workers.LOSSES_FORGIVEN:
         with admission.enter():
             yield chosen.still_first
         return
 
-    if not transitions.set_aside(chosen.task_id, only_if=chosen.still_first):
+    if not claims.set_aside(chosen.task_id, only_if=chosen.still_first):
         yield None
         return
-    stay_aside = partial(
-        transitions.set_aside, chosen.task_id, only_if=chosen.still_aside
-    )
+    stay_aside = partial(claims.set_aside, chosen.task_id, only_if=chosen.still_aside)
     with admission.enter_alone(stay_aside) as entered:
         yield chosen.still_aside if entered else None
 
 
-def _execute_claimed(lease: Lease, engine: Engine) -> Served | None:
+def _execute_claimed(lease: Lease, engine: Engine) -> HintOutcome | None:
     task = TASKS.read(lease.row_id)
     if task is None:
         return None  # Deleted a moment ago.
@@ -159,10 +167,10 @@ def _execute_claimed(lease: Lease, engine: Engine) -> Served | None:
             outcome = _execute_held(task, held, engine)
         except LeaseLostError:
             logger.warning("Task %s: lease lost, its result dropped", task.public_id)
-            return Served(task.public_id, Outcome.LOST)
+            return HintOutcome(task.public_id, Outcome.LOST)
     if outcome is not Outcome.RETRIED:
         retention.conclude(task, outcome)
-    return Served(task.public_id, outcome)
+    return HintOutcome(task.public_id, outcome)
 
 
 def _execute_held(task: TranscriptionTask, held: HeldLease, engine: Engine) -> Outcome:
@@ -175,9 +183,9 @@ def _execute_held(task: TranscriptionTask, held: HeldLease, engine: Engine) -> O
             transcription = _transcribe(task, samples, held, engine)
     except TaskCancelledError:
         held.check_lost()
-        return held.apply(transitions.finish_cancelled)
+        return held.apply(cancelling.finish_cancelled)
     except WhisperHubError as error:
-        settle = transitions.retry_or_fail if error.retryable else transitions.fail
+        settle = failure.retry_or_fail if error.retryable else failure.fail
         code, message = error.code, error.message
         logger.warning("Task %s: %s, %s", task.public_id, code, message)
         return held.apply(settle, code=code, message=message)
@@ -202,7 +210,7 @@ def _store(task: TranscriptionTask, held: HeldLease, result: spool.Result) -> Ou
     """
 
     def complete(lease: Lease) -> Outcome:
-        transitions.complete(
+        completion.complete(
             lease,
             result.transcription,
             model=result.model,

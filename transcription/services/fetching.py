@@ -13,10 +13,10 @@ from transcription import storage
 from transcription.errors import FetchError, LinkIsPageError
 from transcription.media.recognition import HEAD_BYTES, is_web_page
 from transcription.models import TranscriptionTask
-from transcription.services import transitions
 from transcription.services.file_names import clean_file_name
 from transcription.services.progress import ProgressWriter
 from transcription.services.retry_schedule import retry_after_seconds
+from transcription.services.transitions import recording
 from transcription.storage import original_of
 from transcription.work.heartbeat import HeldLease
 from whisperhub.network.deadline import Deadline
@@ -71,9 +71,7 @@ class FetchReporter:
         check_room((expected or received) - received)
         share = received / expected if expected else 0.0
         self._progress.write(
-            lambda: transitions.record_fetch(
-                self._held.lease, share, size_bytes=received
-            )
+            lambda: recording.record_fetch(self._held.lease, share, size_bytes=received)
         )
 
 
@@ -110,7 +108,7 @@ def fetch(task: TranscriptionTask, held: HeldLease) -> None:
         # What is known of the file is noted before it counts: a worker that is killed
         # between the two fetches it once more.
         held.apply(
-            transitions.record_fetch,
+            recording.record_fetch,
             1.0,
             size_bytes=done.size_bytes,
             file_name=clean_file_name(done.name),

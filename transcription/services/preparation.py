@@ -25,9 +25,19 @@ from transcription.media.decoder import Decoder
 from transcription.media.facts import DecodedAudio, TrackChoice
 from transcription.media.limits import Limits
 from transcription.models import TranscriptionTask
-from transcription.services import places, retention, reuse, transitions, turns
+from transcription.services import places, retention, reuse, turns
 from transcription.services.fetching import fetch
-from transcription.services.transitions import TASKS, Outcome, Served
+from transcription.services.held_tasks import TASKS
+from transcription.services.hint_outcome import HintOutcome
+from transcription.services.transitions import (
+    cancelling,
+    claims,
+    completion,
+    failure,
+    lost_workers,
+    release,
+)
+from transcription.services.transitions.changes import Outcome
 from transcription.storage import original_of, samples_of
 from transcription.work.heartbeat import HeldLease, heartbeat
 from transcription.work.kinds import Lease
@@ -46,7 +56,7 @@ decoder = Decoder()
 atexit.register(decoder.close)
 
 
-def prepare(lane: str, *, owner: str) -> Served | None:
+def prepare(lane: str, *, owner: str) -> HintOutcome | None:
     """Prepare the task of a lane whose turn it is, and queue it for inference.
 
     Returns:
@@ -56,7 +66,7 @@ def prepare(lane: str, *, owner: str) -> Served | None:
         with places.choosing():
             at_limit = places.owner_at_limit(owner)
             chosen = turns.first_in(lane, passing_over=at_limit)
-            lease = chosen and transitions.claim_preparation(
+            lease = chosen and claims.claim_preparation(
                 chosen.task_id, owner=owner, only_if=chosen.still_first
             )
         if lease:
@@ -84,7 +94,7 @@ def _give_hint_back(lane: str) -> None:
     time.sleep(PASSED_OVER_SECONDS)
 
 
-def _prepare_claimed(lease: Lease) -> Served | None:
+def _prepare_claimed(lease: Lease) -> HintOutcome | None:
     task = TASKS.read(lease.row_id)
     if task is None:
         return None  # Deleted a moment ago.
@@ -94,12 +104,12 @@ def _prepare_claimed(lease: Lease) -> Served | None:
             outcome = _prepare_held(task, held)
         except LeaseLostError:
             logger.warning("Task %s: lease lost in preparation", task.public_id)
-            return Served(task.public_id, Outcome.LOST)
+            return HintOutcome(task.public_id, Outcome.LOST)
     if outcome is Outcome.QUEUED:
         TASKS.send_hint(task.pk)
     elif outcome is not Outcome.RETRIED:
         retention.conclude(task, outcome)
-    return Served(task.public_id, outcome)
+    return HintOutcome(task.public_id, outcome)
 
 
 def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
@@ -117,12 +127,12 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
         raise
     except TaskCancelledError:
         held.check_lost()
-        return held.apply(transitions.finish_cancelled)
+        return held.apply(cancelling.finish_cancelled)
     except DecoderLostError:
         # Whoever stops the job ends its process.
         if held.should_stop():
             held.check_lost()
-            return held.apply(transitions.finish_cancelled)
+            return held.apply(cancelling.finish_cancelled)
         logger.warning("Task %s: its decoder process was ended", task.public_id)
         return _count_loss(held)
     except NoRoomError as error:
@@ -132,9 +142,9 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
         wait = error.retry_after_seconds
         logger.info("Task %s: no media, %s", task.public_id, code)
         if not error.retryable:
-            return held.apply(transitions.fail, code=code, message=message)
+            return held.apply(failure.fail, code=code, message=message)
         return held.apply(
-            transitions.retry_or_fail,
+            failure.retry_or_fail,
             code=code,
             message=message,
             at_least_seconds=wait,
@@ -142,11 +152,11 @@ def _prepare_held(task: TranscriptionTask, held: HeldLease) -> Outcome:
     except OSError as error:
         logger.warning("Task %s: storage failed, %s", task.public_id, error.strerror)
         return held.apply(
-            transitions.retry_or_fail,
+            failure.retry_or_fail,
             code="storage_error",
             message=Sentence("The server could not read or store the media."),
         )
-    outcome = held.apply(transitions.finish_preparation, decoded, samples_bytes=taken)
+    outcome = held.apply(completion.finish_preparation, decoded, samples_bytes=taken)
     logger.info(
         "Task %s: %.1f s of audio prepared in %.2f s",
         task.public_id,
@@ -209,7 +219,7 @@ def samples_bytes_of(owner_id: int) -> int:
 
 def _count_loss(held: HeldLease) -> Outcome:
     """Put a task back whose decoder process was ended from outside."""
-    outcome = held.apply(transitions.count_loss)
+    outcome = held.apply(lost_workers.count_loss)
     if outcome is None:
         raise held.lease.lost_error()
     return outcome
@@ -223,6 +233,6 @@ def _wait_for_room(
     if samples_bytes_of(task.owner_id):
         logger.info("Task %s: waits for room", task.public_id)
         return held.apply(
-            transitions.postpone, code=code, message=message, seconds=NO_ROOM_SECONDS
+            release.postpone, code=code, message=message, seconds=NO_ROOM_SECONDS
         )
-    return held.apply(transitions.retry_or_fail, code=code, message=message)
+    return held.apply(failure.retry_or_fail, code=code, message=message)

@@ -23,7 +23,8 @@ from transcription.database import (
 )
 from transcription.models import TranscriptionTask, TranscriptPart
 from transcription.retries import RETRYABLE
-from transcription.services import events, transitions
+from transcription.services import events
+from transcription.services.transitions import ending, restart
 from transcription.storage import FileKind, samples_of
 
 logger = logging.getLogger(__name__)
@@ -59,8 +60,7 @@ def discard_media(task: TranscriptionTask, outcome: str) -> None:
         outcome: that state.
     """
     is_kept = settings.KEEP_ORIGINALS or (
-        transitions.keeps_media(outcome)
-        and task.source == TranscriptionTask.Source.UPLOAD
+        ending.keeps_media(outcome) and task.source == TranscriptionTask.Source.UPLOAD
     )
     despite_outages(_discard_rest)(task.public_id, outcome, keep_original=is_kept)
 
@@ -133,7 +133,7 @@ def _is_room_short() -> bool:
 
 def _discard_kept(task: TranscriptionTask) -> bool:
     # The row first: from then on nobody starts the task again.
-    if not transitions.let_media_go(task.pk):
+    if not restart.let_media_go(task.pk):
         return False
     storage.current().discard(task.public_id)
     return True

@@ -14,8 +14,9 @@ from typing import Any, Final
 from transcription.database import despite_outages
 from transcription.engines.options import DecodeOptions
 from transcription.models import TranscriptionTask
-from transcription.services import serving, transitions
-from transcription.services.transitions import Outcome
+from transcription.services import serving
+from transcription.services.transitions import completion
+from transcription.services.transitions.changes import Outcome
 from transcription.work.heartbeat import HeldLease
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def answer(task: TranscriptionTask, held: HeldLease) -> Outcome | None:
         LeaseLostError: another process owns the task.
     """
     for pk in _candidates(task):
-        outcome = held.apply(transitions.complete_from, pk)
+        outcome = held.apply(completion.complete_from, pk)
         if outcome is not None:
             logger.info("Task %s: has its result from another task", task.public_id)
             return outcome

@@ -20,8 +20,10 @@ from transcription.database import by_itself, despite_outages
 from transcription.engines.base import ModelInfo
 from transcription.engines.plan import SlotPlan
 from transcription.models import TranscriptionTask, WorkerSlot
-from transcription.services import retention, transitions
-from transcription.services.transitions import TASKS, Outcome
+from transcription.services import retention
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import lost_workers
+from transcription.services.transitions.changes import Outcome
 from transcription.work.heartbeat import heartbeat
 from whisperhub.sentences import Sentence, parts_of
 
@@ -202,7 +204,7 @@ def release_jobs(owner_prefix: str) -> int:
     for task in held.only("pk", "public_id", "source", "lease_token"):
         with by_itself("releasing jobs", task.public_id):
             token = task.lease_token
-            outcome = token and transitions.take_back(
+            outcome = token and lost_workers.take_back(
                 task.pk, token, only_expired=False
             )
             if not outcome:

@@ -13,8 +13,9 @@ from transcription.database import despite_conflicts
 from transcription.errors import MediaGoneError, NotRetryableError, NotWaitingError
 from transcription.models import TranscriptionTask
 from transcription.retries import RETRYABLE
-from transcription.services import quotas, transitions
-from transcription.services.transitions import TASKS
+from transcription.services import quotas
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import priorities, restart
 from transcription.storage import original_of
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def change_priority(
     """
     if client is not None:
         quotas.check_priority(client, priority)
-    if not transitions.change_priority(task.pk, priority):
+    if not priorities.change_priority(task.pk, priority):
         raise NotWaitingError(_("The task no longer waits."))
     _hint_later(task.pk)
     logger.info("Task %s: priority %s", task.public_id, priority)
@@ -75,7 +76,7 @@ def _start_again(task_id: int, client: Client | None) -> bool:
         if client is not None:
             quotas.admit(client)
         line = None if client is None else client.line
-        return transitions.start_again(task_id, key_line=line)
+        return restart.start_again(task_id, key_line=line)
 
 
 def _not_retryable() -> NotRetryableError:

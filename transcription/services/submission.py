@@ -29,9 +29,9 @@ from transcription.media.types import ACCEPTED, REFUSED, extension_of
 from transcription.models import TranscriptionTask
 from transcription.services import idempotency, quotas, turns
 from transcription.services.file_names import clean_file_name
+from transcription.services.held_tasks import TASKS
 from transcription.services.reuse import question_digest
 from transcription.services.serving import check_model, resolve_model
-from transcription.services.transitions import TASKS
 from transcription.storage import keep_upload, original_of, sha256_of
 from transcription.work.publishing import breaker
 from whisperhub.network.links import name_in

@@ -14,7 +14,9 @@ from tests.support.factories import CallbackFactory, TaskFactory
 from tests.support.problems import read_problem
 from tests.support.stored_files import TaskFiles
 from transcription.models import Callback, TranscriptionTask
-from transcription.services import ageing, events, retention, transitions
+from transcription.services import ageing, events, retention
+from transcription.services.held_tasks import TASKS
+from transcription.services.transitions import claims, failure
 from transcription.work.heartbeat import Heartbeat
 
 pytestmark = [
@@ -190,7 +192,7 @@ def test_a_task_starts_again_as_if_it_had_just_come(
     for moment in ("queued_at", "started_at", "finished_at", "cancel_requested_at"):
         assert body[moment] is None
     assert no_hints == [task.pk]
-    assert transitions.claim_preparation(task.pk, owner="media") is not None
+    assert claims.claim_preparation(task.pk, owner="media") is not None
     assert reload(task).losses == 0
 
 
@@ -203,9 +205,9 @@ def test_the_news_of_the_former_end_is_withdrawn_and_the_next_told(
     client.post(address(task, "retry/"))
 
     assert not Callback.objects.exists()
-    lease = transitions.claim_preparation(task.pk, owner="media")
+    lease = claims.claim_preparation(task.pk, owner="media")
     assert lease is not None
-    transitions.fail(lease, code="no_audio", message="No audio.")
+    failure.fail(lease, code="no_audio", message="No audio.")
     assert Callback.objects.get().event == "task.failed"
 
 
@@ -290,7 +292,7 @@ def test_the_worker_of_a_deleted_task_stops_and_writes_nothing(
     task = with_media(TaskFactory(owner=owner, **{state: True}))
     heart = Heartbeat()
 
-    with heart.hold(transitions.TASKS.lease(task.pk, task.lease_token)) as held:
+    with heart.hold(TASKS.lease(task.pk, task.lease_token)) as held:
         assert client.delete(address(task)).status_code == 204
         heart.beat()
 
