@@ -189,6 +189,7 @@ class ApiKeyAdmin(ShownFieldsOnly):
         "last_used_at",
         "revoked_at",
         "replaced_by",
+        "quota_account",
     ]
     readonly_fields = [
         "state",
@@ -198,6 +199,7 @@ class ApiKeyAdmin(ShownFieldsOnly):
         "last_used_at",
         "revoked_at",
         "replaced_by",
+        "quota_account",
     ]
     autocomplete_fields = ["owner"]
     actions = ["rotate", "revoke"]
@@ -260,7 +262,7 @@ class ApiKeyAdmin(ShownFieldsOnly):
         if change:
             obj.scope = scopes_to_text(scopes)
             super().save_model(request, obj, form, change)
-            # The other keys of its line have the same.
+            # The keys that it was rotated from and to have the same.
             keys.limit_key(obj, limits)
             return
         issued, secret = ApiKey.issue(
@@ -318,9 +320,9 @@ class ApiKeyAdmin(ShownFieldsOnly):
 class DailyUsageAdmin(ShownFieldsOnly):
     """Who has used how much; to delete a row gives back what it tells."""
 
-    list_display = ["day", "owner", "line", "audio_seconds", "tasks"]
+    list_display = ["day", "owner", "quota_account", "audio_seconds", "tasks"]
     list_filter = ["day"]
-    list_select_related = ["owner"]
+    list_select_related = ["owner", "quota_account"]
     search_fields = ["owner__username"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.errors import KeyNotRotatableError
+from accounts.limits import quota_account_of
 from accounts.models import (
     KEY_MARK,
     LIMIT_FIELDS,
@@ -75,7 +76,7 @@ def rotate_key(
             scopes=key.scopes,
             expires_at=_renewed(key, now),
             limits=_held_limits(key),
-            first_key=key.line,
+            quota_account_id=quota_account_of(key),
         )
         # Of two rotations at the same time one finds no row, and its key is undone.
         replaced = (
@@ -97,17 +98,17 @@ def rotate_key(
 
 
 def limit_key(key: ApiKey, limits: Mapping[str, Any]) -> None:
-    """Change limits of a key, and of all others of its line.
+    """Change limits of a key, and of all others with its quota account.
 
     Args:
-        key: any of the line; its row object is brought up to date.
+        key: any of them; its row object is brought up to date.
         limits: by name; None: the default. What is missing stays.
     """
     with transaction.atomic():
-        line = ApiKey.objects.in_line(key.line)
+        rotated = ApiKey.objects.filter(quota_account=quota_account_of(key))
         # Before the change: a rotation under way makes a key that is to be found then.
-        list(line.select_for_update())
-        line.update(**limit_columns(limits))
+        list(rotated.select_for_update())
+        rotated.update(**limit_columns(limits))
     key.refresh_from_db(fields=LIMIT_FIELDS)
 
 

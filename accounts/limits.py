@@ -1,8 +1,8 @@
 """What a key may use at most, and whose use it counts as.
 
-A key that is rotated makes a line: the keys of a line have the same limits and share
-what they use. Requests without a key, of a person who is signed in or in open mode,
-count for their owner as those of one more line, under the default limits.
+A key and those that rotation makes of it have the same limits and one quota account.
+Requests without a key, of a person who is signed in or in open mode, count for another
+account of their owner, under the default limits.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
 from rest_framework.request import Request
 
-from accounts.models import LIMIT_FIELDS, ApiKey, User
+from accounts.models import LIMIT_FIELDS, ApiKey, QuotaAccount, User
 from whisperhub.queues import PRIORITIES
 from whisperhub.rates import Rate
 
@@ -23,7 +25,7 @@ ORDINARY_PRIORITY: Final = "normal"
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a line as they are in force; 0: none."""
+    """The limits that are in force for a quota account; 0: none."""
 
     requests_per_minute: int
     audio_seconds_per_day: int
@@ -51,12 +53,21 @@ class Client:
     """Who makes a request, as far as limits go.
 
     Attributes:
-        line: the number of its line of keys, or of the owner's requests without a key.
+        holder: the key, or the user who acts without one.
     """
 
-    line: int
-    owner_id: int
+    holder: ApiKey | User
     limits: Limits
+
+    @property
+    def owner_id(self) -> int:
+        """The user whose use it is."""
+        return _owner_id(self.holder)
+
+    @property
+    def quota_account_id(self) -> int:
+        """What its use is counted for."""
+        return quota_account_of(self.holder)
 
 
 def limits_of(key: ApiKey | None) -> Limits:
@@ -79,12 +90,12 @@ def limits_of(key: ApiKey | None) -> Limits:
 
 def client_with_key(key: ApiKey) -> Client:
     """Whoever uses this key."""
-    return Client(key.line, key.owner_id, limits_of(key))
+    return Client(key, limits_of(key))
 
 
-def client_without_key(owner_id: int) -> Client:
+def client_without_key(owner: User) -> Client:
     """An owner who acts in person."""
-    return Client(line_without_key(owner_id), owner_id, limits_of(None))
+    return Client(owner, limits_of(None))
 
 
 def client_of(request: Request) -> Client:
@@ -93,9 +104,41 @@ def client_of(request: Request) -> Client:
     auth: Any = request.auth
     if isinstance(auth, ApiKey):
         return client_with_key(auth)
-    return client_without_key(cast(User, request.user).pk)
+    return client_without_key(cast(User, request.user))
 
 
-def line_without_key(owner_id: int) -> int:
-    """The number of an owner's requests without a key; no key's line is below zero."""
-    return -owner_id
+def quota_account_of(holder: ApiKey | User) -> int:
+    """The id of the quota account of a key, or of a user's requests without a key.
+
+    The account is made here if it is missing; that costs queries once.
+    """
+    if holder.quota_account_id is None:
+        holder.quota_account_id = _make_account(holder)
+    return holder.quota_account_id
+
+
+def _make_account(holder: ApiKey | User) -> int:
+    # The user of a session is a lazy object, whose type is not that of the row.
+    kind: Any = ApiKey if isinstance(holder, ApiKey) else User
+    rows: QuerySet[Any] = kind.objects.filter(pk=holder.pk)
+    with transaction.atomic():
+        # Of several first requests at the same time one makes the account.
+        locked: ApiKey | User = rows.select_for_update().get()
+        if locked.quota_account_id is not None:
+            return locked.quota_account_id
+        # A key that an earlier release has rotated goes on with the account of the old.
+        former = (
+            ApiKey.objects.filter(replaced_by=holder.pk).first()
+            if isinstance(holder, ApiKey)
+            else None
+        )
+        if former is None:
+            account_id = QuotaAccount.objects.create(owner_id=_owner_id(holder)).pk
+        else:
+            account_id = quota_account_of(former)
+        rows.update(quota_account_id=account_id)
+    return account_id
+
+
+def _owner_id(holder: ApiKey | User) -> int:
+    return holder.owner_id if isinstance(holder, ApiKey) else holder.pk

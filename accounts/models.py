@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from django.contrib.auth.models import AbstractUser
 from django.core.validators import MaxValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
@@ -45,13 +45,43 @@ MAX_COUNT: Final = 2**31 - 1
 class User(AbstractUser):
     """A person or a program that owns tasks; staff may enter the admin."""
 
+    # Filled by `accounts.limits.quota_account_of` when it is first needed.
+    quota_account = models.OneToOneField(
+        "QuotaAccount",
+        on_delete=models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="user_without_key",
+        help_text="What this user's requests without an API key are counted for.",
+    )
+
+
+class QuotaAccount(models.Model):
+    """What use of the service is counted for: tasks, audio and requests.
+
+    An API key has one and shares it with the keys that rotation makes of it. A user has
+    another one for requests without a key. It is deleted with its owner only, so what
+    was used outlives the keys.
+    """
+
+    owner = models.ForeignKey(
+        User, on_delete=models.CASCADE, related_name="quota_accounts"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    # For migrations alone; dropped with `TranscriptionTask.key_line`.
+    legacy_number = models.BigIntegerField(
+        null=True,
+        unique=True,
+        editable=False,
+        help_text="What earlier releases counted under instead of this account.",
+    )
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     """Ways to find keys."""
-
-    def in_line(self, line: int) -> ApiKeyQuerySet:
-        """The keys that rotation has made one of another."""
-        return self.filter(models.Q(pk=line) | models.Q(first_key=line))
 
     def in_state(self, state: str) -> ApiKeyQuerySet:
         """Keys whose `state` is this now."""
@@ -118,13 +148,17 @@ class ApiKey(models.Model):
         editable=False,
         related_name="replaces",
     )
-    # A number and no reference: what the line has used outlives its first key.
-    first_key = models.BigIntegerField(
+    # Empty only in keys that an earlier release makes beside this one.
+    quota_account = models.ForeignKey(
+        QuotaAccount,
+        on_delete=models.SET_NULL,
         null=True,
         editable=False,
-        db_index=True,
-        help_text="What its line of rotations began with; empty: this key.",
+        related_name="api_keys",
+        help_text="Shared with the keys that rotation makes of this one.",
     )
+    # Unused since there are quota accounts; dropped in the next release.
+    first_key = models.BigIntegerField(null=True, editable=False, db_index=True)
     requests_per_minute = limit(
         _("Requests in a minute."), most=MAX_REQUESTS_PER_MINUTE
     )
@@ -152,11 +186,6 @@ class ApiKey(models.Model):
         return scopes_from_text(self.scope)
 
     @property
-    def line(self) -> int:
-        """The number that it has in common with the keys it was rotated from and to."""
-        return self.first_key or self.pk
-
-    @property
     def limits(self) -> dict[str, Any]:
         """Its own limits, by name; None: the default counts."""
         shown = {name: getattr(self, name) for name in LIMIT_FIELDS}
@@ -180,7 +209,7 @@ class ApiKey(models.Model):
         scopes: Iterable[str] = ORDINARY,
         expires_at: datetime | None = None,
         limits: Mapping[str, Any] | None = None,
-        first_key: int | None = None,
+        quota_account_id: int | None = None,
     ) -> tuple[ApiKey, str]:
         """Make a key; the second value is the secret, shown once and never stored.
 
@@ -190,34 +219,44 @@ class ApiKey(models.Model):
             scopes: what it may do.
             expires_at: None: it does not expire.
             limits: by name; what is missing or None has the default.
-            first_key: the line that it goes on with; None: it begins one.
+            quota_account_id: what its use is counted for; None: a new account.
 
         Raises:
             ValueError: one of the scopes is none.
         """
         secret = KEY_MARK + secrets.token_urlsafe(KEY_BYTES)
-        key = cls.objects.create(
-            owner=owner,
-            name=name,
-            prefix=secret[:PREFIX_LENGTH],
-            digest=digest_of(secret),
-            scope=scopes_to_text(scopes),
-            expires_at=expires_at,
-            first_key=first_key,
-            **limit_columns(limits or {}),
-        )
+        with transaction.atomic():
+            if quota_account_id is None:
+                quota_account_id = QuotaAccount.objects.create(owner=owner).pk
+            key = cls.objects.create(
+                owner=owner,
+                quota_account_id=quota_account_id,
+                name=name,
+                prefix=secret[:PREFIX_LENGTH],
+                digest=digest_of(secret),
+                scope=scopes_to_text(scopes),
+                expires_at=expires_at,
+                **limit_columns(limits or {}),
+            )
         return key, secret
 
 
 class DailyUsage(models.Model):
-    """What a line of keys has used in one day; written by `accounts.usage`."""
+    """What was counted for a quota account in one day; written by `accounts.usage`."""
 
     owner = models.ForeignKey(
         User, on_delete=models.CASCADE, related_name="daily_usage"
     )
-    line = models.BigIntegerField(
-        help_text="The first key of the line; below zero: without a key."
+    # An owner's use stays when another owner's account, for which it counted, goes.
+    quota_account = models.ForeignKey(
+        QuotaAccount,
+        on_delete=models.SET_NULL,
+        null=True,
+        db_index=False,
+        related_name="daily_usage",
     )
+    # Unused since there are quota accounts; dropped in the next release.
+    line = models.BigIntegerField(null=True, editable=False)
     day = models.DateField(help_text="In UTC.")
     audio_seconds = models.FloatField(default=0.0)
     tasks = models.PositiveIntegerField(
@@ -233,11 +272,14 @@ class DailyUsage(models.Model):
             models.Index(fields=["day"], name="usage_oldest"),
         ]
         constraints = [
-            models.UniqueConstraint(fields=["line", "day"], name="usage_of_line")
+            models.UniqueConstraint(fields=["line", "day"], name="usage_of_line"),
+            models.UniqueConstraint(
+                fields=["quota_account", "day"], name="usage_of_account"
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"Line {self.line} on {self.day}"
+        return f"Account {self.quota_account_id} on {self.day}"
 
 
 def limit_columns(limits: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class RateExceededError(APIException):
 
 
 class RateOfClient(BaseThrottle):
-    """Counts a request for its line of keys, if that has a rate.
+    """Counts a request for its quota account, if a rate is set.
 
     DRF asks after the permissions: what was refused for want of a key or of its scope
     has cost nothing and does not count.
@@ -62,18 +62,19 @@ class RateOfClient(BaseThrottle):
             return True
         if is_preflight(request._request):
             # It counts when it comes.
-            standing = rates.look(rate_name(client.line), rate)
+            standing = rates.look(rate_name(client.quota_account_id), rate)
         else:
-            standing = rates.take(rate_name(client.line), rate)
+            standing = rates.take(rate_name(client.quota_account_id), rate)
         view.headers.update(headers_of(standing))
         if not standing.allowed:
             raise RateExceededError(standing.retry_seconds)
         return True
 
 
-def rate_name(line: int) -> str:
-    """What the requests of a line are counted under."""
-    return f"requests:{line}"
+def rate_name(account_id: int) -> str:
+    """What the requests of a quota account are counted under."""
+    # Earlier releases had other numbers behind `requests:`.
+    return f"requests:account:{account_id}"
 
 
 def headers_of(standing: Standing) -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""What lines of keys use, day by day in UTC.
+"""What is counted for quota accounts, day by day in UTC.
 
-A row for each line and day, so that no question needs a sum over tasks. The day is that
-of the process that asks: a clock that is off by minutes moves as much to the next day.
+A row for each account and day, so that no question needs a sum over tasks. The day is
+that of the process that asks: a clock that is off by minutes moves as much to the next
+day.
 """
 
 from __future__ import annotations
@@ -37,40 +38,40 @@ def midnight() -> datetime:
     return datetime.combine(today() + timedelta(days=1), time(), UTC)
 
 
-def charge(line: int, owner_id: int, *, audio_seconds: float, tasks: int) -> None:
+def charge(account_id: int, owner_id: int, *, audio_seconds: float, tasks: int) -> None:
     """Count what was used; belongs in the transaction that uses it."""
     used = {
         "audio_seconds": F("audio_seconds") + audio_seconds,
         "tasks": F("tasks") + tasks,
     }
     day = today()
-    if not _row(line, day).update(**used):
-        _begin(line, owner_id, day)
-        _row(line, day).update(**used)
+    if not _row(account_id, day).update(**used):
+        _begin(account_id, owner_id, day)
+        _row(account_id, day).update(**used)
 
 
-def hold_today(line: int, owner_id: int) -> None:
-    """Let no other transaction pass here for the same line until this one ends."""
+def hold_today(account_id: int, owner_id: int) -> None:
+    """Let no other transaction pass here for the same account until this one ends."""
     day = today()
-    held = _row(line, day).select_for_update()
+    held = _row(account_id, day).select_for_update()
     if held.first() is None:
-        _begin(line, owner_id, day)
+        _begin(account_id, owner_id, day)
         held.first()
 
 
-def audio_seconds_today(line: int) -> float:
-    """Seconds of audio that a line has used today."""
-    seconds = _row(line, today()).values_list("audio_seconds", flat=True)
+def audio_seconds_today(account_id: int) -> float:
+    """Seconds of audio that were counted for an account today."""
+    seconds = _row(account_id, today()).values_list("audio_seconds", flat=True)
     return seconds.first() or 0.0
 
 
-def used_by_line(line: int, *, days: int = 1) -> Used:
-    """What a line has used in the last days, today among them."""
-    return _sum(DailyUsage.objects.filter(line=line), days)
+def used_by_account(account_id: int, *, days: int = 1) -> Used:
+    """What an account has used in the last days, today among them."""
+    return _sum(DailyUsage.objects.filter(quota_account=account_id), days)
 
 
 def used_by_owner(owner_id: int, *, days: int = 1) -> Used:
-    """What all lines of an owner have used in the last days, today among them."""
+    """What all accounts of an owner have used in the last days, today among them."""
     return _sum(DailyUsage.objects.filter(owner_id=owner_id), days)
 
 
@@ -88,12 +89,13 @@ def _sum(rows: QuerySet[DailyUsage], days: int) -> Used:
     return Used(found["audio_seconds"] or 0.0, found["tasks"] or 0)
 
 
-def _row(line: int, day: date) -> QuerySet[DailyUsage]:
-    return DailyUsage.objects.filter(line=line, day=day)
+def _row(account_id: int, day: date) -> QuerySet[DailyUsage]:
+    return DailyUsage.objects.filter(quota_account=account_id, day=day)
 
 
-def _begin(line: int, owner_id: int, day: date) -> None:
+def _begin(account_id: int, owner_id: int, day: date) -> None:
     # Another transaction may have begun it: its row is as good.
     DailyUsage.objects.bulk_create(
-        [DailyUsage(line=line, owner_id=owner_id, day=day)], ignore_conflicts=True
+        [DailyUsage(quota_account_id=account_id, owner_id=owner_id, day=day)],
+        ignore_conflicts=True,
     )

@@ -128,7 +128,9 @@ def fill() -> None:
     for name, limits in (("free", {}), ("limited", LIMITS)):
         key, secrets[name] = ApiKey.issue(owner, name, limits=limits)
         TranscriptionTask.objects.bulk_create(
-            TranscriptionTask(owner=owner, model="demo", key_line=key.line)
+            TranscriptionTask(
+                owner=owner, model="demo", quota_account=key.quota_account
+            )
             for _ in range(WAITING)
         )
     sys.stdout.write(json.dumps(secrets))

@@ -628,7 +628,7 @@ def test_limits_are_set_for_a_key_and_for_those_rotated_from_it(console):
         },
     )
 
-    for row in ApiKey.objects.in_line(new.line):
+    for row in ApiKey.objects.filter(quota_account=new.quota_account):
         assert row.limits == {
             "requests_per_minute": 60,
             "audio_seconds_per_day": None,
@@ -669,7 +669,7 @@ def test_a_new_key_has_the_limits_of_the_form(console, operator):
 
 def test_usage_is_shown_and_goes_with_its_owner(console):
     key = ApiKeyFactory()
-    usage.charge(key.line, key.owner_id, audio_seconds=12.5, tasks=1)
+    usage.charge(key.quota_account_id, key.owner_id, audio_seconds=12.5, tasks=1)
     row = DailyUsage.objects.get()
 
     assert "12.5" in page(console, "admin:accounts_dailyusage_changelist")

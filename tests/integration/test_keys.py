@@ -62,7 +62,7 @@ def test_a_key_reads_and_writes_unless_told_otherwise():
 
 @pytest.mark.django_db(transaction=True)
 def test_keys_from_before_read_and_write_and_get_an_id_each():
-    latest = MigrationExecutor(connection).loader.graph.leaf_nodes("accounts")
+    latest = MigrationExecutor(connection).loader.graph.leaf_nodes()
     secret = "whk_made_before"
     try:
         old = migrate([("accounts", "0001_initial")])
@@ -375,9 +375,11 @@ def test_limits_are_set_shown_and_kept_on_the_command_line():
 
     run("rotateapikey", key.prefix, "--unfinished-tasks", "7")
 
-    line = ApiKey.objects.in_line(key.pk)
-    assert line.count() == 2
-    assert set(line.values_list("unfinished_tasks", "requests_per_minute")) == {(7, 60)}
+    rotated = ApiKey.objects.filter(quota_account=key.quota_account)
+    assert rotated.count() == 2
+    assert set(rotated.values_list("unfinished_tasks", "requests_per_minute")) == {
+        (7, 60)
+    }
 
 
 def test_limits_of_a_key_are_changed_on_the_command_line():
@@ -416,8 +418,8 @@ def test_a_limit_that_is_none_is_refused(options, told):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_keys_that_were_rotated_before_there_were_limits_are_a_line():
-    latest = MigrationExecutor(connection).loader.graph.leaf_nodes("accounts")
+def test_keys_that_were_rotated_before_there_were_limits_share_an_account():
+    latest = MigrationExecutor(connection).loader.graph.leaf_nodes()
     try:
         old = migrate([("accounts", "0006_apikey_replaced_by")])
         owner = old.get_model("accounts", "User").objects.create(username="before")
@@ -426,15 +428,14 @@ def test_keys_that_were_rotated_before_there_were_limits_are_a_line():
             keys.create(owner=owner, name=name, digest=name)
             for name in ("third", "second", "first")
         )
-        other = keys.create(owner=owner, name="other", digest="other")
+        keys.create(owner=owner, name="other", digest="other")
         # Made in another order than they were rotated in, as an import may leave them.
         keys.filter(pk=second.pk).update(replaced_by=third)
         keys.filter(pk=first.pk).update(replaced_by=second)
     finally:
         migrate(latest)
 
-    lines = {key.name: key.line for key in ApiKey.objects.all()}
-    assert lines == {
-        **dict.fromkeys(("first", "second", "third"), first.pk),
-        "other": other.pk,
-    }
+    accounts = {key.name: key.quota_account_id for key in ApiKey.objects.all()}
+    assert None not in accounts.values()
+    assert accounts["first"] == accounts["second"] == accounts["third"]
+    assert accounts["other"] != accounts["first"]

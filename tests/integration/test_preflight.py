@@ -14,6 +14,7 @@ from django.db import close_old_connections
 
 from accounts.models import ApiKey
 from accounts.scopes import Scope
+from accounts.throttling import rate_name
 from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
 from tests.support.problems import check_problem
 from transcription.models import TranscriptionTask
@@ -123,7 +124,7 @@ def test_a_rate_that_is_used_up_does_not_pass_and_asking_uses_none(broker):
     key = ApiKeyFactory(requests_per_minute=1)
 
     before = [ask(TASKS, **with_key(key.secret)).is_passed for _ in range(3)]
-    rates.take(f"requests:{key.line}", rates.Rate(1, 60))
+    rates.take(rate_name(key.quota_account_id), rates.Rate(1, 60))
     after = ask(TASKS, **with_key(key.secret))
 
     assert before == [True] * 3
@@ -133,7 +134,7 @@ def test_a_rate_that_is_used_up_does_not_pass_and_asking_uses_none(broker):
 
 def test_a_key_without_room_for_a_task_does_not_pass():
     key = ApiKeyFactory(unfinished_tasks=1)
-    TaskFactory(owner=key.owner, key_line=key.line)
+    TaskFactory(owner=key.owner, quota_account=key.quota_account)
 
     full = ask(TASKS, **with_key(key.secret))
     # It may have made its task before.

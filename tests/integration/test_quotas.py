@@ -15,12 +15,17 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts import usage
 from accounts.keys import limit_key, rotate_key
-from accounts.limits import client_with_key, client_without_key
-from accounts.models import ApiKey, DailyUsage
+from accounts.limits import client_with_key, quota_account_of
+from accounts.models import ApiKey, DailyUsage, QuotaAccount, User
 from tests.integration.databases import PLANS_ONLY, in_threads
 from tests.integration.steps import DECODED, finish_preparation, lease_of
 from tests.integration.test_list_plans import explain
-from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
+from tests.support.factories import (
+    ApiKeyFactory,
+    QuotaAccountFactory,
+    TaskFactory,
+    UserFactory,
+)
 from tools import many_tasks
 from transcription.errors import LeaseLostError, QuotaError
 from transcription.models import TranscriptionTask
@@ -41,9 +46,10 @@ LINK = Link("https://example.org/a.wav")
 MINUTE_LONG = replace(DECODED, sample_count=60 * 16_000)
 
 
-def days() -> list[tuple[int, float, int]]:
-    """Line, seconds and tasks of each row."""
-    return list(DailyUsage.objects.order_by("line").values_list("line", *COUNTED))
+def days() -> list[tuple[int | None, float, int]]:
+    """Account, seconds and tasks of each row."""
+    rows = DailyUsage.objects.order_by("quota_account")
+    return list(rows.values_list("quota_account", *COUNTED))
 
 
 COUNTED = ("audio_seconds", "tasks")
@@ -55,10 +61,12 @@ COUNTED = ("audio_seconds", "tasks")
 def test_audio_is_counted_with_the_move_to_queued():
     key = ApiKeyFactory()
     for _ in range(2):
-        task = TaskFactory(leased=True, owner=key.owner, key_line=key.line)
+        task = TaskFactory(
+            leased=True, owner=key.owner, quota_account=key.quota_account
+        )
         finish_preparation(task)
 
-    assert days() == [(key.line, 8.0, 2)]
+    assert days() == [(key.quota_account_id, 8.0, 2)]
     task.refresh_from_db()
     assert (task.status, task.charged_seconds) == ("queued", 4.0)
 
@@ -112,47 +120,50 @@ def prepare_again(task: TranscriptionTask, decoded=DECODED) -> None:
 
 def test_a_task_that_starts_again_is_counted_once():
     key = ApiKeyFactory()
-    task = TaskFactory(leased=True, key_line=key.line)
+    task = TaskFactory(leased=True, quota_account=key.quota_account)
     finish_preparation(task)
 
     prepare_again(task)
 
-    assert days() == [(key.line, 4.0, 1)]
+    assert days() == [(key.quota_account_id, 4.0, 1)]
 
 
 def test_a_link_that_has_become_longer_costs_the_difference():
     key = ApiKeyFactory()
-    task = TaskFactory(leased=True, key_line=key.line)
+    task = TaskFactory(leased=True, quota_account=key.quota_account)
     finish_preparation(task)
 
     prepare_again(task, MINUTE_LONG)
     prepare_again(task)
     prepare_again(task, MINUTE_LONG)
 
-    assert days() == [(key.line, 60.0, 1)]
+    assert days() == [(key.quota_account_id, 60.0, 1)]
 
 
 def test_a_task_from_before_counts_for_its_owner():
-    task = TaskFactory(leased=True, key_line=None)
+    task = TaskFactory(leased=True, quota_account=None)
 
     finish_preparation(task)
 
-    assert days() == [(-task.owner_id, 4.0, 1)]
+    assert days() == [(quota_account_of(task.owner), 4.0, 1)]
 
 
 def test_days_are_rows_of_their_own(monkeypatch):
     first = usage.today()
-    usage.charge(7, UserFactory().pk, audio_seconds=1, tasks=1)
+    owner = UserFactory().pk
+    one, other, unused = (
+        account.pk for account in QuotaAccountFactory.create_batch(3, owner_id=owner)
+    )
+    usage.charge(one, owner, audio_seconds=1, tasks=1)
     monkeypatch.setattr(usage, "today", lambda: first + timedelta(days=29))
-    owner = DailyUsage.objects.get().owner_id
-    usage.charge(7, owner, audio_seconds=2, tasks=1)
-    usage.charge(8, owner, audio_seconds=4, tasks=1)
+    usage.charge(one, owner, audio_seconds=2, tasks=1)
+    usage.charge(other, owner, audio_seconds=4, tasks=1)
 
-    assert usage.used_by_line(7) == usage.Used(2.0, 1)
-    assert usage.used_by_line(7, days=30) == usage.Used(3.0, 2)
+    assert usage.used_by_account(one) == usage.Used(2.0, 1)
+    assert usage.used_by_account(one, days=30) == usage.Used(3.0, 2)
     assert usage.used_by_owner(owner, days=29) == usage.Used(6.0, 2)
     assert usage.used_by_owner(owner, days=30) == usage.Used(7.0, 3)
-    assert usage.used_by_line(9) == usage.Used(0.0, 0)
+    assert usage.used_by_account(unused) == usage.Used(0.0, 0)
 
 
 def test_nothing_is_lost_at_midnight(monkeypatch):
@@ -161,16 +172,17 @@ def test_nothing_is_lost_at_midnight(monkeypatch):
     turning = iter(now + timedelta(days=n) for n in range(100))
     monkeypatch.setattr(usage, "today", lambda: next(turning))
 
-    usage.charge(7, UserFactory().pk, audio_seconds=4.0, tasks=1)
+    account = QuotaAccountFactory()
+    usage.charge(account.pk, account.owner_id, audio_seconds=4.0, tasks=1)
 
-    assert days() == [(7, 4.0, 1)]
+    assert days() == [(account.pk, 4.0, 1)]
 
 
 def test_the_dispatcher_forgets_days_that_nobody_asks_for(monkeypatch):
-    now, owner = usage.today(), UserFactory().pk
+    now, account = usage.today(), QuotaAccountFactory()
     for age in (0, 400, 401):
         day = now - timedelta(days=age)
-        DailyUsage.objects.create(line=1, owner_id=owner, day=day)
+        DailyUsage.objects.create(quota_account=account, owner=account.owner, day=day)
 
     dispatcher = Dispatcher()
     dispatcher.tick()
@@ -181,20 +193,20 @@ def test_the_dispatcher_forgets_days_that_nobody_asks_for(monkeypatch):
     assert ages == {0, 400}
 
 
-# --- Lines of keys -------------------------------------------------------------------
+# --- Quota accounts ------------------------------------------------------------------
 
 
-def test_keys_that_were_rotated_are_one_line_with_one_set_of_limits():
+def test_keys_that_were_rotated_share_an_account_and_one_set_of_limits():
     first, stranger = ApiKeyFactory(unfinished_tasks=3), ApiKeyFactory()
     second, _ = rotate_key(first)
     third, _ = rotate_key(second)
 
     limit_key(second, {"highest_priority": "low", "audio_seconds_per_day": 9})
 
-    line = list(ApiKey.objects.in_line(third.line).order_by("pk"))
-    assert line == [first, second, third]
-    for key in line:
-        assert key.line == first.pk
+    account = QuotaAccount.objects.get(api_keys=third)
+    sharing = list(account.api_keys.order_by("pk"))
+    assert sharing == [first, second, third]
+    for key in sharing:
         assert key.limits == {
             "requests_per_minute": None,
             "audio_seconds_per_day": 9,
@@ -205,17 +217,82 @@ def test_keys_that_were_rotated_are_one_line_with_one_set_of_limits():
     assert set(stranger.limits.values()) == {None}
 
 
-def test_what_a_line_has_used_outlives_its_first_key():
+def test_what_was_used_outlives_the_first_key():
     first = ApiKeyFactory()
     second, _ = rotate_key(first)
-    line = first.line
-    usage.charge(line, first.owner_id, audio_seconds=5, tasks=1)
+    account_id = quota_account_of(first)
+    usage.charge(account_id, first.owner_id, audio_seconds=5, tasks=1)
 
     first.delete()
 
     second.refresh_from_db()
-    assert second.line == line
-    assert usage.used_by_line(second.line).audio_seconds == 5
+    assert second.quota_account_id == account_id
+    assert usage.used_by_account(account_id).audio_seconds == 5
+
+
+def test_tasks_and_usage_outlive_the_last_key():
+    key = ApiKeyFactory()
+    account = key.quota_account
+    task = TaskFactory(leased=True, owner=key.owner, quota_account=account)
+
+    key.delete()
+    finish_preparation(task)
+
+    assert days() == [(account.pk, 4.0, 1)]
+    assert usage.used_by_owner(task.owner_id).tasks == 1
+
+
+def test_accounts_go_with_their_owner_and_leave_the_tasks_and_usage_of_others():
+    key, other = ApiKeyFactory(), UserFactory()
+    account = key.quota_account
+    quota_account_of(key.owner)
+    TaskFactory(owner=key.owner, quota_account=account)
+    usage.charge(account.pk, key.owner_id, audio_seconds=1, tasks=1)
+    DailyUsage.objects.update(day=usage.today() - timedelta(days=1))
+    # The owner, who is of the staff, has started the task of another once more.
+    task = TaskFactory(leased=True, owner=other, quota_account=account)
+    finish_preparation(task)
+
+    key.owner.delete()
+
+    assert not QuotaAccount.objects.exists()
+    assert days() == [(None, 4.0, 1)]
+    assert usage.used_by_owner(other.pk).audio_seconds == 4.0
+    assert TranscriptionTask.objects.get() == task
+
+
+def test_an_account_is_made_once_and_then_costs_no_query(django_assert_num_queries):
+    owner = UserFactory()
+    key = ApiKeyFactory(quota_account=None)
+
+    mine, of_key = quota_account_of(owner), quota_account_of(key)
+
+    assert mine != of_key
+    for holder in (owner, key):
+        holder.refresh_from_db()
+    with django_assert_num_queries(0):
+        assert quota_account_of(owner) == mine
+        assert client_with_key(key).quota_account_id == of_key
+    assert QuotaAccount.objects.get(pk=of_key).owner_id == key.owner_id
+
+
+def test_a_key_that_an_earlier_release_rotated_goes_on_with_the_account():
+    new = ApiKeyFactory(quota_account=None)
+    former = ApiKeyFactory(owner=new.owner, replaced_by=new)
+
+    assert quota_account_of(new) == former.quota_account_id
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_first_requests_at_once_one_makes_the_account():
+    owner, gate = UserFactory(), threading.Barrier(6)
+
+    def first() -> int:
+        mine = User.objects.get(pk=owner.pk)
+        gate.wait()
+        return quota_account_of(mine)
+
+    assert len(set(in_threads([first] * 6))) == QuotaAccount.objects.count() == 1
 
 
 # --- Several at once -----------------------------------------------------------------
@@ -259,7 +336,7 @@ def test_of_many_retries_at_once_no_more_get_in_than_there_is_room(no_hints):
     let_in = in_threads([partial(retry, task) for task in tasks])
 
     assert sum(let_in) == 2
-    assert quotas.unfinished_tasks(key.line, most=10) == 2
+    assert quotas.unfinished_tasks(key.quota_account_id, most=10) == 2
 
 
 @pytest.mark.django_db(transaction=True)
@@ -283,7 +360,8 @@ def test_copies_of_one_request_at_once_find_one_task_and_no_quota(no_hints):
 def test_no_audio_is_lost_when_many_tasks_are_prepared_at_once():
     key = ApiKeyFactory()
     tasks = [
-        TaskFactory(leased=True, owner=key.owner, key_line=key.line) for _ in range(12)
+        TaskFactory(leased=True, owner=key.owner, quota_account=key.quota_account)
+        for _ in range(12)
     ]
     gate = threading.Barrier(len(tasks))
 
@@ -293,7 +371,7 @@ def test_no_audio_is_lost_when_many_tasks_are_prepared_at_once():
 
     in_threads([partial(prepare, task) for task in tasks])
 
-    assert days() == [(key.line, 48.0, 12)]
+    assert days() == [(key.quota_account_id, 48.0, 12)]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -311,8 +389,8 @@ def test_limits_that_change_during_a_rotation_hold_for_the_new_key():
 
         in_threads([rotate, limit])
 
-        line = ApiKey.objects.in_line(key.line)
-        assert list(line.values_list("unfinished_tasks", flat=True)) == [1, 1]
+        sharing = ApiKey.objects.filter(quota_account=key.quota_account)
+        assert list(sharing.values_list("unfinished_tasks", flat=True)) == [1, 1]
 
 
 # --- What it costs -------------------------------------------------------------------
@@ -334,15 +412,15 @@ def test_without_a_quota_a_submission_asks_nothing_of_it(no_hints):
 def test_unfinished_tasks_are_counted_from_an_index_alone():
     many_tasks.fill(5_000, owners=3)
     owner = TranscriptionTask.objects.values_list("owner", flat=True)[0]
-    line = client_without_key(owner).line
-    TranscriptionTask.objects.filter(owner=owner).update(key_line=line)
+    account_id = quota_account_of(User.objects.get(pk=owner))
+    TranscriptionTask.objects.filter(owner=owner).update(quota_account=account_id)
     many_tasks.analyse()
 
     with CaptureQueriesContext(connection) as asked:
-        quotas.unfinished_tasks(line, most=100)
+        quotas.unfinished_tasks(account_id, most=100)
 
     (statement,) = (entry["sql"] for entry in asked.captured_queries)
     plan = explain(statement)
-    assert "task_of_key_line" in plan
+    assert "task_of_account" in plan
     if connection.vendor == "sqlite":
-        assert "COVERING INDEX task_of_key_line" in plan
+        assert "COVERING INDEX task_of_account" in plan

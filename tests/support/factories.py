@@ -12,7 +12,14 @@ from django.contrib.auth.models import Permission
 from django.utils import timezone
 from factory.builder import DeclarationSet
 
-from accounts.models import KEY_MARK, PREFIX_LENGTH, ApiKey, User, digest_of
+from accounts.models import (
+    KEY_MARK,
+    PREFIX_LENGTH,
+    ApiKey,
+    QuotaAccount,
+    User,
+    digest_of,
+)
 from transcription.engines.spec import DEFAULT_ENGINE
 from transcription.models import (
     Callback,
@@ -56,6 +63,15 @@ class UserFactory(factory.django.DjangoModelFactory):
             self.user_permissions.set(found)
 
 
+class QuotaAccountFactory(factory.django.DjangoModelFactory):
+    """The account of a key that is deleted, or of one that is given."""
+
+    class Meta:
+        model = QuotaAccount
+
+    owner = factory.SubFactory(UserFactory)
+
+
 class ApiKeyFactory(factory.django.DjangoModelFactory):
     """A usable key; its secret is the attribute `secret` of the row object."""
 
@@ -68,6 +84,9 @@ class ApiKeyFactory(factory.django.DjangoModelFactory):
         all_scopes = factory.Trait(scope="read write admin")
 
     owner = factory.SubFactory(UserFactory)
+    quota_account = factory.SubFactory(
+        QuotaAccountFactory, owner=factory.SelfAttribute("..owner")
+    )
     name = "tests"
 
     @classmethod

@@ -349,7 +349,7 @@ class KeyViewSet(
     )
     @action(detail=True, filterset_class=None, pagination_class=None)
     def usage(self, request: Request, public_id: Any = None) -> Response:
-        """Of the line of this key."""
+        """Of the quota account of this key."""
         key = self.get_object()
         shown = usage_of(client_with_key(key), owner=key.owner, key=key)
         return Response(UsageSerializer(shown).data)

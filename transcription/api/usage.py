@@ -148,7 +148,7 @@ class UsageSerializer(serializers.Serializer[Any]):
 
 def usage_of(client: Client, *, owner: User, key: ApiKey | None) -> dict[str, Any]:
     """What `UsageSerializer` shows of a client."""
-    used_today = usage.used_by_line(client.line)
+    used_today = usage.used_by_account(client.quota_account_id)
     return {
         "owner": owner.get_username(),
         "key": None if key is None else key.public_id,
@@ -160,7 +160,9 @@ def usage_of(client: Client, *, owner: User, key: ApiKey | None) -> dict[str, An
         },
         "used": {
             "today": used_today,
-            "last_30_days": usage.used_by_line(client.line, days=DAYS_SHOWN),
+            "last_30_days": usage.used_by_account(
+                client.quota_account_id, days=DAYS_SHOWN
+            ),
         },
         "used_by_owner": {
             "today": usage.used_by_owner(client.owner_id),
@@ -173,7 +175,7 @@ def _requests(client: Client) -> dict[str, int | None]:
     rate = client.limits.rate
     if rate is None:
         return dict.fromkeys(("limit", "remaining", "reset_seconds"))
-    standing = rates.look(rate_name(client.line), rate)
+    standing = rates.look(rate_name(client.quota_account_id), rate)
     return {
         "limit": standing.limit,
         "remaining": standing.remaining,
@@ -193,7 +195,7 @@ def _audio(client: Client, used: float) -> dict[str, Any]:
 
 def _tasks(client: Client) -> dict[str, int | None]:
     limit = client.limits.unfinished_tasks
-    used = unfinished_tasks(client.line, most=max(limit, MAX_UNFINISHED))
+    used = unfinished_tasks(client.quota_account_id, most=max(limit, MAX_UNFINISHED))
     return {
         "limit": limit or None,
         "used": min(used, MAX_UNFINISHED),
@@ -226,7 +228,7 @@ class UsageView(APIView):
         )
         query.is_valid(raise_exception=True)
         if other := query.validated_data.get("owner"):
-            shown = usage_of(client_without_key(other.pk), owner=other, key=None)
+            shown = usage_of(client_without_key(other), owner=other, key=None)
         else:
             auth: Any = request.auth
             key = auth if isinstance(auth, ApiKey) else None

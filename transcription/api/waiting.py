@@ -151,5 +151,5 @@ class _EndOfTask:
 
 
 def place_name(client: Client) -> str:
-    """What the waiting requests of a line of keys are counted under."""
-    return f"waiting:{client.line}"
+    """What the waiting requests of a quota account are counted under."""
+    return f"waiting:account:{client.quota_account_id}"

@@ -66,18 +66,24 @@ class TranscriptionTask(Leased):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="tasks"
     )
     request_id = models.CharField(max_length=64, blank=True)
-    # A number and no reference: a task stays when its key is deleted.
-    key_line = models.BigIntegerField(
+    # Its own index would be the beginning of another; see `task_of_account` below.
+    quota_account = models.ForeignKey(
+        "accounts.QuotaAccount",
+        on_delete=models.SET_NULL,
         null=True,
         blank=True,
         editable=False,
-        help_text="The line of keys whose quotas it counts for; see accounts.limits.",
+        db_index=False,
+        related_name="tasks",
+        help_text="What it is counted for; see accounts.limits.",
     )
+    # Unused since there are quota accounts; dropped in the next release.
+    key_line = models.BigIntegerField(null=True, blank=True, editable=False)
     charged_seconds = models.FloatField(
         null=True,
         blank=True,
         editable=False,
-        help_text="Seconds of audio that were counted for that line.",
+        help_text="Seconds of audio that were counted for that account.",
     )
 
     # What was asked.
@@ -264,8 +270,8 @@ class TranscriptionTask(Leased):
                 fields=["model", "status", "effective_priority", "id"],
                 name="task_of_model",
             ),
-            # What of a line of keys has not ended.
-            models.Index(fields=["key_line", "status"], name="task_of_key_line"),
+            # What of a quota account has not ended.
+            models.Index(fields=["quota_account", "status"], name="task_of_account"),
             # Whose turn it is in a lane, and where an owner's next task goes.
             models.Index(fields=["lane", "turn", "id"], name="task_turn"),
             models.Index(fields=["lane", "owner", "turn"], name="task_turn_of_owner"),

@@ -78,7 +78,7 @@ def _rows_ahead(task: TranscriptionTask) -> Iterator[QuerySet[TranscriptionTask]
         return
     urgent = [queue_name(task.model, priority) for priority in higher]
     if task.lease_token is None:
-        # Whatever the model is, files are prepared in one line.
+        # Whatever the model is, files are prepared in one queue.
         urgent += [queue_name(PREPARE, priority) for priority in higher]
         yield _before(task, queue_name(PREPARE, task.effective_priority))
     yield rows.filter(lane__in=urgent)

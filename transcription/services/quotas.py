@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 
 from accounts import usage
-from accounts.limits import Client, line_without_key
+from accounts.limits import Client, quota_account_of
 from transcription.engines.options import DecodeOptions
 from transcription.errors import (
     AudioQuotaError,
@@ -47,14 +47,14 @@ def admit(client: Client) -> None:
     """Refuse a task for which the client has no room.
 
     Belongs in the transaction that lets the task in, before it does. Where the number
-    of tasks is limited, others of the same line wait here until that transaction ends,
-    so that of several requests at once no more get in than there is room for.
+    of tasks is limited, others of the same account wait here until that transaction
+    ends, so that of several requests at once no more get in than there is room for.
 
     Raises:
         QuotaError: see `check_room`.
     """
     if client.limits.unfinished_tasks:
-        usage.hold_today(client.line, client.owner_id)
+        usage.hold_today(client.quota_account_id, client.owner_id)
     check_room(client)
 
 
@@ -66,7 +66,7 @@ def check_room(client: Client) -> None:
         QueueQuotaError: too many tasks have not ended.
     """
     seconds = client.limits.audio_seconds_per_day
-    if seconds and usage.audio_seconds_today(client.line) >= seconds:
+    if seconds and usage.audio_seconds_today(client.quota_account_id) >= seconds:
         left = usage.midnight() - datetime.now(UTC)
         raise AudioQuotaError(
             _(
@@ -77,7 +77,7 @@ def check_room(client: Client) -> None:
             wait=max(1, math.ceil(left.total_seconds())),
         )
     most = client.limits.unfinished_tasks
-    if most and unfinished_tasks(client.line, most=most) >= most:
+    if most and unfinished_tasks(client.quota_account_id, most=most) >= most:
         raise QueueQuotaError(
             _("You may have %(count)d unfinished tasks. Wait until some have ended.")
             % {"count": most},
@@ -85,11 +85,11 @@ def check_room(client: Client) -> None:
         )
 
 
-def unfinished_tasks(line: int, *, most: int) -> int:
-    """How many tasks of a line have not ended; counts no further than `most`."""
-    return TranscriptionTask.objects.filter(key_line=line, status__in=UNFINISHED)[
-        :most
-    ].count()
+def unfinished_tasks(account_id: int, *, most: int) -> int:
+    """How many tasks of an account have not ended; counts no further than `most`."""
+    return TranscriptionTask.objects.filter(
+        quota_account=account_id, status__in=UNFINISHED
+    )[:most].count()
 
 
 def charge(task_id: int, seconds: float) -> None:
@@ -103,18 +103,21 @@ def charge(task_id: int, seconds: float) -> None:
         task_id: the task.
         seconds: the length of its recording.
     """
-    owner_id, key_line, before, options = TranscriptionTask.objects.values_list(
-        "owner_id", "key_line", "charged_seconds", "options"
+    task = TranscriptionTask.objects.only(
+        "owner", "quota_account", "charged_seconds", "options"
     ).get(pk=task_id)
-    seconds = _counted(options, seconds)
+    before, account_id = task.charged_seconds, task.quota_account_id
+    seconds = _counted(task.options, seconds)
     more = seconds - (before or 0.0)
     if before is not None and more <= 0:
         return
     TranscriptionTask.objects.filter(pk=task_id).update(charged_seconds=seconds)
+    if account_id is None:
+        # A task from before keys had limits, or one whose account is deleted.
+        account_id = quota_account_of(task.owner)
     usage.charge(
-        # A task from before keys had limits.
-        line_without_key(owner_id) if key_line is None else key_line,
-        owner_id,
+        account_id,
+        task.owner_id,
         audio_seconds=more,
         tasks=int(before is None),
     )

@@ -75,8 +75,8 @@ def _start_again(task_id: int, client: Client | None) -> bool:
     with transaction.atomic():
         if client is not None:
             quotas.admit(client)
-        line = None if client is None else client.line
-        return restart.start_again(task_id, key_line=line)
+        account_id = None if client is None else client.quota_account_id
+        return restart.start_again(task_id, quota_account_id=account_id)
 
 
 def _not_retryable() -> NotRetryableError:

@@ -174,7 +174,7 @@ def submit_link(
         UnknownModelError: nobody serves the model.
         UnsupportedOptionError: its engine cannot honour an option.
     """
-    client = client or client_without_key(owner.pk)
+    client = client or client_without_key(owner)
     task = _insert(
         client,
         also,
@@ -222,7 +222,7 @@ def submit_upload(
     _check_size(upload)
     file_name = clean_file_name(upload.name)
     _check_type(file_name)
-    client = client or client_without_key(owner.pk)
+    client = client or client_without_key(owner)
     asked = _asked(owner, request, client)
     asked["media_sha256"] = sha256_of(upload)
     public_id = uuid.uuid4()
@@ -311,7 +311,7 @@ def _asked(owner: User, request: TaskRequest, client: Client) -> dict[str, Any]:
     )
     return {
         "owner": owner,
-        "key_line": client.line,
+        "quota_account_id": client.quota_account_id,
         "request_id": current_request_id.get(),
         "priority": priority,
         "effective_priority": priority,

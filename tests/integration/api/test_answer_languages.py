@@ -223,8 +223,8 @@ def queue_quota_exceeded(world: World) -> Any:
 
 @provokes("audio_quota_exceeded")
 def audio_quota_exceeded(world: World) -> Any:
-    line = client_with_key(world.limit(audio_seconds_per_day=100)).line
-    usage.charge(line, world.owner.pk, audio_seconds=100, tasks=1)
+    account = world.limit(audio_seconds_per_day=100).quota_account_id
+    usage.charge(account, world.owner.pk, audio_seconds=100, tasks=1)
     return world.submit()
 
 

@@ -12,7 +12,6 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from accounts import usage
 from accounts.keys import rotate_key
-from accounts.limits import client_with_key
 from tests.integration.api.conftest import TASKS, client_with
 from tests.integration.api.test_reading import address
 from tests.integration.api.test_steering import with_media
@@ -66,7 +65,9 @@ def test_a_key_has_so_many_unfinished_tasks_and_no_more(limited, media_root):
 @pytest.mark.parametrize("state", ["failed", "cancelled", "completed"])
 def test_a_task_that_has_ended_makes_room(limited, state):
     client = limited(unfinished_tasks=1)
-    TaskFactory(owner=client.key.owner, key_line=client.key.line, **{state: True})
+    TaskFactory(
+        owner=client.key.owner, quota_account=client.key.quota_account, **{state: True}
+    )
 
     assert send(client).status_code == 201
 
@@ -74,7 +75,9 @@ def test_a_task_that_has_ended_makes_room(limited, state):
 @pytest.mark.parametrize("state", ["prepared", "queued", "processing"])
 def test_a_task_counts_until_it_has_ended(limited, state):
     client = limited(unfinished_tasks=1)
-    TaskFactory(owner=client.key.owner, key_line=client.key.line, **{state: True})
+    TaskFactory(
+        owner=client.key.owner, quota_account=client.key.quota_account, **{state: True}
+    )
 
     read_problem(send(client), 429, "queue_quota_exceeded")
 
@@ -112,7 +115,8 @@ def test_a_person_without_a_key_has_the_default_limits(owner, settings, stranger
     assert send(stranger).status_code == 201
     read_problem(send(stranger), 429, "queue_quota_exceeded")
     task = TranscriptionTask.objects.get()
-    assert task.key_line == -owner.pk
+    owner.refresh_from_db()
+    assert task.quota_account == owner.quota_account is not None
 
 
 def test_a_request_that_is_sent_again_finds_its_task_and_no_quota(limited):
@@ -134,7 +138,9 @@ def test_a_request_that_is_sent_again_finds_its_task_and_no_quota(limited):
 def test_a_retry_needs_room_and_takes_it(limited):
     client = limited(unfinished_tasks=1)
     failed = with_media(TaskFactory(owner=client.key.owner, failed=True))
-    waiting = TaskFactory(owner=client.key.owner, key_line=client.key.line)
+    waiting = TaskFactory(
+        owner=client.key.owner, quota_account=client.key.quota_account
+    )
 
     read_problem(client.post(address(failed, "retry/")), 429, "queue_quota_exceeded")
     failed.refresh_from_db()
@@ -143,7 +149,7 @@ def test_a_retry_needs_room_and_takes_it(limited):
     waiting.delete()
     assert client.post(address(failed, "retry/")).status_code == 200
     failed.refresh_from_db()
-    assert failed.key_line == client.key.line
+    assert failed.quota_account == client.key.quota_account
     read_problem(send(client), 429, "queue_quota_exceeded")
 
 
@@ -151,8 +157,8 @@ def test_a_retry_needs_room_and_takes_it(limited):
 
 
 def use(client: Any, seconds: float) -> None:
-    line = client_with_key(client.key)
-    usage.charge(line.line, line.owner_id, audio_seconds=seconds, tasks=1)
+    key = client.key
+    usage.charge(key.quota_account_id, key.owner_id, audio_seconds=seconds, tasks=1)
 
 
 def test_the_task_that_passes_the_limit_of_a_day_was_the_last(limited):

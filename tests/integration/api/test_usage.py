@@ -10,8 +10,14 @@ from rest_framework.test import APIClient
 
 from accounts import usage
 from accounts.keys import rotate_key
+from accounts.limits import quota_account_of
 from tests.integration.api.conftest import client_with
-from tests.support.factories import ApiKeyFactory, TaskFactory, UserFactory
+from tests.support.factories import (
+    ApiKeyFactory,
+    QuotaAccountFactory,
+    TaskFactory,
+    UserFactory,
+)
 from tests.support.problems import read_problem
 
 pytestmark = pytest.mark.django_db
@@ -26,9 +32,9 @@ def used(seconds: float, tasks: int) -> dict[str, Any]:
 
 def test_a_key_without_limits_is_told_what_it_has_used(client, owner):
     key = owner.api_keys.get()
-    TaskFactory(owner=owner, key_line=key.line)
-    TaskFactory(owner=owner, key_line=key.line, failed=True)
-    usage.charge(key.line, owner.pk, audio_seconds=12.5, tasks=2)
+    TaskFactory(owner=owner, quota_account=key.quota_account)
+    TaskFactory(owner=owner, quota_account=key.quota_account, failed=True)
+    usage.charge(key.quota_account_id, owner.pk, audio_seconds=12.5, tasks=2)
 
     shown = client.get(USAGE).json()
 
@@ -59,8 +65,8 @@ def test_a_key_with_limits_is_told_what_is_left(owner, broker):
         unfinished_tasks=3,
         highest_priority="low",
     )
-    TaskFactory(owner=owner, key_line=key.line, queued=True)
-    usage.charge(key.line, owner.pk, audio_seconds=30, tasks=1)
+    TaskFactory(owner=owner, quota_account=key.quota_account, queued=True)
+    usage.charge(key.quota_account_id, owner.pk, audio_seconds=30, tasks=1)
     client = client_with(key.secret)
     client.get(USAGE)
 
@@ -77,8 +83,8 @@ def test_a_key_with_limits_is_told_what_is_left(owner, broker):
 
 def test_nothing_is_left_below_nothing(owner):
     key = ApiKeyFactory(owner=owner, audio_seconds_per_day=10, unfinished_tasks=1)
-    TaskFactory.create_batch(2, owner=owner, key_line=key.line)
-    usage.charge(key.line, owner.pk, audio_seconds=30, tasks=1)
+    TaskFactory.create_batch(2, owner=owner, quota_account=key.quota_account)
+    usage.charge(key.quota_account_id, owner.pk, audio_seconds=30, tasks=1)
 
     limits = client_with(key.secret).get(USAGE).json()["limits"]
 
@@ -86,17 +92,19 @@ def test_nothing_is_left_below_nothing(owner):
     assert limits["unfinished_tasks"] == {"limit": 1, "used": 2, "remaining": 0}
 
 
-def test_the_line_and_the_owner_are_added_up_over_thirty_days(
+def test_the_key_and_the_owner_are_added_up_over_thirty_days(
     client, owner, monkeypatch
 ):
     key = owner.api_keys.get()
     today = usage.today()
+    other = QuotaAccountFactory(owner=owner)
+    strangers = QuotaAccountFactory()
     for age, seconds in ((30, 1), (29, 10), (0, 100)):
         day = today - timedelta(days=age)
         monkeypatch.setattr(usage, "today", lambda day=day: day)
-        usage.charge(key.line, owner.pk, audio_seconds=seconds, tasks=1)
-        usage.charge(key.line + 1, owner.pk, audio_seconds=seconds * 1000, tasks=1)
-    usage.charge(key.line + 2, UserFactory().pk, audio_seconds=7, tasks=1)
+        usage.charge(key.quota_account_id, owner.pk, audio_seconds=seconds, tasks=1)
+        usage.charge(other.pk, owner.pk, audio_seconds=seconds * 1000, tasks=1)
+    usage.charge(strangers.pk, strangers.owner_id, audio_seconds=7, tasks=1)
     _, secret = rotate_key(key)
 
     shown = client_with(secret).get(USAGE).json()
@@ -112,7 +120,7 @@ def test_a_person_without_a_key_is_told_of_the_default_limits(owner, settings):
     settings.KEY_UNFINISHED_TASKS = 5
     browser = APIClient()
     browser.force_login(owner)
-    usage.charge(-owner.pk, owner.pk, audio_seconds=3, tasks=1)
+    usage.charge(quota_account_of(owner), owner.pk, audio_seconds=3, tasks=1)
 
     shown = browser.get(USAGE).json()
 
@@ -123,7 +131,9 @@ def test_a_person_without_a_key_is_told_of_the_default_limits(owner, settings):
 
 def test_staff_see_the_usage_of_others(owner):
     staff = client_with(ApiKeyFactory(owner=UserFactory(operator=True)).secret)
-    usage.charge(17, owner.pk, audio_seconds=3, tasks=1)
+    usage.charge(
+        QuotaAccountFactory(owner=owner).pk, owner.pk, audio_seconds=3, tasks=1
+    )
 
     shown = staff.get(USAGE, {"owner": owner.username}).json()
 
@@ -156,7 +166,7 @@ def test_a_name_that_is_none_is_refused(name):
 
 def test_staff_see_the_usage_of_a_key(owner):
     key = ApiKeyFactory(owner=owner, unfinished_tasks=4)
-    usage.charge(key.line, owner.pk, audio_seconds=3, tasks=1)
+    usage.charge(key.quota_account_id, owner.pk, audio_seconds=3, tasks=1)
     staff = client_with(
         ApiKeyFactory(owner=UserFactory(operator=True), all_scopes=True).secret
     )
@@ -171,8 +181,8 @@ def test_staff_see_the_usage_of_a_key(owner):
 def test_usage_asks_the_database_a_few_things_however_much_there_is(
     client, owner, django_assert_num_queries
 ):
-    for number in range(50):
-        usage.charge(number + 1000, owner.pk, audio_seconds=1, tasks=1)
+    for account in QuotaAccountFactory.create_batch(50, owner=owner):
+        usage.charge(account.pk, owner.pk, audio_seconds=1, tasks=1)
     client.get(USAGE)
 
     with django_assert_num_queries(6):

@@ -30,14 +30,14 @@ MOMENTS_OF_AN_ATTEMPT: Final = (
 
 
 @despite_conflicts
-def start_again(task_id: int, *, key_line: int | None = None) -> bool:
+def start_again(task_id: int, *, quota_account_id: int | None = None) -> bool:
     """Move a failed or cancelled task to preparing, as if it had just come.
 
     What was to be told of its former end is not told any more.
 
     Args:
         task_id: the row.
-        key_line: for whose quotas it counts from now on; None: for whose it did.
+        quota_account_id: what it is counted for from now on; None: as before.
 
     Returns:
         False if it is in another state, or it or its media are gone.
@@ -49,6 +49,7 @@ def start_again(task_id: int, *, key_line: int | None = None) -> bool:
             return False
         task.status = Status.PREPARING
         lane = turns.lane_of(task, priority=task.priority)
+        counted_for = {"quota_account_id": quota_account_id} if quota_account_id else {}
         rows.update(
             status=Status.PREPARING,
             effective_priority=task.priority,
@@ -60,7 +61,7 @@ def start_again(task_id: int, *, key_line: int | None = None) -> bool:
             notices=[],
             error_code="",
             error_message="",
-            **({} if key_line is None else {"key_line": key_line}),
+            **counted_for,
             **named_by_request(),
             **dict.fromkeys(MOMENTS_OF_AN_ATTEMPT),
             **NO_LEASE,
