@@ -16,8 +16,8 @@ ENGINE ?=
 NAME ?=
 PORT ?=
 INSTALL ?=
-# The bundled model knows the bundled recording only.
-MODEL ?= $(if $(FILE),base)
+# Left out: the best model that can be had; demo: the bundled toy.
+MODEL ?=
 
 ifneq ($(PORT),)
 export WHISPERHUB_PORT := $(PORT)

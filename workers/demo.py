@@ -17,7 +17,7 @@ from django.utils import timezone
 from accounts.first_start import FirstCredentials, ensure_operator
 from accounts.models import ApiKey
 from transcription.accuracy import word_error_rate
-from transcription.engines import demo_model
+from transcription.engines import demo_model, natural_speech
 
 POLL_SECONDS: Final = 0.2
 REQUEST_SECONDS: Final = 60.0
@@ -53,6 +53,11 @@ def sample_recordings() -> list[Recording]:
         Recording(spanish.path, reference=spanish.texts["es"], reference_language="es"),
         Recording(spanish.path, task_type="translate", reference=spanish.texts["en"]),
     ]
+
+
+def natural_recording() -> list[Recording]:
+    """The bundled recording of natural speech, for real models."""
+    return [Recording(natural_speech.RECORDING, reference=natural_speech.reference())]
 
 
 class Client:

@@ -12,6 +12,7 @@ import sys
 from django.conf import settings
 
 from transcription.engines.plan import SlotPlan
+from transcription.engines.proof import prove
 from transcription.engines.registry import create_engine, set_current_engine
 from transcription.errors import ModelUnavailableError
 from transcription.services import events, slots
@@ -56,6 +57,7 @@ def run_slot(plan: SlotPlan) -> int:
     logger.info("Slot %s: loading %s", record.name, plan.model)
     try:
         engine.load()
+        prove(engine, plan)
     except ModelUnavailableError as error:
         logger.error("%s", error.message)
         record.fail(error.message)

@@ -45,7 +45,8 @@ class RunStack:
                 WHISPERHUB_OUTGOING_ALLOWED="127.0.0.0/8",
                 WHISPERHUB_OUTGOING_PORTS="1024-65535",
                 **ONE_OF_EACH,
-                **self.variables,
+                # Without a plan the best model that can be had would be fetched.
+                **{"WHISPERHUB_SLOTS": "cpu=demo", **self.variables},
             ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -32,6 +32,9 @@ WITH_FILES_OF_THEIR_OWN = {
     "whisperhub/secrets.py",
     # Models.
     "transcription/engines/demo_model/installation.py",
+    "transcription/engines/store/fetching.py",
+    "transcription/engines/store/installed.py",
+    "transcription/engines/store/package_index.py",
     # How much room a file takes.
     "whisperhub/disk.py",
     # Signs of readiness.

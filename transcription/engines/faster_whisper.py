@@ -43,6 +43,8 @@ from transcription.engines.lanes import ChunkLanes
 from transcription.engines.languages import ENGLISH_ONLY, LANGUAGE_CODES
 from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
+from transcription.engines.store import fetching
+from transcription.engines.store.errors import StoreError
 from transcription.engines.timeline import Timeline, clip_around
 from transcription.errors import ModelUnavailableError
 from transcription.samples import Samples, release_pages, to_float
@@ -69,6 +71,8 @@ CPU_BATCH_SIZE = 4
 CPU_ENCODE_ROWS = 1
 # Least memory in GiB, largest batch; for the largest model in half precision.
 CUDA_BATCH_SIZES = ((40, 32), (20, 24), (14, 16), (9, 8), (0, 4))
+# The largest model has 3.1 GB of weights in half precision; with four rows it takes 7.
+SHORT_OF_MEMORY_GIB = 8
 LEAST_JOBS = 8
 MODEL_THREAD_DIED_STATUS = 70
 
@@ -185,7 +189,7 @@ class FasterWhisperEngine:
                 self._locate(),
                 device=device,
                 device_index=device_index,
-                compute_type=slot.compute_type,
+                compute_type=default_compute_type(slot, device),
                 cpu_threads=self._cpu_threads,
                 download_root=str(self._model_dir),
             )
@@ -348,7 +352,22 @@ class FasterWhisperEngine:
                     name=self._slot.model,
                 )
             )
-        return wanted
+        return str(self._fetch(wanted))
+
+    def _fetch(self, wanted: str) -> Path:
+        """The folder of a model by its name, from this machine or a source."""
+        try:
+            return fetching.fetch(wanted, self._model_dir)
+        except StoreError as error:
+            logger.info("Fetching %s failed", wanted, exc_info=True)
+            raise ModelUnavailableError(
+                Sentence(
+                    "The model {name!r} is not on this machine and could not be "
+                    "downloaded. Connect the machine to the network, or name a local "
+                    "folder that holds the model.",
+                    name=self._slot.model,
+                )
+            ) from error
 
     def _revision(self) -> str:
         if self._slot.model_size_or_path == DEMO:
@@ -375,6 +394,20 @@ def known_languages(model: WhisperModel) -> tuple[str, ...]:
         return ENGLISH_ONLY
     token_id = model.hf_tokenizer.token_to_id
     return tuple(code for code in LANGUAGE_CODES if token_id(f"<|{code}|>") is not None)
+
+
+def default_compute_type(slot: SlotPlan, device: str) -> str:
+    """The precision of a slot: as its plan says, else what its device is fastest in.
+
+    The demo model is stored in half precision, so small that nothing is gained.
+    """
+    if slot.compute_type != "default" or slot.model_size_or_path == DEMO:
+        return slot.compute_type
+    if device != "cuda":
+        return "int8"
+    memory_gib = cuda_memory_gib()
+    short = 0 < memory_gib < SHORT_OF_MEMORY_GIB
+    return "int8_float16" if short else "float16"
 
 
 def default_batch_size(device: str) -> int:

@@ -10,10 +10,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from transcription.engines.plan import DEMO, model_slug
+from workers.default_model import default_model
 from workers.stack import Stack, StackError, check_port, free_port
 from workers.supervisor import ProgramFailedError
-
-FILE_MODEL = "base"
 
 
 class Command(BaseCommand):
@@ -24,7 +23,8 @@ class Command(BaseCommand):
         """File, model and engine."""
         parser.add_argument("--file", type=Path, help="audio or video of your own")
         parser.add_argument(
-            "--model", help=f"a Whisper model or folder; with a file: {FILE_MODEL}"
+            "--model",
+            help="a Whisper model, a folder, or demo; left out: the best to be had",
         )
         parser.add_argument("--engine", default=settings.ENGINE)
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         file: Path | None = options["file"]
         if file is not None and not file.is_file():
             raise CommandError(f"There is no file {file}.")
-        model = options["model"] or (FILE_MODEL if file else DEMO)
+        model = options["model"] or default_model(options["engine"], self.say)
         stack = Stack(
             port=port_near(settings.HOST, settings.PORT),
             flower_port=port_near("127.0.0.1", settings.FLOWER_PORT),
@@ -57,7 +57,12 @@ class Command(BaseCommand):
         # Needs the tables, which the stack has just made.
         from workers import demo
 
-        recordings = [demo.Recording(file)] if file else demo.sample_recordings()
+        if file:
+            recordings = [demo.Recording(file)]
+        elif model == DEMO:
+            recordings = demo.sample_recordings()
+        else:
+            recordings = demo.natural_recording()
         try:
             demo.run_demo(stack.url, recordings, model=model)
         except demo.DemoError as error:

