@@ -201,7 +201,11 @@ def test_a_result_is_as_described(check, language):
         task__notices=[NOTICE.as_dict()],
     )
 
-    check(ResultSerializer, result_document(transcript))
+    weighed = result_document(transcript, with_language_probabilities=True)
+    check(ResultSerializer, weighed)
+    assert weighed["language_probabilities"] == {"en": 0.98, "es": 0.02}
+    del weighed["language_probabilities"]
+    assert weighed == result_document(transcript)
     check(LanguageDetectionSerializer, language_detection_document(transcript))
 
 

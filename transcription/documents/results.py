@@ -12,9 +12,21 @@ from transcription.notices import NoticeCode, shown
 from whisperhub.sentences import translated
 
 
-def result_document(transcript: Transcript) -> Document:
-    """A finished transcript with its segments and words (`ResultSerializer`)."""
+def result_document(
+    transcript: Transcript, *, with_language_probabilities: bool = False
+) -> Document:
+    """A finished transcript with its segments and words (`ResultSerializer`).
+
+    Args:
+        transcript: the row.
+        with_language_probabilities: also that of each of about a hundred languages.
+    """
     task = transcript.task
+    more = (
+        {"language_probabilities": _probabilities(transcript)}
+        if with_language_probabilities
+        else {}
+    )
     return {
         "id": str(task.public_id),
         "task_type": task.task_type,
@@ -22,7 +34,7 @@ def result_document(transcript: Transcript) -> Document:
         # A row has an empty one where nobody speaks.
         "language": transcript.language or None,
         "language_probability": transcript.language_probability,
-        "language_probabilities": _probabilities(transcript),
+        **more,
         "duration": transcript.duration_seconds,
         "duration_after_vad": transcript.duration_after_vad_seconds,
         "segments": transcript.segments,

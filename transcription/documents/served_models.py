@@ -16,6 +16,7 @@ class ServedModel:
     Attributes:
         state: ready, loading, draining, failed or stopped.
         slots: how many processes hold it now.
+        compute_types: how its slots compute, such as int8; none until one has loaded.
         languages: the codes of those that it knows; none until a slot has loaded it.
         notice: what readers of its results must know; usually empty.
         message: why it failed; usually empty.
@@ -26,6 +27,7 @@ class ServedModel:
     revision: str
     state: str
     slots: int
+    compute_types: list[str]
     languages: list[str]
     notice: str
     message: str
@@ -44,6 +46,7 @@ def model_document(model: ServedModel) -> Document:
         "revision": model.revision,
         "state": str(model.state),
         "slots": model.slots,
+        "compute_types": model.compute_types,
         "languages": model.languages,
         "notice": translated(model.notice),
         "message": translated(model.message),

@@ -45,6 +45,7 @@ from transcription.engines.options import DecodeOptions
 from transcription.engines.plan import DEMO, SlotPlan
 from transcription.engines.store import fetching
 from transcription.engines.store.errors import StoreError
+from transcription.engines.store.installed import revision_of
 from transcription.engines.timeline import Timeline, clip_around
 from transcription.errors import ModelUnavailableError
 from transcription.samples import Samples, release_pages, to_float
@@ -185,8 +186,9 @@ class FasterWhisperEngine:
         if device == "cuda":
             check_cuda_libraries()
         try:
+            folder = self._locate()
             self._model = PromptedModel(
-                self._locate(),
+                folder,
                 device=device,
                 device_index=device_index,
                 compute_type=default_compute_type(slot, device),
@@ -201,7 +203,7 @@ class FasterWhisperEngine:
             raise ModelUnavailableError(explain_load_failure(slot, error)) from error
         self._info = ModelInfo(
             name=slot.model,
-            revision=self._revision(),
+            revision=self._revision(folder),
             engine=slot.engine,
             device=slot.device,
             compute_type=str(self._model.model.compute_type),
@@ -369,10 +371,10 @@ class FasterWhisperEngine:
                 )
             ) from error
 
-    def _revision(self) -> str:
+    def _revision(self, folder: str) -> str:
         if self._slot.model_size_or_path == DEMO:
             return demo_model.revision()
-        return ""
+        return revision_of(Path(folder))
 
     def _warm_up(self) -> None:
         """Run every part once: the first job should not pay for lazy set-up."""

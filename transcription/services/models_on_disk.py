@@ -1,18 +1,18 @@
-"""Which slots use the models that lie on this machine."""
+"""Which running slots use the models on this machine."""
 
 from __future__ import annotations
 
 from django.db import DatabaseError
 
-from transcription.models import WorkerSlot
+from transcription.services.serving import live_slots
 
 
 def slots_by_model() -> dict[str, list[str]]:
-    """The names of the slots of each model; none where the tables are not made yet."""
+    """The names of the live slots of each model; none if the database cannot say."""
     slots: dict[str, list[str]] = {}
     try:
-        for model, name in WorkerSlot.objects.values_list("model", "name"):
-            slots.setdefault(model, []).append(name)
+        for slot in live_slots():
+            slots.setdefault(slot.model, []).append(slot.name)
     except DatabaseError:
         return {}
     return slots

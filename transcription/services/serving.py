@@ -26,6 +26,9 @@ REMEMBERED: Final = timedelta(days=1)
 # A slot that misses this many beats in a row is not live.
 LIVE_BEATS: Final = 5
 
+# What a slot shows until its engine has chosen.
+UNDECIDED: Final = frozenset({"", "default", "auto"})
+
 State = WorkerSlot.State
 # The best state of a model's slots is the model's state.
 STATE_ORDER: Final = (
@@ -75,6 +78,7 @@ def served_models() -> list[ServedModel]:
             revision=slots[0].model_revision,
             state=min((_state(slot, live) for slot in slots), key=STATE_ORDER.index),
             slots=sum(slot.pk in live for slot in slots),
+            compute_types=sorted({slot.compute_type for slot in slots} - UNDECIDED),
             languages=_known(slot.languages for slot in slots),
             notice=slots[0].notice,
             message=next((slot.sentence for slot in slots if slot.message), ""),

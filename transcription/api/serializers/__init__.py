@@ -14,6 +14,7 @@ from transcription.api.serializers.problems import (
     ProblemSerializer,
 )
 from transcription.api.serializers.requests import (
+    ResultQuerySerializer,
     SourceLinkSerializer,
     SourceSerializer,
     SourceUploadSerializer,
@@ -61,6 +62,7 @@ __all__ = [
     "ProblemSerializer",
     "ProgressAndOutlookSerializer",
     "ProgressSerializer",
+    "ResultQuerySerializer",
     "ResultSerializer",
     "SecondsDoneField",
     "SegmentSerializer",

@@ -18,6 +18,13 @@ class ServedModelSerializer(serializers.Serializer[Any]):
     revision = serializers.CharField()
     state = serializers.ChoiceField(choices=MODEL_STATES)
     slots = serializers.IntegerField(help_text=_("Processes that hold it now."))
+    compute_types = serializers.ListField(
+        child=serializers.CharField(),
+        help_text=_(
+            "Number types that it is computed with, such as `int8` or `float16`. Empty "
+            "until a process has loaded it."
+        ),
+    )
     languages = serializers.ListField(
         child=serializers.CharField(),
         help_text=_(

@@ -233,6 +233,20 @@ class TaskChangeSerializer(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
+class ResultQuerySerializer(serializers.Serializer[Any]):
+    """What a result shall hold besides."""
+
+    language_probabilities = serializers.BooleanField(
+        default=False,
+        help_text=_("Also give the probability of each language that was weighed."),
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse what is not known here."""
+        refuse_unknown(data, self.fields)
+        return super().to_internal_value(data)
+
+
 class SubtitleQuerySerializer(serializers.Serializer[Any]):
     """What subtitles are wanted."""
 

@@ -82,7 +82,11 @@ class ResultSerializer(serializers.ModelSerializer[Transcript]):
     id = serializers.UUIDField(read_only=True)
     task_type = serializers.CharField(read_only=True)
     language = HeardLanguageField(read_only=True)
-    language_probabilities = serializers.DictField(child=serializers.FloatField())
+    language_probabilities = serializers.DictField(
+        child=serializers.FloatField(),
+        required=False,
+        help_text=_("Only if the request asks for it."),
+    )
     duration = serializers.FloatField()
     duration_after_vad = serializers.FloatField(allow_null=True)
     segments = SegmentSerializer(many=True, read_only=True)

@@ -61,6 +61,20 @@ def stored_models(model_dir: Path) -> list[StoredModel]:
     return sorted(found, key=lambda stored: stored.name)
 
 
+def revision_of(folder: Path) -> str:
+    """Which conversion of a model a folder of the store or of the hub's cache holds.
+
+    Returns:
+        The hub's commit, or what the digest of a packaged model begins with; empty for
+        a folder of the operator's own.
+    """
+    if folder.parent.name == "snapshots":
+        return folder.name
+    packaged = {f"{model.name}-{model.revision}": model for model in PACKAGED.values()}
+    model = packaged.get(folder.name)
+    return model.revision if model and folder.parent.name == STORE else ""
+
+
 def faults(stored: StoredModel) -> list[str]:
     """What is wrong with the files of a model; none: it is whole."""
     if stored.source == "hub":

@@ -24,11 +24,13 @@ class Command(BaseCommand):
         """The action, and the model it is about."""
         actions = parser.add_subparsers(dest="action", required=True)
         actions.add_parser("list", help="what lies on this machine")
-        for action, text in (
-            ("fetch", "download a model, unless it is here"),
-            ("remove", "delete a model"),
-        ):
-            actions.add_parser(action, help=text).add_argument("name")
+        fetch = actions.add_parser("fetch", help="download a model, unless it is here")
+        fetch.add_argument("name")
+        remove = actions.add_parser("remove", help="delete a model")
+        remove.add_argument("name")
+        remove.add_argument(
+            "--force", action="store_true", help="also one that running slots use"
+        )
         verify = actions.add_parser("verify", help="check files against digests")
         verify.add_argument("name", nargs="?", default="")
 
@@ -42,7 +44,7 @@ class Command(BaseCommand):
             elif options["action"] == "verify":
                 self.verify(options["name"])
             else:
-                self.remove(options["name"])
+                self.remove(options["name"], force=options["force"])
         except (StoreError, ValueError) as error:
             raise CommandError(str(error)) from error
 
@@ -85,8 +87,15 @@ class Command(BaseCommand):
         if broken:
             raise CommandError("Remove and fetch again what is not whole.")
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, *, force: bool) -> None:
         """Delete it from every place it lies in."""
+        self._named(name)
+        used = slots_by_model().get(name)
+        if used and not force:
+            raise StoreError(
+                f"The slots {', '.join(used)} use {name}. Take it out of the plan, or "
+                "say --force."
+            )
         with installed.locked(settings.MODEL_DIR, name):
             for model in self._named(name):
                 installed.remove(model)
