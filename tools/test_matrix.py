@@ -20,10 +20,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import Final
 
 from tools import services
 
@@ -55,11 +55,6 @@ def cores() -> int:
 def worker_count(cores: int) -> int:
     """How many processes run tests on a machine with so many cores."""
     return min(cores + 2, MOST_WORKERS)
-
-
-def shared_worker_count(cores: int) -> int:
-    """How many processes each of two passes has that run side by side."""
-    return max(2, worker_count(cores) // 2)
 
 
 def distribution(workers: int) -> list[str]:
@@ -98,47 +93,27 @@ class Pass:
         return self.failed == 0
 
 
-def pass_command(database: str, workers: int, arguments: Sequence[str]) -> list[str]:
-    """The command that runs pytest on one database."""
+def run_pass(database: str, url: str, arguments: Sequence[str]) -> Pass:
+    """Run pytest on one database, its output going through to ours."""
     command = [
         *(sys.executable, "-m", "pytest"),
         # Of the service itself otherwise, where a variable says so.
         *("--ds", "tests.settings"),
-        *distribution(workers),
+        *distribution(worker_count(cores())),
         *arguments,
     ]
     if database != "sqlite":
         command += ["-p", "tests.database_passes"]
-    return command
-
-
-def run_pass(
-    database: str,
-    url: str,
-    arguments: Sequence[str],
-    *,
-    workers: int | None = None,
-) -> Pass:
-    """Run pytest on one database, its output going through to ours.
-
-    Args:
-        database: its name in `TITLES`.
-        url: of the database.
-        arguments: for pytest.
-        workers: processes that run tests; None: as many as the machine bears.
-    """
-    if workers is None:
-        workers = worker_count(cores())
     print(f"\n##### Tests on {TITLES[database]}\n", flush=True)
     with subprocess.Popen(
-        pass_command(database, workers, arguments),
+        command,
         env=pass_environment(os.environ, url),
         stdout=subprocess.PIPE,
         text=True,
         errors="replace",
     ) as process:
         try:
-            summary = _shown(process.stdout or ())
+            summary = _pass_through(process)
             status = process.wait()
         except SystemExit:
             process.terminate()
@@ -146,59 +121,10 @@ def run_pass(
     return read_summary(database, summary, status)
 
 
-def run_side_by_side(urls: Mapping[str, str], arguments: Sequence[str]) -> list[Pass]:
-    """Run the passes of several databases at once.
-
-    A pass alone leaves cores idle: it waits for its server, and at its end for its
-    last file. The output of the first goes through to ours; that of the others follows
-    when all have ended. When this process is asked to end, so are they.
-    """
-    if not urls:
-        return []
-    first, *others = urls
-    count = shared_worker_count(cores()) if others else worker_count(cores())
-    with ExitStack() as stack:
-        outputs = {
-            name: stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
-            for name in others
-        }
-        children = {}
-        for name in others:
-            command = pass_command(name, count, arguments)
-            children[name] = stack.enter_context(
-                _started(command, urls[name], outputs[name])
-            )
-        passes = [run_pass(first, urls[first], arguments, workers=count)]
-        for name, child in children.items():
-            print(f"\n##### Tests on {TITLES[name]}\n", flush=True)
-            status = child.wait()
-            outputs[name].seek(0)
-            passes.append(read_summary(name, _shown(outputs[name]), status))
-    return passes
-
-
-@contextmanager
-def _started(
-    command: Sequence[str], url: str, output: IO[str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A run of pytest that writes to a file; it is ended with the block."""
-    with subprocess.Popen(
-        command,
-        env=pass_environment(os.environ, url),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-
-
-def _shown(lines: Iterable[str]) -> str:
-    """Print what pytest printed; returns its last summary line."""
+def _pass_through(process: subprocess.Popen[str]) -> str:
+    """Print what pytest prints; returns its last summary line."""
     summary = ""
-    for line in lines:
+    for line in process.stdout or ():
         print(line, end="", flush=True)
         if SUMMARY.match(line):
             summary = line.strip()
@@ -270,7 +196,7 @@ def run_all(arguments: Sequence[str], *, complete: bool, command: str = "") -> i
         is_other_good = finish()
     try:
         with services.running(required=complete, may_install=complete) as urls:
-            passes += run_side_by_side(urls, arguments)
+            passes += [run_pass(name, url, arguments) for name, url in urls.items()]
             missing = [name for name in services.KINDS if name not in urls]
     except services.ServiceError as error:
         print(error, flush=True)
