@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -12,11 +11,11 @@ from transcription.engines.plan import DEMO
 from transcription.engines.spec import DEFAULT_ENGINE
 from transcription.engines.store import fetching, hub
 from transcription.engines.store.errors import StoreError
+from whisperhub.console import draw_download
 from workers.devices import find_cuda_devices
 
 CPU_MODEL: Final = "base"
 GPU_MODEL: Final = "large-v3"
-BAR_WIDTH: Final = 30
 
 
 def default_model(engine: str, say: Callable[[str], None]) -> str:
@@ -37,7 +36,7 @@ def default_model(engine: str, say: Callable[[str], None]) -> str:
     ):
         wanted = GPU_MODEL
     try:
-        fetching.fetch(wanted, settings.MODEL_DIR, on_bytes=show_bytes, say=say)
+        fetching.fetch(wanted, settings.MODEL_DIR, on_bytes=draw_download, say=say)
     except StoreError as error:
         say(
             f"No real model can be had: {error}\n"
@@ -47,14 +46,3 @@ def default_model(engine: str, say: Callable[[str], None]) -> str:
         )
         return DEMO
     return wanted
-
-
-def show_bytes(done: int, total: int) -> None:
-    """Draw the bar of a download; only a terminal gets it."""
-    if not sys.stdout.isatty():
-        return
-    filled = round(BAR_WIDTH * done / total)
-    bar = "#" * filled + "." * (BAR_WIDTH - filled)
-    end = "\n" if done >= total else ""
-    sys.stdout.write(f"\r[{bar}] {done / total:4.0%}{end}")
-    sys.stdout.flush()

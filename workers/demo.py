@@ -18,11 +18,11 @@ from accounts.first_start import FirstCredentials, ensure_operator
 from accounts.models import ApiKey
 from transcription.accuracy import word_error_rate
 from transcription.engines import demo_model, natural_speech
+from whisperhub.console import progress_bar
 
 POLL_SECONDS: Final = 0.2
 REQUEST_SECONDS: Final = 60.0
 KEY_LIFETIME: Final = timedelta(days=1)
-BAR_WIDTH: Final = 30
 
 
 class DemoError(Exception):
@@ -124,8 +124,7 @@ class Progress:
         """Draw the line if it changed."""
         line = f"{self.label}: {state}"
         if share is not None:
-            done = round(share * BAR_WIDTH)
-            line += f" [{'#' * done}{'.' * (BAR_WIDTH - done)}] {share:4.0%}"
+            line += f" {progress_bar(share)}"
         if line == self.shown:
             return
         self.shown = line

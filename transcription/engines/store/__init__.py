@@ -1,5 +1,5 @@
 """The models on this machine: where they come from, whether they are whole.
 
-Needs no Django and no engine's library: `manage.py models`, the admin and the engines
-use it alike.
+Needs no Django: `manage.py models`, `workers/default_model.py` and the engines use it
+alike. Only the hub asks a library, faster-whisper's, for its names of models.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser
 from typing import Any
 
@@ -12,8 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from transcription.engines.store import fetching, installed
 from transcription.engines.store.errors import StoreError
 from transcription.services.models_on_disk import slots_by_model
-
-BAR_WIDTH = 30
+from whisperhub.console import draw_download
 
 
 class Command(BaseCommand):
@@ -62,20 +60,11 @@ class Command(BaseCommand):
             self.stdout.write(f"No models in {settings.MODEL_DIR}.")
 
     def fetch(self, name: str) -> None:
-        """Download it with a bar."""
+        """Download it; a terminal shows a bar."""
         folder = fetching.fetch(
-            name, settings.MODEL_DIR, on_bytes=self.show, say=self.stdout.write
+            name, settings.MODEL_DIR, on_bytes=draw_download, say=self.stdout.write
         )
         self.stdout.write(f"{name} is in {folder}.")
-
-    def show(self, done: int, total: int) -> None:
-        """Draw the bar; only a terminal gets it."""
-        if sys.stdout.isatty():
-            filled = round(BAR_WIDTH * done / total)
-            bar = "#" * filled + "." * (BAR_WIDTH - filled)
-            self.stdout.write(f"\r[{bar}] {done / total:4.0%}", ending="")
-            if done >= total:
-                self.stdout.write("")
 
     def verify(self, name: str) -> None:
         """Say of each model what is wrong with it."""
