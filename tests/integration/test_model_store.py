@@ -197,6 +197,24 @@ def test_a_model_in_use_is_removed_by_force_only(stored):
         call_command("models", "remove", TINY.name)
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["base", "Systran/faster-whisper-base"])
+def test_a_model_of_the_hub_has_the_name_that_slots_use(tmp_path, settings, name):
+    settings.MODEL_DIR = tmp_path
+    folder = tmp_path / "models--Systran--faster-whisper-base"
+    (folder / "snapshots" / "ebe41f70").mkdir(parents=True)
+    (folder / "snapshots" / "ebe41f70" / "model.bin").write_bytes(WEIGHTS)
+    slot = SlotFactory(model="base")
+
+    (stored,) = installed.stored_models(tmp_path)
+    assert stored.name == "base"
+    with pytest.raises(CommandError, match=slot.name):
+        call_command("models", "remove", name)
+    call_command("models", "remove", name, "--force")
+
+    assert not folder.exists()
+
+
 def test_without_any_source_the_toy_serves_and_says_so(tmp_path, monkeypatch, settings):
     settings.MODEL_DIR = tmp_path
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -23,7 +23,7 @@ MOST_WORD_ERROR: Final = 0.5
 # may know other languages only, and is not judged by English words.
 OFFICIAL: Final = re.compile(
     r"(tiny|base|small|medium)(\.en)?|large(-v[123])?|(large-v3-)?turbo|"
-    r"distil-(small\.en|medium\.en|large-v2|large-v3)"
+    r"distil-(small\.en|medium\.en|large-v2|large-v3(\.5)?)"
 )
 
 

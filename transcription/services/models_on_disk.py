@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from django.db import DatabaseError
 
+from transcription.engines.plan import model_slug
+from transcription.engines.store.installed import StoredModel
 from transcription.services.serving import live_slots
 
 
-def slots_by_model() -> dict[str, list[str]]:
-    """The names of the live slots of each model; none if the database cannot say."""
-    slots: dict[str, list[str]] = {}
+def slots_using(stored: StoredModel) -> list[str]:
+    """The names of the live slots that hold a model; none if the database is away."""
+    models = {model_slug(name) for name in stored.names}
     try:
-        for slot in live_slots():
-            slots.setdefault(slot.model, []).append(slot.name)
+        return [slot.name for slot in live_slots() if slot.model in models]
     except DatabaseError:
-        return {}
-    return slots
+        return []

@@ -32,6 +32,16 @@ def is_reachable() -> bool:
     return int(answer.status_code) < SERVER_ERROR
 
 
+def names_of(repository: str) -> tuple[str, ...]:
+    """What operators may call a repository: Whisper's names for it, then its own."""
+    from faster_whisper.utils import _MODELS
+
+    return (
+        *(name for name, named in _MODELS.items() if named == repository),
+        repository,
+    )
+
+
 def cached(name: str, model_dir: Path) -> Path | None:
     """The folder of a model that was downloaded before; None: there is none.
 

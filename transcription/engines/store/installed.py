@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from transcription.engines.store import hub
 from transcription.engines.store.errors import StoreError
 from transcription.engines.store.manifest import PACKAGED, PackagedModel
 
@@ -26,15 +27,21 @@ class StoredModel:
     """A model that lies on this machine.
 
     Attributes:
+        names: what it may be called; the first is shown.
         source: `package index` or `hub`.
         digest: SHA-256 of its weights, as recorded when it came; empty: unknown.
     """
 
-    name: str
+    names: tuple[str, ...]
     source: str
     folder: Path
     size_bytes: int
     digest: str
+
+    @property
+    def name(self) -> str:
+        """What it is shown as."""
+        return self.names[0]
 
 
 def packaged_folder(model_dir: Path, model: PackagedModel) -> Path:
@@ -50,14 +57,17 @@ def stored_models(model_dir: Path) -> list[StoredModel]:
         if folder.is_dir():
             digest = model.files[0].sha256
             found.append(
-                StoredModel(model.name, "package index", folder, _size(folder), digest)
+                StoredModel(
+                    (model.name,), "package index", folder, _size(folder), digest
+                )
             )
     for folder in sorted(model_dir.glob(f"{HUB_PREFIX}*")):
         weights = sorted(folder.glob("snapshots/*/model.bin"))
         if weights:
-            name = folder.name.removeprefix(HUB_PREFIX).replace("--", "/")
+            repository = folder.name.removeprefix(HUB_PREFIX).replace("--", "/", 1)
             digest = _digest_by_name(weights[-1])
-            found.append(StoredModel(name, "hub", folder, _size(folder), digest))
+            names = hub.names_of(repository)
+            found.append(StoredModel(names, "hub", folder, _size(folder), digest))
     return sorted(found, key=lambda stored: stored.name)
 
 

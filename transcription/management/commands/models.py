@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from transcription.engines.store import fetching, installed
 from transcription.engines.store.errors import StoreError
-from transcription.services.models_on_disk import slots_by_model
+from transcription.services.models_on_disk import slots_using
 from whisperhub.console import draw_download
 
 
@@ -48,13 +48,12 @@ class Command(BaseCommand):
 
     def list_models(self) -> None:
         """A line for each model."""
-        slots = slots_by_model()
         stored = installed.stored_models(settings.MODEL_DIR)
         for model in stored:
             self.stdout.write(
                 f"{model.name:24} {model.size_bytes / 1e6:8.1f} MB  {model.source:14} "
                 f"{model.digest[:12] or '-':12}  "
-                f"{', '.join(slots.get(model.name, [])) or 'no slot'}"
+                f"{', '.join(slots_using(model)) or 'no slot'}"
             )
         if not stored:
             self.stdout.write(f"No models in {settings.MODEL_DIR}.")
@@ -78,8 +77,7 @@ class Command(BaseCommand):
 
     def remove(self, name: str, *, force: bool) -> None:
         """Delete it from every place it lies in."""
-        self._named(name)
-        used = slots_by_model().get(name)
+        used = [slot for model in self._named(name) for slot in slots_using(model)]
         if used and not force:
             raise StoreError(
                 f"The slots {', '.join(used)} use {name}. Take it out of the plan, or "
@@ -94,7 +92,7 @@ class Command(BaseCommand):
         return installed.stored_models(settings.MODEL_DIR)
 
     def _named(self, name: str) -> list[installed.StoredModel]:
-        found = [model for model in self._all() if model.name == name]
+        found = [model for model in self._all() if name in model.names]
         if not found:
             raise StoreError(f"There is no model {name} in {settings.MODEL_DIR}.")
         return found
