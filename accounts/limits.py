@@ -89,12 +89,12 @@ def limits_of(key: ApiKey | None) -> Limits:
 
 
 def client_with_key(key: ApiKey) -> Client:
-    """Whoever uses this key."""
+    """The client that a key stands for."""
     return Client(key, limits_of(key))
 
 
 def client_without_key(owner: User) -> Client:
-    """An owner who acts in person."""
+    """The client of an owner's requests without a key."""
     return Client(owner, limits_of(None))
 
 

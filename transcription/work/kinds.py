@@ -47,6 +47,8 @@ NO_LEASE: Final[dict[str, Any]] = {
     "lease_owner": "",
     "lease_expires_at": None,
 }
+# Of a held row that waits again, whatever its kind.
+PUT_BACK: Final[dict[str, Any]] = {"dispatched_at": None, **NO_LEASE}
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class WorkKind(Generic[RowT]):
 
     def put_back(self) -> dict[str, Any]:
         """The changes that return a held row to where it waited."""
-        return {"dispatched_at": None, **NO_LEASE}
+        return dict(PUT_BACK)
 
     def lease_length(self) -> timedelta:
         """How long a claim or a renewal holds."""

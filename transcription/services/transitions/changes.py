@@ -11,7 +11,7 @@ from django.db.models import Case, F, Value, When
 from transcription.models import TranscriptionTask
 from transcription.notices import Notice, appended
 from transcription.services.storable import storable
-from transcription.work.kinds import NO_LEASE, Lease
+from transcription.work.kinds import PUT_BACK, Lease
 from whisperhub.sentences import parts_of
 
 Status = TranscriptionTask.Status
@@ -41,7 +41,7 @@ def put_back() -> dict[str, Any]:
         When(status=Status.PROCESSING, then=Value(Status.QUEUED.value)),
         default=F("status"),
     )
-    return {"dispatched_at": None, **NO_LEASE, "status": status, "progress": 0.0}
+    return {**PUT_BACK, "status": status, "progress": 0.0}
 
 
 def error_changes(code: str, message: str) -> dict[str, Any]:
